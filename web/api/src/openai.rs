@@ -1,0 +1,373 @@
+//! The OpenAI-compatible `/v1/*` shapes, with two additions: `collections` in a chat request, `citations` in its answer.
+//!
+//! Only what is honoured is named; unknown fields of a request are ignored, as OpenAI's clients send many.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Citation;
+
+/// A string or a list of strings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// `"text"`
+    One(String),
+    /// `["text", "text"]`
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// The list.
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        }
+    }
+}
+
+/// Content of a chat message: text, or parts of which only text parts are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Plain text.
+    Text(String),
+    /// `[{"type": "text", "text": ...}]`
+    Parts(Vec<ContentPart>),
+}
+
+/// One part of a message's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentPart {
+    /// `text` is the only kind that is understood.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text of a `text` part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// One message of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// `system` (or `developer`), `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+}
+
+/// What a stream carries beside the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamOptions {
+    /// One more chunk with `usage` and no choices before `[DONE]`.
+    #[serde(default)]
+    pub include_usage: bool,
+}
+
+/// Fields that chat and plain completions share. Absent means the server's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SamplingFields {
+    /// 0 to 2; 0 is greedy. Default 1 as in OpenAI's API; with `collections` 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// Above 0, at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Extension: 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// Extension: 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// Extension: 1 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+    /// -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f32>,
+    /// -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f32>,
+    /// Same seed, same request, same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// Up to 4 texts that end the answer; they are not part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<OneOrMany>,
+    /// Most tokens to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Newer name of `max_tokens`; wins when both are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<usize>,
+    /// Number of answers; only 1 is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
+}
+
+/// `POST /v1/chat/completions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatCompletionRequest {
+    /// Must be a name of `GET /v1/models`.
+    pub model: String,
+    /// At least one; with `collections` the last one is the question.
+    pub messages: Vec<ChatMessage>,
+    /// Server-sent chunks instead of one JSON document.
+    #[serde(default)]
+    pub stream: bool,
+    /// What the stream carries beside the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
+    /// How to choose tokens.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+    /// Extension: names of collections whose documents answer the last message, with citations. `[]` means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collections: Option<Vec<String>>,
+}
+
+/// Tokens of a request and its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletionUsage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens written.
+    pub completion_tokens: usize,
+    /// Their sum.
+    pub total_tokens: usize,
+}
+
+/// Answer of a chat completion without `stream`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatCompletion {
+    /// `chatcmpl-...`
+    pub id: String,
+    /// `chat.completion`
+    pub object: String,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+    /// The model that answered.
+    pub model: String,
+    /// One.
+    pub choices: Vec<ChatChoice>,
+    /// What it took.
+    pub usage: CompletionUsage,
+}
+
+/// The one choice of a [`ChatCompletion`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatChoice {
+    /// 0.
+    pub index: usize,
+    /// The answer.
+    pub message: AssistantMessage,
+    /// `stop` or `length`.
+    pub finish_reason: Option<String>,
+}
+
+/// The answer of a chat completion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssistantMessage {
+    /// `assistant`
+    pub role: String,
+    /// The text.
+    pub content: String,
+    /// Extension, with `collections`: verified quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citations: Option<Vec<Citation>>,
+    /// Extension, with `collections`: whether the documents do not answer the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<bool>,
+}
+
+/// One `data:` line of a streamed chat completion; `data: [DONE]` is the last line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatCompletionChunk {
+    /// The same in all chunks.
+    pub id: String,
+    /// `chat.completion.chunk`
+    pub object: String,
+    /// Seconds since the Unix epoch, the same in all chunks.
+    pub created: i64,
+    /// The model that answers.
+    pub model: String,
+    /// One, or none in the chunk that carries `usage`.
+    pub choices: Vec<ChatChunkChoice>,
+    /// In the last chunk with `stream_options.include_usage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<CompletionUsage>,
+}
+
+/// The one choice of a [`ChatCompletionChunk`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatChunkChoice {
+    /// 0.
+    pub index: usize,
+    /// What is new.
+    pub delta: ChatDelta,
+    /// `stop` or `length` in the last chunk, `null` before.
+    pub finish_reason: Option<String>,
+}
+
+/// What is new in a chunk.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChatDelta {
+    /// `assistant`, in the first chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Text to append.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Extension, with `collections`, in the last chunk: verified quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citations: Option<Vec<Citation>>,
+    /// Extension, with `collections`, in the last chunk: whether the documents do not answer the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<bool>,
+}
+
+/// `POST /v1/completions`: text in, continuation out, no chat template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompletionRequest {
+    /// Must be a name of `GET /v1/models`.
+    pub model: String,
+    /// One text, or a list of exactly one.
+    pub prompt: OneOrMany,
+    /// Server-sent chunks instead of one JSON document.
+    #[serde(default)]
+    pub stream: bool,
+    /// What the stream carries beside the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
+    /// How to choose tokens.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+}
+
+/// Answer of a completion, and, with `stream`, each of its chunks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// `cmpl-...`
+    pub id: String,
+    /// `text_completion`
+    pub object: String,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+    /// The model that answered.
+    pub model: String,
+    /// One, or none in the chunk that carries `usage`.
+    pub choices: Vec<CompletionChoice>,
+    /// What it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<CompletionUsage>,
+}
+
+/// The one choice of a [`Completion`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompletionChoice {
+    /// 0.
+    pub index: usize,
+    /// The text, or what is new of it.
+    pub text: String,
+    /// `stop` or `length`; `null` while it goes on.
+    pub finish_reason: Option<String>,
+}
+
+/// `POST /v1/embeddings`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingRequest {
+    /// Must be the embedding model of `GET /v1/models`.
+    pub model: String,
+    /// Up to 256 texts, none empty.
+    pub input: OneOrMany,
+    /// `float` (the default) or `base64` (little-endian f32).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding_format: Option<String>,
+}
+
+/// A vector, as numbers or as base64 of little-endian f32.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EmbeddingVector {
+    /// `[0.1, ...]`
+    Float(Vec<f32>),
+    /// `"zczMPQ=="`
+    Base64(String),
+}
+
+/// Answer of `POST /v1/embeddings`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingResponse {
+    /// `list`
+    pub object: String,
+    /// In the order of the input.
+    pub data: Vec<Embedding>,
+    /// The model that was used.
+    pub model: String,
+    /// What it took.
+    pub usage: EmbeddingUsage,
+}
+
+/// One vector of an [`EmbeddingResponse`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// `embedding`
+    pub object: String,
+    /// Position in the input.
+    pub index: usize,
+    /// Length 1.
+    pub embedding: EmbeddingVector,
+}
+
+/// Tokens of an embedding request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingUsage {
+    /// Tokens of the input.
+    pub prompt_tokens: usize,
+    /// The same.
+    pub total_tokens: usize,
+}
+
+/// `GET /v1/models`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelList {
+    /// `list`
+    pub object: String,
+    /// The language model, if any, and the embedding model.
+    pub data: Vec<Model>,
+}
+
+/// One model of a [`ModelList`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name to use in requests.
+    pub id: String,
+    /// `model`
+    pub object: String,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+    /// `cloister`
+    pub owned_by: String,
+}
+
+/// Error answer of `/v1/*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong, in OpenAI's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// One clear sentence with the way out.
+    pub message: String,
+    /// `invalid_request_error`, `authentication_error`, `rate_limit_error`, `server_error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The field at fault, if one is.
+    pub param: Option<String>,
+    /// Stable machine-readable reason.
+    pub code: Option<String>,
+}
