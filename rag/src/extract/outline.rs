@@ -1,0 +1,209 @@
+//! Collects blocks and keeps track of the headings above them.
+
+use crate::document::{Block, BlockKind, Extracted};
+
+use super::text::{clean_line, clean_lines};
+
+/// Longest heading that is kept in heading paths, in chars: a path is repeated in every passage's header.
+const MAX_PATH_CHARS: usize = 160;
+
+/// Collects the blocks of one document in reading order.
+#[derive(Debug, Default)]
+pub(super) struct BlockWriter {
+    blocks: Vec<Block>,
+    /// Open headings, outermost first, levels strictly increasing.
+    open: Vec<(u8, String)>,
+    page: Option<u32>,
+    title: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl BlockWriter {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Page of the blocks that follow.
+    pub(super) fn set_page(&mut self, page: u32) {
+        self.page = Some(page);
+    }
+
+    pub(super) fn warn(&mut self, sentence: impl Into<String>) {
+        self.warnings.push(sentence.into());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Sets the document's title unless one is known; text without a letter or digit is no title.
+    pub(super) fn suggest_title(&mut self, title: &str) {
+        let title = clean_line(title);
+        if self.title.is_none() && title.chars().any(char::is_alphanumeric) {
+            self.title = Some(title);
+        }
+    }
+
+    /// Adds the title block; later headings are below it, yet it is not part of their paths.
+    pub(super) fn title_block(&mut self, text: &str) {
+        let text = clean_line(text);
+        if text.is_empty() {
+            return;
+        }
+        self.suggest_title(&text);
+        self.open.clear();
+        self.blocks.push(Block {
+            kind: BlockKind::Title,
+            text,
+            page: self.page,
+            heading: vec![],
+            level: 0,
+        });
+    }
+
+    /// Adds a heading of `level` >= 1 and makes it the section of what follows.
+    pub(super) fn heading(&mut self, level: u8, text: &str) {
+        let text = clean_line(text);
+        if text.is_empty() {
+            return;
+        }
+        self.open.retain(|(open_level, _)| *open_level < level);
+        let heading = self.path();
+        self.open
+            .push((level, text.chars().take(MAX_PATH_CHARS).collect()));
+        self.blocks.push(Block {
+            kind: BlockKind::Heading,
+            text,
+            page: self.page,
+            heading,
+            level,
+        });
+    }
+
+    /// Adds a paragraph whose line breaks mean nothing.
+    pub(super) fn paragraph(&mut self, text: &str) {
+        self.push(BlockKind::Paragraph, clean_line(text));
+    }
+
+    /// Adds a list item; `depth` 0 is the outermost list, `marker` is "-" or "3.".
+    pub(super) fn list_item(&mut self, depth: usize, marker: &str, text: &str) {
+        let text = clean_line(text);
+        if !text.is_empty() {
+            // Deeper than eight levels is malformed input; the indent would outgrow the text.
+            self.push(
+                BlockKind::ListItem,
+                format!("{}{marker} {text}", "  ".repeat(depth.min(8))),
+            );
+        }
+    }
+
+    /// Adds preformatted lines of `kind`.
+    pub(super) fn lines(&mut self, kind: BlockKind, text: &str) {
+        self.push(kind, clean_lines(text));
+    }
+
+    fn push(&mut self, kind: BlockKind, text: String) {
+        if !text.trim().is_empty() {
+            self.blocks.push(Block {
+                kind,
+                text,
+                page: self.page,
+                heading: self.path(),
+                level: 0,
+            });
+        }
+    }
+
+    fn path(&self) -> Vec<String> {
+        self.open.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Ends the document. Without a stated title, a level-1 heading that opens it and has no equal is the title.
+    pub(super) fn finish(mut self, pages: Option<u32>) -> Extracted {
+        if self.title.is_none() {
+            let top = self
+                .blocks
+                .iter()
+                .filter(|b| b.kind == BlockKind::Heading)
+                .map(|b| b.level)
+                .min();
+            let mut tops = self
+                .blocks
+                .iter()
+                .filter(|b| b.kind == BlockKind::Heading && Some(b.level) == top);
+            let first_is_top = self
+                .blocks
+                .first()
+                .is_some_and(|b| b.kind == BlockKind::Heading && Some(b.level) == top);
+            if let (true, Some(only), None) = (first_is_top, tops.next(), tops.next()) {
+                self.title = Some(only.text.clone());
+            }
+        }
+        Extracted {
+            title: self.title,
+            pages,
+            blocks: self.blocks,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Block-by-block writing for formats with inline text and nested lists (Markdown, HTML).
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    pub(super) writer: BlockWriter,
+    /// Inline text of the block that is open.
+    pub(super) inline: String,
+    /// One entry per open list: the next number, `None` for bullets.
+    lists: Vec<Option<u64>>,
+    /// Marker of the list item whose first text has not been written yet.
+    marker: Option<String>,
+}
+
+impl Flow {
+    /// Opens a list; `first` is the number of its first item, `None` for bullets.
+    pub(super) fn open_list(&mut self, first: Option<u64>) {
+        self.flush();
+        self.marker = None;
+        self.lists.push(first);
+    }
+
+    pub(super) fn close_list(&mut self) {
+        self.flush();
+        self.marker = None;
+        self.lists.pop();
+    }
+
+    pub(super) fn open_item(&mut self) {
+        self.flush();
+        self.marker = Some(match self.lists.last_mut() {
+            Some(Some(number)) => {
+                *number = number.saturating_add(1);
+                format!("{}.", number.saturating_sub(1))
+            }
+            _ => "-".to_owned(),
+        });
+    }
+
+    /// Writes the open inline text as a list item or a paragraph.
+    pub(super) fn flush(&mut self) {
+        if self.inline.trim().is_empty() {
+            self.inline.clear();
+            return;
+        }
+        let text = std::mem::take(&mut self.inline);
+        match self.marker.take() {
+            Some(marker) => {
+                self.writer
+                    .list_item(self.lists.len().saturating_sub(1), &marker, &text)
+            }
+            None => self.writer.paragraph(&text),
+        }
+    }
+
+    /// Writes what is open and takes the writer back.
+    pub(super) fn finish(mut self) -> BlockWriter {
+        self.flush();
+        self.writer
+    }
+}

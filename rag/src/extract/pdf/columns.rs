@@ -1,0 +1,176 @@
+//! Reading order: a page's segments as regions of one column each.
+//!
+//! A *gutter* is a vertical strip that separates two columns of running text. Tables have such strips
+//! too, but their cells are short; columns are recognised by lines that fill them.
+
+use super::glyph::Segment;
+
+/// Fewer segments than this on a side are no column.
+const MIN_COLUMN_SEGMENTS: usize = 5;
+/// Median length of a line of running text in the narrowest column worth separating, in chars.
+const MIN_LINE_CHARS: usize = 16;
+/// Share of its column's width that the median line fills.
+const MIN_FILL: f32 = 0.6;
+/// Columns within columns are separated down to this depth (three columns need two).
+const MAX_DEPTH: usize = 3;
+/// Distance of the gutter positions that are tried, in points, and half the width a gutter has at least.
+const STEP: f32 = 3.0;
+
+/// Splits `segments` (top to bottom) into single-column regions in reading order.
+pub(super) fn regions(segments: Vec<Segment>) -> Vec<Vec<Segment>> {
+    let mut out = Vec::new();
+    split(segments, 0, &mut out);
+    out
+}
+
+fn split(segments: Vec<Segment>, depth: usize, out: &mut Vec<Vec<Segment>>) {
+    let gutter = if depth < MAX_DEPTH {
+        best_gutter(&segments)
+    } else {
+        None
+    };
+    let Some(gutter) = gutter else {
+        if !segments.is_empty() {
+            out.push(segments);
+        }
+        return;
+    };
+    let mut spanning = Vec::new();
+    for run in runs(&segments, gutter) {
+        if columns(run, gutter).is_some() {
+            split(std::mem::take(&mut spanning), depth + 1, out);
+            let (left, right): (Vec<Segment>, Vec<Segment>) =
+                run.iter().cloned().partition(|s| s.x1 <= gutter);
+            split(left, depth + 1, out);
+            split(right, depth + 1, out);
+        } else {
+            spanning.extend_from_slice(run);
+        }
+    }
+    split(spanning, depth + 1, out);
+}
+
+/// The gutter that separates most text into columns.
+fn best_gutter(segments: &[Segment]) -> Option<f32> {
+    if segments.len() < 2 * MIN_COLUMN_SEGMENTS {
+        return None;
+    }
+    let left = segments.iter().map(|s| s.x0).fold(f32::INFINITY, f32::min);
+    let right = segments
+        .iter()
+        .map(|s| s.x1)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let steps = ((right - left) / STEP).clamp(0.0, 2000.0) as usize;
+    let mut best: Option<(usize, f32)> = None;
+    for step in steps / 8..steps - steps / 8 {
+        let gutter = left + step as f32 * STEP;
+        let score: usize = runs(segments, gutter)
+            .into_iter()
+            .filter_map(|run| columns(run, gutter))
+            .sum();
+        if score > best.map_or(0, |(score, _)| score) {
+            best = Some((score, gutter));
+        }
+    }
+    best.map(|(_, gutter)| gutter)
+}
+
+fn crosses(segment: &Segment, gutter: f32) -> bool {
+    segment.x0 < gutter + STEP && segment.x1 > gutter - STEP
+}
+
+/// Maximal runs of segments that all cross the gutter or all keep clear of it.
+fn runs(segments: &[Segment], gutter: f32) -> Vec<&[Segment]> {
+    segments
+        .chunk_by(|a, b| crosses(a, gutter) == crosses(b, gutter))
+        .collect()
+}
+
+/// How many chars of running text `run` has in columns beside `gutter`; `None` if these are not two columns.
+fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
+    if run.len() < 2 * MIN_COLUMN_SEGMENTS || crosses(&run[0], gutter) {
+        return None;
+    }
+    let (left, right): (Vec<&Segment>, Vec<&Segment>) =
+        run.iter().partition(|segment| segment.x1 <= gutter);
+    let left_range = column_range(&left)?;
+    let right_range = column_range(&right)?;
+    let overlap = left_range.1.min(right_range.1) - left_range.0.max(right_range.0);
+    let shorter = (left_range.1 - left_range.0).min(right_range.1 - right_range.0);
+    (overlap > 0.5 * shorter).then(|| run.iter().map(|segment| segment.text.len()).sum())
+}
+
+/// Vertical range of a column of running text; `None` for anything else.
+fn column_range(side: &[&Segment]) -> Option<(f32, f32)> {
+    if side.len() < MIN_COLUMN_SEGMENTS {
+        return None;
+    }
+    let x0 = side.iter().map(|s| s.x0).fold(f32::INFINITY, f32::min);
+    let x1 = side.iter().map(|s| s.x1).fold(f32::NEG_INFINITY, f32::max);
+    let mut widths: Vec<f32> = side.iter().map(|s| s.x1 - s.x0).collect();
+    widths.sort_by(f32::total_cmp);
+    let mut lengths: Vec<usize> = side.iter().map(|s| s.text.chars().count()).collect();
+    lengths.sort_unstable();
+    let middle = side.len() / 2;
+    let is_text = widths[middle] >= MIN_FILL * (x1 - x0) && lengths[middle] >= MIN_LINE_CHARS;
+    let bottom = side.iter().map(|s| s.y).fold(f32::INFINITY, f32::min);
+    let top = side.iter().map(|s| s.y).fold(f32::NEG_INFINITY, f32::max);
+    is_text.then_some((bottom, top))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(x0: f32, x1: f32, y: f32, text: &str) -> Segment {
+        Segment {
+            x0,
+            x1,
+            y,
+            size: 10.0,
+            bold: false,
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn columns_are_read_one_after_the_other_below_a_title_that_spans_them() {
+        let mut page = vec![line(100.0, 500.0, 700.0, "A title across both columns")];
+        for row in 0..8 {
+            let y = 680.0 - 12.0 * row as f32;
+            page.push(line(
+                50.0,
+                290.0,
+                y,
+                &format!("left text of the line number {row}"),
+            ));
+            page.push(line(
+                310.0,
+                550.0,
+                y - 3.0,
+                &format!("right text of the line number {row}"),
+            ));
+        }
+        let order: Vec<String> = regions(page)
+            .concat()
+            .into_iter()
+            .map(|s| s.text[..5].to_owned())
+            .collect();
+        let want = [vec!["A tit"], vec!["left "; 8], vec!["right"; 8]].concat();
+        assert_eq!(order, want);
+    }
+
+    #[test]
+    fn a_table_is_one_region() {
+        let page: Vec<Segment> = (0..10)
+            .flat_map(|row| {
+                let y = 680.0 - 12.0 * row as f32;
+                [
+                    line(50.0, 120.0, y, "Accident Number:"),
+                    line(200.0, 400.0 - 15.0 * row as f32, y, "NYC08"),
+                ]
+            })
+            .collect();
+        assert_eq!(regions(page).len(), 1);
+    }
+}

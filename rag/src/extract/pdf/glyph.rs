@@ -1,0 +1,434 @@
+//! From positioned glyphs to *segments*: stretches of one baseline without a gap wider than a word space.
+//!
+//! PDF files place glyphs; spaces, words and lines are what a reader sees in the distances. All lengths
+//! here are points, `em` is the font size. y grows upwards, as in PDF.
+
+use pdf_oxide::layout::{FontWeight, TextChar};
+use unicode_normalization::UnicodeNormalization;
+
+/// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
+/// narrower than the space between table cells. A prose line split by mistake is joined again later.
+const SEGMENT_GAP_EM: f32 = 0.9;
+/// A gap wider than this many em (beyond the letter spacing of the segment) separates words.
+const WORD_GAP_EM: f32 = 0.16;
+
+/// One visible character, in a frame in which its text runs left to right.
+#[derive(Debug, Clone)]
+pub(super) struct Glyph {
+    pub(super) c: char,
+    pub(super) x0: f32,
+    pub(super) x1: f32,
+    /// Baseline; the baseline of the base text for super- and subscripts.
+    pub(super) y: f32,
+    pub(super) size: f32,
+    pub(super) bold: bool,
+    /// Offset of a raised (positive) or lowered glyph from its base text, in points.
+    rise: f32,
+    /// Width of the space characters before the glyph; `None` if there were none.
+    space_before: Option<f32>,
+}
+
+/// A stretch of text on one baseline.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) x0: f32,
+    pub(super) x1: f32,
+    pub(super) y: f32,
+    pub(super) size: f32,
+    pub(super) bold: bool,
+    pub(super) text: String,
+}
+
+/// Reading frame of a page: its size after rotation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) bottom: f32,
+    pub(super) top: f32,
+}
+
+/// Turns a page's characters so that most of its text is upright, and drops the rest (stamps at the
+/// side), what lies off the page (`media`: x0, y0, x1, y1), and glyphs too small to see.
+pub(super) fn upright(chars: &[TextChar], media: (f32, f32, f32, f32)) -> (Vec<Glyph>, Frame) {
+    let quadrant = |c: &TextChar| ((c.rotation_degrees / 90.0).round() as i32).rem_euclid(4);
+    let mut counts = [0usize; 4];
+    for c in chars.iter().filter(|c| !c.char.is_whitespace()) {
+        counts[usize::try_from(quadrant(c)).unwrap_or(0)] += 1;
+    }
+    let turn = (0..4)
+        .max_by_key(|&q| counts[q])
+        .filter(|&q| counts[q] > counts[0])
+        .unwrap_or(0);
+    let place = |x: f32, y: f32| match turn {
+        1 => (y, -x),
+        2 => (-x, -y),
+        3 => (-y, x),
+        _ => (x, y),
+    };
+    let (left, bottom, right, top) = (
+        media.0.min(media.2),
+        media.1.min(media.3),
+        media.0.max(media.2),
+        media.1.max(media.3),
+    );
+    let mut glyphs = Vec::with_capacity(chars.len());
+    for c in chars {
+        let tilt = (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs();
+        let on_page = c.origin_x >= left - 1.0
+            && c.origin_x <= right + 1.0
+            && c.origin_y >= bottom - 1.0
+            && c.origin_y <= top + 1.0;
+        let numbers = [c.origin_x, c.origin_y, c.font_size, c.advance_width];
+        if usize::try_from(quadrant(c)) != Ok(turn)
+            || tilt > 5.0
+            || !on_page
+            || numbers.iter().any(|n| !n.is_finite())
+        {
+            continue;
+        }
+        let size = c.font_size.abs();
+        if size < 1.0 {
+            continue;
+        }
+        let (x0, y) = place(c.origin_x, c.origin_y);
+        let bold = matches!(
+            c.font_weight,
+            FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black
+        ) || c.font_name.to_ascii_lowercase().contains("bold");
+        glyphs.push(Glyph {
+            c: c.char,
+            x0,
+            x1: x0 + c.advance_width.abs(),
+            y,
+            size,
+            bold,
+            rise: 0.0,
+            space_before: None,
+        });
+    }
+    let corners = [place(left, bottom), place(right, top)];
+    let frame = Frame {
+        bottom: corners[0].1.min(corners[1].1),
+        top: corners[0].1.max(corners[1].1),
+    };
+    (glyphs, frame)
+}
+
+/// The font size in which most of the text is set.
+pub(super) fn body_size<'a>(sizes: impl Iterator<Item = (f32, usize)> + 'a) -> f32 {
+    let mut weight = std::collections::BTreeMap::<i32, usize>::new();
+    for (size, chars) in sizes {
+        *weight.entry((size * 2.0).round() as i32).or_default() += chars;
+    }
+    weight
+        .into_iter()
+        .max_by_key(|(_, chars)| *chars)
+        .map_or(10.0, |(half_points, _)| half_points as f32 / 2.0)
+}
+
+/// Groups glyphs into segments, top to bottom and left to right.
+pub(super) fn segments(mut glyphs: Vec<Glyph>) -> Vec<Segment> {
+    attach_scripts(&mut glyphs);
+    glyphs.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
+    let mut segments = Vec::new();
+    let mut rest = &glyphs[..];
+    while let Some(first) = rest.first() {
+        let tolerance = (0.2 * first.size).max(0.8);
+        let length = rest.partition_point(|glyph| first.y - glyph.y <= tolerance);
+        let (line, below) = rest.split_at(length);
+        line_segments(line.to_vec(), &mut segments);
+        rest = below;
+    }
+    segments
+}
+
+/// Gives small raised or lowered glyphs the baseline of the larger glyph they follow.
+fn attach_scripts(glyphs: &mut [Glyph]) {
+    let body = body_size(glyphs.iter().map(|glyph| (glyph.size, 1)));
+    glyphs.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+    for at in 0..glyphs.len() {
+        let small = &glyphs[at];
+        if small.size > 0.85 * body || small.c.is_whitespace() {
+            continue;
+        }
+        // Sorted by x0, so the base is close before; footnote markers have few glyphs.
+        let base = glyphs[..at].iter().rev().take(400).find(|base| {
+            let same_run = (base.size - small.size).abs() < 0.1 && base.rise != 0.0;
+            let rise = small.y - (base.y + if same_run { base.rise } else { 0.0 });
+            !base.c.is_whitespace()
+                && (base.x1 - small.x0).abs() < 0.35 * small.size.max(base.size * 0.8)
+                && if same_run {
+                    rise.abs() < 0.5
+                } else {
+                    base.size * 0.85 >= small.size
+                        && rise.abs() > 0.5
+                        && rise.abs() < 0.6 * base.size
+                }
+        });
+        if let Some(base) = base {
+            let y = base.y;
+            glyphs[at].rise = glyphs[at].y - y;
+            glyphs[at].y = y;
+        }
+    }
+}
+
+fn line_segments(mut line: Vec<Glyph>, segments: &mut Vec<Segment>) {
+    line.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+    let mut glyphs: Vec<Glyph> = Vec::with_capacity(line.len());
+    let mut space: Option<f32> = None;
+    for mut glyph in line {
+        if glyph.c.is_whitespace() {
+            space = Some(space.unwrap_or(0.0) + glyph.x1 - glyph.x0);
+            continue;
+        }
+        // Bold type is sometimes the same glyph printed twice with a tiny shift.
+        let doubled = glyphs.iter().rev().take(3).any(|before| {
+            before.c == glyph.c
+                && (before.x0 - glyph.x0).abs() < 0.15 * glyph.size.min(before.x1 - before.x0 + 0.1)
+        });
+        if doubled {
+            continue;
+        }
+        if let Some(previous) = glyphs.last()
+            && glyph.x0 - previous.x1 > SEGMENT_GAP_EM * glyph.size.max(previous.size)
+        {
+            segments.extend(segment(&glyphs));
+            glyphs.clear();
+            space = None;
+        }
+        glyph.space_before = if glyphs.is_empty() { None } else { space };
+        space = None;
+        glyphs.push(glyph);
+    }
+    segments.extend(segment(&glyphs));
+}
+
+fn segment(glyphs: &[Glyph]) -> Option<Segment> {
+    let first = glyphs.first()?;
+    let x1 = glyphs.iter().fold(first.x1, |x1, glyph| x1.max(glyph.x1));
+    let full_size: Vec<&Glyph> = glyphs.iter().filter(|glyph| glyph.rise == 0.0).collect();
+    let size = body_size(full_size.iter().map(|glyph| (glyph.size, 1)));
+    let bold = glyphs.iter().filter(|glyph| glyph.bold).count() * 10 >= glyphs.len() * 8;
+    let spacing = letter_spacing(glyphs);
+    let mut text = String::with_capacity(glyphs.len() * 2);
+    for (at, glyph) in glyphs.iter().enumerate() {
+        let previous = at.checked_sub(1).map(|before| &glyphs[before]);
+        if let Some(previous) = previous {
+            push_gap(&mut text, previous, glyph, spacing);
+        }
+        push_char(&mut text, glyph.c);
+    }
+    let text = logical_order(&text);
+    Some(Segment {
+        x0: first.x0,
+        x1,
+        y: first.y,
+        size,
+        bold,
+        text,
+    })
+}
+
+/// Extra space between all letters of a segment ("M e s s a g e"), in points; 0 for ordinary text.
+/// Space characters count with their own width, so that single letters with spaces are not taken for it.
+fn letter_spacing(glyphs: &[Glyph]) -> f32 {
+    if glyphs.len() < 6 {
+        return 0.0;
+    }
+    let mut gaps: Vec<f32> = glyphs
+        .windows(2)
+        .map(|pair| pair[1].x0 - pair[0].x1 - pair[1].space_before.unwrap_or(0.0))
+        .collect();
+    gaps.sort_by(f32::total_cmp);
+    let median = gaps[gaps.len() / 2];
+    if median > 0.1 * glyphs[0].size {
+        median
+    } else {
+        0.0
+    }
+}
+
+fn push_gap(text: &mut String, previous: &Glyph, glyph: &Glyph, spacing: f32) {
+    let em = glyph.size.max(previous.size);
+    let gap = glyph.x0 - previous.x1 - spacing;
+    // In spaced-out type a space character of hardly any width only carries the spacing.
+    let real_space = glyph
+        .space_before
+        .is_some_and(|width| spacing == 0.0 || width > 0.1 * em || gap > WORD_GAP_EM * em);
+    if real_space || gap > WORD_GAP_EM * em {
+        text.push(' ');
+    } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 && glyph.c.is_ascii_digit() {
+        // 10^6 is not 106; a footnote number is not part of the word; m2 and 21st are fine as they are.
+        let word_len = text.chars().rev().take_while(|c| c.is_alphabetic()).count();
+        if previous.c.is_ascii_digit() {
+            text.push('^');
+        } else if word_len == 0 || word_len > 2 {
+            text.push(' ');
+        }
+    }
+}
+
+/// Ligatures and presentation forms become the letters they stand for, symbol-font bullets become bullets.
+fn push_char(text: &mut String, c: char) {
+    match c {
+        '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' => text.extend(std::iter::once(c).nfkc()),
+        '\u{f0b7}' | '\u{f0a7}' | '\u{f0d8}' | '\u{f076}' | '\u{f06e}' | '\u{f0a8}'
+        | '\u{f0fc}' => text.push('•'),
+        // Symbol fonts repeat ASCII at U+F020.
+        '\u{f020}'..='\u{f07e}' => text.extend(char::from_u32(u32::from(c) - 0xf000)),
+        '\u{2010}' | '\u{2011}' => text.push('-'),
+        c => text.push(c),
+    }
+}
+
+fn is_rtl(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
+}
+
+/// Text read off the page left to right, in the order in which it is read: right-to-left runs are turned
+/// around, numbers and Latin words within them stay.
+fn logical_order(visual: &str) -> String {
+    let rtl = visual.chars().filter(|&c| is_rtl(c)).count();
+    if rtl == 0 {
+        return visual.to_owned();
+    }
+    let latin = visual
+        .chars()
+        .filter(|c| c.is_alphabetic() && !is_rtl(*c))
+        .count();
+    let chars: Vec<char> = visual.chars().collect();
+    let turned: Vec<char> = if rtl >= latin {
+        chars.iter().rev().copied().collect()
+    } else {
+        chars
+    };
+    // The runs of the minority direction are now backwards.
+    let minority = |c: char| {
+        if rtl >= latin {
+            !is_rtl(c) && c.is_alphanumeric()
+        } else {
+            is_rtl(c)
+        }
+    };
+    let inner = |c: char| {
+        minority(c)
+            || (!is_rtl(c)
+                && matches!(c, '.' | ',' | '/' | ':' | '-' | '%' | '\'' | '@' | ' ')
+                && !(rtl < latin && c != ' '))
+    };
+    let mut out = Vec::with_capacity(turned.len());
+    let mut at = 0;
+    while at < turned.len() {
+        if !minority(turned[at]) {
+            out.push(turned[at]);
+            at += 1;
+            continue;
+        }
+        let run_end = at + turned[at..].iter().take_while(|&&c| inner(c)).count();
+        let last = (at..run_end)
+            .rev()
+            .find(|&i| minority(turned[i]))
+            .unwrap_or(at);
+        out.extend(turned[at..=last].iter().rev());
+        at = last + 1;
+    }
+    out.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str, advance: f32, space: f32) -> Vec<Glyph> {
+        let mut x = 0.0;
+        let mut glyphs = Vec::new();
+        for c in text.chars() {
+            let width = if c == ' ' { space } else { 5.0 };
+            glyphs.push(Glyph {
+                c,
+                x0: x,
+                x1: x + width,
+                y: 100.0,
+                size: 10.0,
+                bold: false,
+                rise: 0.0,
+                space_before: None,
+            });
+            x += width + advance;
+        }
+        glyphs
+    }
+
+    fn texts(glyphs: Vec<Glyph>) -> Vec<String> {
+        segments(glyphs)
+            .into_iter()
+            .map(|segment| segment.text)
+            .collect()
+    }
+
+    #[test]
+    fn words_are_found_by_space_characters_or_by_gaps() {
+        assert_eq!(texts(set("one two", 0.0, 2.5)), ["one two"]);
+        let without_spaces: Vec<Glyph> = set("one two", 0.0, 2.5)
+            .into_iter()
+            .filter(|g| g.c != ' ')
+            .collect();
+        assert_eq!(texts(without_spaces), ["one two"]);
+        assert_eq!(texts(set("ab    cd", 0.0, 2.5)), ["ab", "cd"]);
+    }
+
+    #[test]
+    fn spaced_out_type_is_read_as_words() {
+        let glyphs: Vec<Glyph> = set("Message from me", 2.0, 4.0)
+            .into_iter()
+            .filter(|g| g.c != ' ')
+            .collect();
+        assert_eq!(texts(glyphs), ["Message from me"]);
+        assert_eq!(texts(set("a b c d e f", 0.0, 2.5)), ["a b c d e f"]);
+    }
+
+    #[test]
+    fn scripts_join_their_line() {
+        let raised = |text: &str, mark: char| {
+            let mut glyphs = set(text, 0.0, 2.5);
+            let x0 = glyphs[glyphs.len() - 1].x1;
+            glyphs.push(Glyph {
+                c: mark,
+                x0,
+                x1: x0 + 3.0,
+                y: 104.0,
+                size: 6.0,
+                bold: false,
+                rise: 0.0,
+                space_before: None,
+            });
+            texts(glyphs)
+        };
+        assert_eq!(raised("10", '6'), ["10^6"]);
+        assert_eq!(raised("km", '2'), ["km2"]);
+        assert_eq!(raised("report", '7'), ["report 7"]);
+        assert_eq!(raised("21", 's'), ["21s"]);
+    }
+
+    #[test]
+    fn doubled_glyphs_are_read_once() {
+        let mut glyphs = set("bold", 0.0, 2.5);
+        let shifted: Vec<Glyph> = glyphs
+            .iter()
+            .map(|g| Glyph {
+                x0: g.x0 + 0.3,
+                x1: g.x1 + 0.3,
+                ..g.clone()
+            })
+            .collect();
+        glyphs.extend(shifted);
+        assert_eq!(texts(glyphs), ["bold"]);
+    }
+
+    #[test]
+    fn right_to_left_text_is_read_from_the_right() {
+        assert_eq!(logical_order("םולש"), "שלום");
+        assert_eq!(logical_order("2024 תנש"), "שנת 2024");
+        assert_eq!(logical_order("the םולש word"), "the שלום word");
+    }
+}

@@ -1,0 +1,398 @@
+//! From segments to lines, and from lines to *pieces*: paragraphs, list items and tables, whose place in the
+//! document (heading or not, which level) is decided once all pages are known.
+
+use super::glyph::Segment;
+use crate::extract::table::Grid;
+use crate::extract::text::list_marker;
+
+/// Columns of a table are at least this far apart, in points.
+const MIN_COLUMN_GAP: usize = 3;
+/// Widest region that is looked at for tables, in points (posters are cut off).
+const MAX_WIDTH: usize = 4000;
+
+/// Everything on one baseline of a region.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) segments: Vec<Segment>,
+    pub(super) x0: f32,
+    pub(super) x1: f32,
+    pub(super) y: f32,
+    pub(super) size: f32,
+    pub(super) bold: bool,
+}
+
+impl Line {
+    pub(super) fn text(&self) -> String {
+        self.segments
+            .iter()
+            .map(|segment| segment.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// What a piece is as far as its own page shows.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PieceKind {
+    Text,
+    /// A list item with its marker.
+    Item(String),
+    /// Markdown rows.
+    Table(String),
+}
+
+/// A paragraph, list item or table of one page.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub(super) kind: PieceKind,
+    pub(super) lines: Vec<String>,
+    pub(super) page: u32,
+    pub(super) x0: f32,
+    pub(super) size: f32,
+    pub(super) bold: bool,
+}
+
+/// Groups a region's segments into lines, top to bottom.
+pub(super) fn lines(mut region: Vec<Segment>) -> Vec<Line> {
+    region.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
+    let mut lines: Vec<Line> = Vec::new();
+    for segment in region {
+        match lines.last_mut() {
+            Some(line) if line.y - segment.y <= 0.35 * segment.size.min(line.size) => {
+                line.segments.push(segment)
+            }
+            _ => lines.push(Line {
+                x0: segment.x0,
+                x1: segment.x1,
+                y: segment.y,
+                size: segment.size,
+                bold: segment.bold,
+                segments: vec![segment],
+            }),
+        }
+    }
+    for line in &mut lines {
+        line.segments.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+        line.x0 = line.segments[0].x0;
+        line.x1 = line
+            .segments
+            .iter()
+            .map(|segment| segment.x1)
+            .fold(line.x1, f32::max);
+        let longest = line
+            .segments
+            .iter()
+            .max_by_key(|segment| segment.text.len());
+        line.size = longest.map_or(line.size, |segment| segment.size);
+        line.bold = line.segments.iter().all(|segment| segment.bold);
+    }
+    lines
+}
+
+/// Groups a region's lines into pieces.
+pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    let mut text_from = 0;
+    while at < lines.len() {
+        if let Some((length, markdown)) = table_at(&lines[at..]) {
+            text_pieces(&lines[text_from..at], page, &mut pieces);
+            let first = &lines[at];
+            pieces.push(Piece {
+                kind: PieceKind::Table(markdown),
+                lines: vec![],
+                page,
+                x0: first.x0,
+                size: first.size,
+                bold: false,
+            });
+            at += length;
+            text_from = at;
+        } else {
+            at += 1;
+        }
+    }
+    text_pieces(&lines[text_from..], page, &mut pieces);
+    pieces
+}
+
+/// The table that starts with the first line: how many lines it has and its rows.
+fn table_at(lines: &[Line]) -> Option<(usize, String)> {
+    if lines.first()?.segments.len() < 2 || marker_and_text(&lines[0]) {
+        return None;
+    }
+    let mut length = table_length(lines);
+    // A caption or a paragraph that was taken in at the end can hide the columns; so can a spanning note within.
+    while length >= 2 {
+        let rows = &lines[..length];
+        let columns = columns(rows);
+        if columns.len() >= 2 && fits(rows, &columns) {
+            return Some((length, grid(rows, &columns).to_markdown()));
+        }
+        length = if length > 8 {
+            length * 3 / 4
+        } else {
+            length - 1
+        };
+    }
+    None
+}
+
+/// How many lines could belong to a table that starts with the first line.
+fn table_length(lines: &[Line]) -> usize {
+    let x0 = lines
+        .iter()
+        .take(40)
+        .map(|line| line.x0)
+        .fold(f32::INFINITY, f32::min);
+    let x1 = lines
+        .iter()
+        .take(40)
+        .map(|line| line.x1)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let mut length = 0;
+    let mut singles = 0;
+    for (line_idx, line) in lines.iter().enumerate() {
+        let gap = line_idx
+            .checked_sub(1)
+            .map_or(0.0, |before| lines[before].y - line.y);
+        if gap > 4.0 * line.size {
+            break;
+        }
+        if line.segments.len() >= 2 && !marker_and_text(line) {
+            length = line_idx + 1;
+            singles = 0;
+        } else {
+            singles += 1;
+            let is_prose = line.x1 - line.x0 > 0.6 * (x1 - x0);
+            if is_prose || singles > 4 {
+                break;
+            }
+            // A cell that goes on below its row belongs to the table even if no row follows.
+            if line.x0 > lines[0].x0 + line.size && gap < 1.4 * line.size {
+                length = line_idx + 1;
+            }
+        }
+    }
+    length
+}
+
+/// "•   text" is a list item, not a row.
+fn marker_and_text(line: &Line) -> bool {
+    line.segments.len() == 2
+        && list_marker(&line.text()).is_some_and(|(_, text)| text == line.segments[1].text)
+}
+
+/// x ranges that hold the cells: strips that hardly any line crosses separate them.
+fn columns(rows: &[Line]) -> Vec<(f32, f32)> {
+    let multi: Vec<&Line> = rows
+        .iter()
+        .filter(|line| line.segments.len() >= 2)
+        .collect();
+    let left = rows
+        .iter()
+        .map(|line| line.x0)
+        .fold(f32::INFINITY, f32::min);
+    let right = rows
+        .iter()
+        .map(|line| line.x1)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let width = ((right - left).max(0.0).ceil() as usize).min(MAX_WIDTH);
+    let mut covered = vec![0usize; width + 1];
+    for segment in multi.iter().flat_map(|line| &line.segments) {
+        let from = ((segment.x0 - left).max(0.0) as usize).min(width);
+        let to = ((segment.x1 - left).max(0.0).ceil() as usize).min(width);
+        covered[from..to].iter_mut().for_each(|count| *count += 1);
+    }
+    let allowed = multi.len() / 10;
+    let mut columns: Vec<(usize, usize)> = Vec::new();
+    for (x, &count) in covered.iter().enumerate() {
+        if count <= allowed {
+            continue;
+        }
+        match columns.last_mut() {
+            Some((_, to)) if x - *to < MIN_COLUMN_GAP => *to = x + 1,
+            _ => columns.push((x, x + 1)),
+        }
+    }
+    columns
+        .into_iter()
+        .map(|(from, to)| (left + from as f32, left + to as f32))
+        .collect()
+}
+
+/// Whether the rows really are cells: most multi-segment lines touch at least two columns, and cells are short.
+fn fits(rows: &[Line], columns: &[(f32, f32)]) -> bool {
+    let multi: Vec<&Line> = rows
+        .iter()
+        .filter(|line| line.segments.len() >= 2)
+        .collect();
+    let split = multi
+        .iter()
+        .filter(|line| {
+            column_of(&line.segments[0], columns)
+                != column_of(&line.segments[line.segments.len() - 1], columns)
+        })
+        .count();
+    multi.len() >= 2 && split * 4 >= multi.len() * 3
+}
+
+/// The column that a segment overlaps most.
+fn column_of(segment: &Segment, columns: &[(f32, f32)]) -> usize {
+    let overlap = |&(from, to): &(f32, f32)| segment.x1.min(to) - segment.x0.max(from);
+    let widest = columns
+        .iter()
+        .enumerate()
+        .max_by(|a, b| overlap(a.1).total_cmp(&overlap(b.1)));
+    widest.map_or(0, |(column, _)| column)
+}
+
+fn grid(rows: &[Line], columns: &[(f32, f32)]) -> Grid {
+    let gaps: Vec<f32> = rows.windows(2).map(|pair| pair[0].y - pair[1].y).collect();
+    let tight = gaps.iter().copied().fold(f32::INFINITY, f32::min);
+    let loose = gaps.iter().copied().fold(0.0, f32::max);
+    // Rows are set apart from the lines of one cell; where they are not, every line is a row.
+    let two_spacings = loose > 1.25 * tight && tight < 1.45 * rows[0].size;
+    let mut cells: Vec<Vec<String>> = Vec::new();
+    let mut bold: Vec<bool> = Vec::new();
+    for (line_idx, line) in rows.iter().enumerate() {
+        let mut row = vec![String::new(); columns.len()];
+        for segment in &line.segments {
+            push_words(&mut row[column_of(segment, columns)], &segment.text);
+        }
+        let gap = line_idx.checked_sub(1).map(|before| gaps[before]);
+        let continues = match (gap, cells.last()) {
+            (Some(gap), Some(above)) => {
+                let below_text = row
+                    .iter()
+                    .zip(above)
+                    .all(|(cell, above)| cell.is_empty() || !above.is_empty());
+                (two_spacings && gap <= 1.12 * tight && below_text)
+                    || (row[0].is_empty() && gap < 1.4 * line.size && below_text)
+            }
+            _ => false,
+        };
+        if let (true, Some(above)) = (continues, cells.last_mut()) {
+            above
+                .iter_mut()
+                .zip(row)
+                .for_each(|(above, cell)| push_words(above, &cell));
+        } else {
+            cells.push(row);
+            bold.push(line.bold);
+        }
+    }
+    let mut grid = Grid::default();
+    grid.num_header_rows = usize::from(bold.len() > 1 && bold[0] && !bold[1..].iter().all(|&b| b));
+    cells.into_iter().for_each(|row| grid.push_row(row));
+    grid
+}
+
+fn push_words(cell: &mut String, text: &str) {
+    if !cell.is_empty() && !text.is_empty() {
+        cell.push(' ');
+    }
+    cell.push_str(text);
+}
+
+/// Groups lines of running text into paragraphs and list items.
+fn text_pieces(lines: &[Line], page: u32, pieces: &mut Vec<Piece>) {
+    let left = lines
+        .iter()
+        .map(|line| line.x0)
+        .fold(f32::INFINITY, f32::min);
+    let right = lines
+        .iter()
+        .map(|line| line.x1)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let leading = leading(lines);
+    let mut current: Option<Piece> = None;
+    for (line_idx, line) in lines.iter().enumerate() {
+        let text = line.text();
+        let starts_new = match (
+            line_idx.checked_sub(1).map(|before| &lines[before]),
+            &current,
+        ) {
+            (Some(above), Some(piece)) => starts_piece(above, line, piece, leading, (left, right)),
+            _ => true,
+        };
+        if !starts_new {
+            if let Some(piece) = &mut current {
+                piece.lines.push(text);
+            }
+            continue;
+        }
+        pieces.extend(current.take());
+        let (kind, text) = match list_marker(&text) {
+            // A large or bold "1. Scope" is a heading.
+            Some((marker, rest)) if !line.bold || marker == "-" => {
+                (PieceKind::Item(marker.to_owned()), rest.to_owned())
+            }
+            _ => (PieceKind::Text, text),
+        };
+        current = Some(Piece {
+            kind,
+            lines: vec![text],
+            page,
+            x0: line.x0,
+            size: line.size,
+            bold: line.bold,
+        });
+    }
+    pieces.extend(current);
+}
+
+/// Usual distance between the baselines of neighbouring lines.
+fn leading(lines: &[Line]) -> f32 {
+    let mut gaps: Vec<f32> = lines
+        .windows(2)
+        .filter(|pair| (pair[0].size - pair[1].size).abs() < 0.6)
+        .map(|pair| (pair[0].y - pair[1].y) / pair[1].size.max(1.0))
+        .filter(|gap| (0.8..2.5).contains(gap))
+        .collect();
+    gaps.sort_by(f32::total_cmp);
+    // The lower third: in a region of one-line paragraphs the median is the paragraph gap.
+    gaps.get(gaps.len() / 3).copied().unwrap_or(1.2)
+}
+
+fn starts_piece(
+    above: &Line,
+    line: &Line,
+    piece: &Piece,
+    leading: f32,
+    (left, right): (f32, f32),
+) -> bool {
+    let gap = (above.y - line.y) / line.size.max(1.0);
+    if gap > leading * 1.25 + 0.1
+        || (line.size - above.size).abs() > 0.12 * above.size.max(line.size)
+    {
+        return true;
+    }
+    // The end of a bold heading; a bold word at the start of a line does not make the line bold.
+    if line.bold != above.bold && (above.bold || line.bold) {
+        return true;
+    }
+    let text = line.text();
+    if list_marker(&text).is_some() {
+        // "...in section\n3. of the act" is no item; an item starts where items start.
+        return matches!(piece.kind, PieceKind::Item(_))
+            || above.x1 < right - 0.1 * (right - left)
+            || line.x0 > left + line.size;
+    }
+    let indent = line.x0 - above.x0;
+    if matches!(piece.kind, PieceKind::Item(_)) {
+        // Text under an item is indented to the item's text; back at the marker's edge something new begins.
+        return line.x0 < piece.x0 + 0.3 * line.size
+            && piece.lines.len() == 1
+            && above.x1 < right - 0.15 * (right - left);
+    }
+    let ends_early = above.x1 < right - 0.2 * (right - left);
+    let sentence_ends = above.text().ends_with(['.', '!', '?', ':', ';', '”', '"']);
+    let capital = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_uppercase() || c.is_ascii_digit());
+    (indent > 0.8 * line.size && indent < 6.0 * line.size && sentence_ends && capital)
+        || (ends_early && sentence_ends && capital)
+        || (ends_early && above.x1 - above.x0 < 0.45 * (right - left) && capital)
+}

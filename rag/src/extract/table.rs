@@ -1,0 +1,95 @@
+//! Tables as Markdown rows: readable for people and language models, and splittable by line.
+
+use super::text::clean_line;
+
+/// Largest number of columns that is kept; a real table is narrower, a spreadsheet bomb is not.
+const MAX_COLUMNS: usize = 256;
+/// Largest number of cells a table may have, spans repeated; beyond it rows are dropped.
+const MAX_CELLS: usize = 500_000;
+
+/// A grid of cell texts.
+#[derive(Debug, Default)]
+pub(super) struct Grid {
+    rows: Vec<Vec<String>>,
+    num_cells: usize,
+    /// How many rows at the top are headers.
+    pub(super) num_header_rows: usize,
+    /// Set once rows were dropped because of [`MAX_CELLS`].
+    pub(super) truncated: bool,
+}
+
+impl Grid {
+    pub(super) fn push_row(&mut self, row: impl IntoIterator<Item = String>) {
+        let row: Vec<String> = row
+            .into_iter()
+            .take(MAX_COLUMNS)
+            .map(|cell| clean_line(&cell))
+            .collect();
+        self.num_cells += row.len().max(1);
+        if self.num_cells > MAX_CELLS {
+            self.truncated = true;
+        } else {
+            self.rows.push(row);
+        }
+    }
+
+    pub(super) fn num_columns(&self) -> usize {
+        self.rows.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    pub(super) fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
+    /// The table as `| a | b |` lines, without empty rows and columns; a line of dashes follows the header rows.
+    pub(super) fn to_markdown(&self) -> String {
+        let num_columns = self.num_columns();
+        let used: Vec<usize> = (0..num_columns)
+            .filter(|&column| {
+                self.rows
+                    .iter()
+                    .any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()))
+            })
+            .collect();
+        let mut lines = Vec::with_capacity(self.rows.len() + 1);
+        for (row_idx, row) in self.rows.iter().enumerate() {
+            if row.iter().any(|cell| !cell.is_empty()) {
+                let cells: Vec<String> = used
+                    .iter()
+                    .map(|&column| {
+                        row.get(column)
+                            .map_or(String::new(), |c| c.replace('|', "\\|"))
+                    })
+                    .collect();
+                lines.push(format!("| {} |", cells.join(" | ")));
+            }
+            if row_idx + 1 == self.num_header_rows && !lines.is_empty() {
+                lines.push(format!("|{}", " - |".repeat(used.len())));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+/// Whether a line of a table block is the dashes below its header rows.
+pub(crate) fn is_rule(line: &str) -> bool {
+    line.contains('-') && line.chars().all(|c| matches!(c, '|' | '-' | ' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_empty_rows_and_columns_and_rules_off_the_header() {
+        let mut grid = Grid {
+            num_header_rows: 1,
+            ..Grid::default()
+        };
+        grid.push_row(["a".into(), String::new(), "b|c".into()]);
+        grid.push_row([String::new(), String::new(), String::new()]);
+        grid.push_row(["1\n2".into()]);
+        assert_eq!(grid.to_markdown(), "| a | b\\|c |\n| - | - |\n| 1 2 |  |");
+        assert!(is_rule("| - | - |") && !is_rule("| - | a |") && !is_rule("|  |"));
+    }
+}
