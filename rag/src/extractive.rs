@@ -1,0 +1,137 @@
+//! Quote-only answers: the best sentences of the documents, verbatim, each with its citation. No model is involved, so
+//! no word of such an answer can be wrong; it may only be beside the point.
+//!
+//! A sentence is ranked by the weight of the question's terms in it, by what the rest of its passage adds, by the score
+//! of its passage, and by whether it holds the kind of thing that the question asks for (a number, a name).
+
+use crate::{
+    answer::{
+        Answer, make_citation,
+        support::{QuoteIndex, RankedSentence},
+    },
+    context::ContextPassage,
+    refusal::refusal,
+    terms::TermKind,
+};
+
+/// Most sentences in an answer.
+const MAX_SENTENCES: usize = 3;
+
+/// A further sentence must reach this share of the best one's score.
+const CLOSE_TO_BEST: f32 = 0.8;
+
+/// A sentence that holds the kind of thing asked for.
+const KIND_BONUS: f32 = 0.15;
+
+/// A sentence shorter than this is a heading or a fragment more often than an answer.
+const MIN_TERMS: usize = 4;
+
+/// What a question asks for, as far as its first words tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Number,
+    Name,
+    Anything,
+}
+
+/// Returns the sentences of `context` that answer `question` best, verbatim; refused where none has anything of it.
+pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
+    let index = QuoteIndex::new(question, context);
+    let wanted = wanted(question);
+    let mut scored: Vec<(f32, RankedSentence)> = index
+        .rank_for_question()
+        .filter(|s| s.inside > 0.0)
+        .map(|s| (score(&s, context, wanted), s))
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let Some(best) = scored.first().map(|(score, _)| *score) else {
+        let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
+        return refusal(&hits);
+    };
+    let mut answer = Answer::default();
+    for (n, (_, sentence)) in scored
+        .iter()
+        .take_while(|(s, _)| *s >= CLOSE_TO_BEST * best)
+        .take(MAX_SENTENCES)
+        .enumerate()
+    {
+        let citation = make_citation(n + 1, &context[sentence.quote.passage_idx], sentence.quote);
+        let shown = citation
+            .quote
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        if n > 0 {
+            answer.text.push_str("\n\n");
+        }
+        answer.text.push_str(&format!("{shown} [{}]", citation.n));
+        answer.citations.push(citation);
+    }
+    answer
+}
+
+fn score(sentence: &RankedSentence, context: &[ContextPassage], wanted: Wanted) -> f32 {
+    let passage = &context[sentence.quote.passage_idx];
+    let held = match wanted {
+        Wanted::Number => sentence.holds(TermKind::Number) || sentence.holds(TermKind::SmallNumber),
+        Wanted::Name => sentence.holds(TermKind::Name),
+        Wanted::Anything => false,
+    };
+    let bonus = if held { KIND_BONUS } else { 0.0 };
+    let fragment = if sentence.num_terms < MIN_TERMS {
+        0.3
+    } else {
+        0.0
+    };
+    sentence.inside + 0.3 * sentence.near + 0.2 * passage.hit.score + bonus - fragment
+}
+
+fn wanted(question: &str) -> Wanted {
+    let lower = question.trim().to_lowercase();
+    let has = |phrases: &[&str]| {
+        phrases
+            .iter()
+            .any(|p| lower.starts_with(p) || lower.contains(&format!(" {p}")))
+    };
+    if has(&[
+        "how many",
+        "how much",
+        "how long",
+        "how old",
+        "how far",
+        "when",
+        "what year",
+        "which year",
+        "what percent",
+        "what date",
+        "wie viel",
+        "wann",
+        "cuánt",
+        "cuándo",
+        "combien",
+        "quand",
+    ]) {
+        Wanted::Number
+    } else if has(&[
+        "who",
+        "whom",
+        "whose",
+        "where",
+        "which city",
+        "what city",
+        "what country",
+        "wer",
+        "wo",
+        "quién",
+        "dónde",
+        "qui",
+        "où",
+    ]) {
+        Wanted::Name
+    } else {
+        Wanted::Anything
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,743 @@
+//! Terms: the comparable units of a text, so that "15 players", "Fifteen Players" and "15 players" are the same.
+//!
+//! Text is normalised (NFKC, accents and case folded, one kind of dash and quote) and cut into words, names,
+//! numbers and identifiers. Function words carry no meaning of their own and are dropped; a negator marks the
+//! terms that it governs. Words are reduced by a light English stemmer, which does no harm to other languages
+//! because both sides of every comparison pass through it. Scripts without spaces become character bigrams.
+//!
+//! Absent on purpose: offsets (a term only knows its key), dictionaries, language detection beyond function words.
+
+use std::collections::HashSet;
+
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+/// What kind of unit a term is; numbers and names are facts that must not be changed by a paraphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TermKind {
+    /// A content word.
+    Word,
+    /// A capitalised word that does not begin its sentence.
+    Name,
+    /// A number, or an identifier that has digits in it.
+    Number,
+    /// A number below ten written as a word, which a paraphrase may add ("the two causes").
+    SmallNumber,
+}
+
+/// One comparable unit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Term {
+    /// Normalised form; two terms mean the same when their keys are equal.
+    pub key: String,
+    /// What kind of unit it is.
+    pub kind: TermKind,
+    /// A negator stands shortly before it.
+    pub negated: bool,
+}
+
+/// Terms a negator governs: "did not increase sharply" negates both words, not the rest of the sentence.
+const NEGATION_REACH: usize = 2;
+
+const STOP_WORDS: &str = "a about above after again all also although am an and any are as at be because been before being \
+    between both but by can could did do does doing done during each either else ever every few for from further had has have \
+    having he her here hers him his how however i if in into is it its itself just let like made many may me might more most much \
+    must my of off on once one only or other our out over own per please same shall she should since so some such than that the \
+    their them then there therefore these they this those though through thus to too under until up upon us very via was we were \
+    what when where whether which while who whom whose why will with within would yes yet you your \
+    der die das den dem des ein eine einer eines einem einen und oder ist sind war waren wird werden wurde wurden hat haben im in \
+    am zu zum zur von vom mit auf für bei aus nach als auch es sie er wir ihr wie was wer wo wann welche welcher welches wieviele \
+    le la les un une des du de et ou est sont était été dans par pour sur avec qui que quoi dont au aux ce cette ces il elle ils \
+    el los las una unos unas y o es son fue fueron en por para con que del al se su sus lo quién qué cuándo cuál cuántos \
+    il lo gli i uno di da che e della delle dei nel nella per con sono era stato \
+    os um uma do dos das no na nos nas em foi mais het een van en met voor zijn werd";
+
+const NEGATORS: &[&str] = &[
+    "not", "no", "never", "neither", "nor", "none", "cannot", "without", "nicht", "kein", "keine",
+    "keinen", "nie", "ne", "pas", "jamais", "nunca", "sin", "non", "não",
+];
+
+const SMALL: &[&str] = &[
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+];
+const ORDINALS: &[&str] = &[
+    "zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
+    "tenth",
+];
+const TEENS: &[&str] = &[
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+];
+const TENS: &[&str] = &[
+    "", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+];
+const MONTHS: &[&str] = &[
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+/// Irregular forms that a paraphrase often changes; "found" is left out because it also is "to found".
+const IRREGULAR: &[(&str, &str)] = &[
+    ("won", "win"),
+    ("built", "build"),
+    ("led", "lead"),
+    ("held", "hold"),
+    ("became", "become"),
+    ("began", "begin"),
+    ("begun", "begin"),
+    ("wrote", "write"),
+    ("written", "write"),
+    ("took", "take"),
+    ("taken", "take"),
+    ("gave", "give"),
+    ("given", "give"),
+    ("sold", "sell"),
+    ("bought", "buy"),
+    ("spent", "spend"),
+    ("met", "meet"),
+    ("paid", "pay"),
+    ("said", "say"),
+    ("sent", "send"),
+    ("kept", "keep"),
+    ("lost", "lose"),
+    ("grew", "grow"),
+    ("grown", "grow"),
+    ("fell", "fall"),
+    ("fallen", "fall"),
+    ("rose", "rise"),
+    ("risen", "rise"),
+    ("chose", "choose"),
+    ("chosen", "choose"),
+    ("drew", "draw"),
+    ("drawn", "draw"),
+    ("flew", "fly"),
+    ("flown", "fly"),
+    ("known", "know"),
+    ("knew", "know"),
+    ("shown", "show"),
+    ("spoke", "speak"),
+    ("spoken", "speak"),
+    ("taught", "teach"),
+    ("thought", "think"),
+    ("brought", "bring"),
+    ("came", "come"),
+    ("went", "go"),
+    ("gone", "go"),
+    ("ran", "run"),
+    ("saw", "see"),
+    ("seen", "see"),
+    ("stood", "stand"),
+    ("struck", "strike"),
+    ("caught", "catch"),
+    ("fought", "fight"),
+    ("broke", "break"),
+    ("broken", "break"),
+    ("children", "child"),
+    ("men", "man"),
+    ("women", "woman"),
+    ("people", "person"),
+    ("feet", "foot"),
+];
+
+/// Returns the terms of `text` in order, function words left out.
+pub(crate) fn terms(text: &str) -> Vec<Term> {
+    let chars = normalise(text);
+    let mut scanner = Scanner {
+        chars: &chars,
+        at: 0,
+        found: Vec::new(),
+        negation: 0,
+        sentence_start: true,
+    };
+    scanner.run();
+    scanner.found
+}
+
+/// Returns the keys of the terms of `text`.
+pub(crate) fn term_keys(text: &str) -> HashSet<String> {
+    terms(text).into_iter().map(|term| term.key).collect()
+}
+
+/// How well `word` is matched by `keys`: 1 for the same key, 0.8 for another form of the word, 0 otherwise.
+pub(crate) fn match_strength(word: &Term, keys: &HashSet<String>) -> f32 {
+    if keys.contains(&word.key) {
+        return 1.0;
+    }
+    let fixed = matches!(word.kind, TermKind::Number | TermKind::SmallNumber);
+    if !fixed && keys.iter().any(|key| same_family(&word.key, key)) {
+        0.8
+    } else {
+        0.0
+    }
+}
+
+/// Two words that share most of a long beginning: investigate and investigation, Poland and Polish do not.
+fn same_family(a: &str, b: &str) -> bool {
+    let common = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
+    let longest = a.chars().count().max(b.chars().count());
+    common >= 5 && common * 100 >= longest * 65
+}
+
+/// Whether `text` reads as German, where every noun is capitalised and so a capital makes no name.
+pub(crate) fn capitalises_nouns(text: &str) -> bool {
+    let mut german = 0i32;
+    for word in text.split(|c: char| !c.is_alphabetic()) {
+        match word.to_lowercase().as_str() {
+            "der" | "das" | "den" | "dem" | "und" | "ist" | "ein" | "eine" | "wurde" | "nicht"
+            | "von" | "zu" | "im" | "mit" => german += 1,
+            "the" | "of" | "and" | "is" | "was" | "were" | "to" | "a" => german -= 1,
+            _ => {}
+        }
+    }
+    german > 0
+}
+
+/// NFKC, accents folded, one kind of dash, apostrophe and space, vulgar fractions as decimals, invisible characters gone.
+fn normalise(text: &str) -> Vec<char> {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        let fraction = match c {
+            '½' => ".5",
+            '¼' => ".25",
+            '¾' => ".75",
+            _ => {
+                plain.push(c);
+                continue;
+            }
+        };
+        if !plain.ends_with(|last: char| last.is_ascii_digit()) {
+            plain.push('0');
+        }
+        plain.push_str(fraction);
+    }
+    plain
+        .nfkd()
+        .filter(|&c| !is_combining_mark(c) || !folds_away(c))
+        .filter(|&c| !is_invisible(c))
+        .nfc()
+        .map(|c| match c {
+            '‐' | '‑' | '‒' | '–' | '—' | '−' | '⁃' => '-',
+            '’' | '‘' | 'ʼ' | '`' | '´' => '\'',
+            _ => c,
+        })
+        .collect()
+}
+
+/// Accents of Latin, Greek and Cyrillic fold; the vowel signs of Indic and other scripts are letters and stay.
+fn folds_away(mark: char) -> bool {
+    matches!(mark, '\u{300}'..='\u{36f}')
+}
+
+/// Zero-width, direction and tag characters, which documents can use to hide or split words.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Scripts written without spaces between words, and Hangul, whose particles stick to the word.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+struct Scanner<'a> {
+    chars: &'a [char],
+    at: usize,
+    found: Vec<Term>,
+    /// Content terms that the last negator still governs.
+    negation: usize,
+    sentence_start: bool,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) {
+        while let Some(&c) = self.chars.get(self.at) {
+            if c.is_numeric() || (c == '.' && self.digit_at(self.at + 1) && !self.digit_before()) {
+                self.number();
+            } else if is_unspaced(c) {
+                self.bigrams();
+            } else if c.is_alphabetic() {
+                self.word();
+            } else {
+                if matches!(c, '.' | '!' | '?' | ':' | '\n' | '|') {
+                    self.sentence_start = true;
+                    self.negation = 0;
+                } else if matches!(c, ',' | ';' | '(' | ')') {
+                    self.negation = 0;
+                }
+                self.at += 1;
+            }
+        }
+    }
+
+    fn digit_at(&self, at: usize) -> bool {
+        self.chars.get(at).is_some_and(char::is_ascii_digit)
+    }
+
+    fn digit_before(&self) -> bool {
+        self.at > 0 && self.digit_at(self.at - 1)
+    }
+
+    fn push(&mut self, key: String, kind: TermKind) {
+        let negated = self.negation > 0;
+        self.negation = self.negation.saturating_sub(1);
+        self.sentence_start = false;
+        self.found.push(Term { key, kind, negated });
+    }
+
+    fn bigrams(&mut self) {
+        let start = self.at;
+        while self.chars.get(self.at).is_some_and(|&c| is_unspaced(c)) {
+            self.at += 1;
+        }
+        let run = &self.chars[start..self.at];
+        if let [single] = run {
+            self.push(single.to_string(), TermKind::Word);
+        }
+        for pair in run.windows(2) {
+            self.push(pair.iter().collect(), TermKind::Word);
+        }
+    }
+
+    /// A run that begins with a digit: a number with separators, scale and unit, an ISO date, or an identifier such as `5a`.
+    fn number(&mut self) {
+        if self.iso_date() {
+            return;
+        }
+        let start = self.at;
+        let mut end = start;
+        while end < self.chars.len() {
+            let c = self.chars[end];
+            let separator =
+                matches!(c, '.' | ',' | '\'') || (c == ' ' && self.groups_of_three(start, end));
+            if c.is_numeric() || (separator && self.digit_at(end + 1)) {
+                end += 1;
+            } else {
+                break;
+            }
+        }
+        let digits: String = self.chars[start..end].iter().collect();
+        let suffix: String = self.chars[end..]
+            .iter()
+            .copied()
+            .take_while(|c| c.is_alphabetic() && !is_unspaced(*c))
+            .take(12)
+            .collect::<String>()
+            .to_lowercase();
+        self.at = end + suffix.chars().count();
+        match suffix.as_str() {
+            "" | "st" | "nd" | "rd" | "th" => {
+                let scale = if suffix.is_empty() {
+                    self.scale_word()
+                } else {
+                    1.0
+                };
+                self.push(number_key(&digits, scale), TermKind::Number);
+            }
+            "k" => self.push(number_key(&digits, 1e3), TermKind::Number),
+            "m" | "mn" | "mio" => {
+                // `5m` is five million or five metres; both readings are kept apart from plain 5 by the unit word.
+                self.push(number_key(&digits, 1.0), TermKind::Number);
+                self.push("m".to_owned(), TermKind::Word);
+            }
+            "bn" | "b" => self.push(number_key(&digits, 1e9), TermKind::Number),
+            "km" | "kg" | "g" | "cm" | "mm" | "h" | "s" | "min" | "ft" | "lb" | "mph" | "kw"
+            | "kwh" | "mw" | "gb" | "mb" | "tb" | "c" | "f" | "v" | "hz" | "mhz" | "ghz" | "am"
+            | "pm" => {
+                self.push(number_key(&digits, 1.0), TermKind::Number);
+                self.push(suffix, TermKind::Word);
+            }
+            "er" | "e" | "ers" => self.push(number_key(&digits, 1.0), TermKind::Number),
+            _ => self.push(
+                format!("{}{suffix}", digits.to_lowercase()),
+                TermKind::Number,
+            ),
+        }
+    }
+
+    /// `1 234 567`: a space belongs to the number only between groups of three digits.
+    fn groups_of_three(&self, start: usize, space: usize) -> bool {
+        let three = (1..=3).all(|i| self.digit_at(space + i)) && !self.digit_at(space + 4);
+        let head = self.chars[start..space]
+            .iter()
+            .rev()
+            .take_while(|c| c.is_ascii_digit())
+            .count();
+        three
+            && (1..=3).contains(&head)
+            && self.chars[start..space]
+                .iter()
+                .all(|c| c.is_ascii_digit() || *c == ' ')
+    }
+
+    /// `2020-03-12` yields its numbers and the name of the month, so that it equals "12 March 2020".
+    fn iso_date(&mut self) -> bool {
+        let shape = |at: usize, length: usize| (0..length).all(|i| self.digit_at(at + i));
+        let at = self.at;
+        let dashes = self.chars.get(at + 4) == Some(&'-') && self.chars.get(at + 7) == Some(&'-');
+        if !(dashes && shape(at, 4) && shape(at + 5, 2) && shape(at + 8, 2))
+            || self.digit_at(at + 10)
+        {
+            return false;
+        }
+        let part =
+            |from: usize, length: usize| self.chars[from..from + length].iter().collect::<String>();
+        let (year, month, day) = (part(at, 4), part(at + 5, 2), part(at + 8, 2));
+        self.at += 10;
+        self.push(number_key(&year, 1.0), TermKind::Number);
+        if let Some(name) = month
+            .parse::<usize>()
+            .ok()
+            .and_then(|m| MONTHS.get(m.wrapping_sub(1)))
+        {
+            self.push(stem(name), TermKind::Word);
+        }
+        self.push(number_key(&day, 1.0), TermKind::Number);
+        true
+    }
+
+    /// Consumes " million" and the like behind a number and returns its factor, 1 when there is none.
+    fn scale_word(&mut self) -> f64 {
+        let mut at = self.at;
+        while self
+            .chars
+            .get(at)
+            .is_some_and(|&c| c == ' ' || c == '-' || c == '\u{a0}')
+        {
+            at += 1;
+        }
+        let word: String = self.chars[at..]
+            .iter()
+            .copied()
+            .take_while(|c| c.is_alphabetic())
+            .take(12)
+            .collect::<String>()
+            .to_lowercase();
+        let factor = match word.as_str() {
+            "hundred" => 1e2,
+            "thousand" | "tausend" => 1e3,
+            "million" | "millions" | "millionen" | "millones" => 1e6,
+            "billion" | "billions" | "milliarden" => 1e9,
+            "trillion" | "trillions" => 1e12,
+            _ => return 1.0,
+        };
+        self.at = at + word.chars().count();
+        factor
+    }
+
+    fn word(&mut self) {
+        let start = self.at;
+        while let Some(&c) = self.chars.get(self.at) {
+            let inner = c == '\''
+                && self
+                    .chars
+                    .get(self.at + 1)
+                    .is_some_and(|n| n.is_alphabetic());
+            if (c.is_alphanumeric() && !is_unspaced(c)) || is_combining_mark(c) || inner {
+                self.at += 1;
+            } else {
+                break;
+            }
+        }
+        let raw: String = self.chars[start..self.at].iter().collect();
+        let mut lower = raw.to_lowercase();
+        if let Some(base) = lower.strip_suffix("'s") {
+            lower.truncate(base.len());
+        }
+        if lower.chars().any(|c| c.is_ascii_digit()) {
+            self.push(lower, TermKind::Number);
+            return;
+        }
+        if lower.ends_with("n't") || NEGATORS.contains(&lower.as_str()) {
+            if !self.followed_by("only") && !self.followed_by(".") {
+                self.negation = NEGATION_REACH;
+            }
+            self.sentence_start = false;
+            return;
+        }
+        if self.number_word(&lower) {
+            return;
+        }
+        if is_stop_word(&lower) {
+            self.sentence_start = false;
+            return;
+        }
+        let capital = raw.chars().next().is_some_and(char::is_uppercase);
+        let acronym = capital && raw.chars().filter(|c| c.is_uppercase()).count() > 1;
+        let kind = if acronym || (capital && !self.sentence_start) {
+            TermKind::Name
+        } else {
+            TermKind::Word
+        };
+        let kind = if MONTHS.contains(&lower.as_str()) {
+            TermKind::Word
+        } else {
+            kind
+        };
+        self.push(stem(&lower), kind);
+    }
+
+    /// Whether `what` comes next, white space aside ("No. 5" and "not only" negate nothing).
+    fn followed_by(&self, what: &str) -> bool {
+        let rest: String = self.chars[self.at..]
+            .iter()
+            .copied()
+            .filter(|c| !c.is_whitespace())
+            .take(what.len())
+            .collect();
+        rest.eq_ignore_ascii_case(what)
+    }
+
+    /// Reads "fifteen", "twenty-five", "two million", "third"; returns whether `word` was a number.
+    fn number_word(&mut self, word: &str) -> bool {
+        let position = |list: &[&str]| list.iter().position(|w| !w.is_empty() && *w == word);
+        let (value, small) = if let Some(value) = position(SMALL) {
+            (value, true)
+        } else if let Some(value) = position(ORDINALS) {
+            (value, true)
+        } else if let Some(value) = position(TEENS) {
+            (value + 10, false)
+        } else if let Some(tens) = position(TENS) {
+            (tens * 10 + self.unit_behind_dash(), false)
+        } else {
+            return false;
+        };
+        let factor = self.scale_word();
+        if word == "one" && factor == 1.0 {
+            // "one of the": an article more often than a count.
+            self.sentence_start = false;
+            return true;
+        }
+        let kind = if small && factor == 1.0 {
+            TermKind::SmallNumber
+        } else {
+            TermKind::Number
+        };
+        self.push(number_key(&value.to_string(), factor), kind);
+        true
+    }
+
+    /// The 5 of "twenty-five", consumed; 0 when there is none.
+    fn unit_behind_dash(&mut self) -> usize {
+        if self.chars.get(self.at) != Some(&'-') {
+            return 0;
+        }
+        let word: String = self.chars[self.at + 1..]
+            .iter()
+            .copied()
+            .take_while(|c| c.is_alphabetic())
+            .collect::<String>()
+            .to_lowercase();
+        let unit = SMALL.iter().position(|w| *w == word).unwrap_or(0);
+        if unit > 0 {
+            self.at += 1 + word.chars().count();
+        }
+        unit
+    }
+}
+
+fn is_stop_word(word: &str) -> bool {
+    static WORDS: std::sync::OnceLock<HashSet<String>> = std::sync::OnceLock::new();
+    WORDS
+        .get_or_init(|| {
+            STOP_WORDS
+                .split_whitespace()
+                .map(|w| normalise(w).into_iter().collect())
+                .collect()
+        })
+        .contains(word)
+}
+
+/// The value of a number as text: `1,234.50` and `1234.5` give the same key.
+///
+/// A comma or a dot followed by exactly three digits groups thousands when it is a comma or occurs twice; otherwise
+/// the last separator is the decimal point.
+fn number_key(digits: &str, factor: f64) -> String {
+    let ascii: String = digits
+        .chars()
+        .filter(|c| !matches!(c, '\'' | ' '))
+        .map(ascii_digit)
+        .collect();
+    let commas = ascii.matches(',').count();
+    let dots = ascii.matches('.').count();
+    let comma_groups = commas > 0
+        && ascii
+            .split(',')
+            .skip(1)
+            .all(|g| g.split('.').next().is_some_and(|g| g.len() == 3));
+    let plain = match (commas, dots) {
+        (0, 0 | 1) => ascii,
+        (0, _) => ascii.replace('.', ""),
+        (_, 0 | 1) if comma_groups => ascii.replace(',', ""),
+        (1, _) => ascii.replace('.', "").replace(',', "."),
+        _ => ascii.replace(',', ""),
+    };
+    plain.parse::<f64>().map_or(plain, |value| {
+        format!("#{}", (value * factor * 1e6).round() / 1e6)
+    })
+}
+
+/// Digits of the Arabic, Persian and Devanagari scripts as ASCII digits; everything else unchanged.
+fn ascii_digit(c: char) -> char {
+    [0x660, 0x6f0, 0x966]
+        .into_iter()
+        .find_map(|zero| (c as u32).checked_sub(zero).filter(|d| *d < 10))
+        .and_then(|digit| char::from_digit(digit, 10))
+        .unwrap_or(c)
+}
+
+/// Light English stemmer: plural, -ed, -ing, -ly, final e and y.
+fn stem(word: &str) -> String {
+    if let Some((_, base)) = IRREGULAR.iter().find(|(form, _)| *form == word) {
+        return stem(base);
+    }
+    let mut stem = word.to_owned();
+    let len = word.chars().count();
+    if len > 4 && word.ends_with("ies") {
+        stem.truncate(word.len() - 3);
+        stem.push('y');
+    } else if len > 4
+        && ["sses", "shes", "ches", "xes", "zes"]
+            .iter()
+            .any(|s| word.ends_with(s))
+    {
+        stem.truncate(word.len() - 2);
+    } else if len > 3
+        && word.ends_with('s')
+        && !["ss", "us", "is"].iter().any(|s| word.ends_with(s))
+    {
+        stem.truncate(word.len() - 1);
+    }
+    for suffix in ["ing", "ed"] {
+        if let Some(base) = stem
+            .strip_suffix(suffix)
+            .filter(|b| b.chars().count() >= 3 && b.contains(['a', 'e', 'i', 'o', 'u', 'y']))
+        {
+            stem.truncate(base.len());
+            let mut ends = stem.chars().rev();
+            let (last, before) = (ends.next(), ends.next());
+            if last == before && last.is_some_and(|c| !matches!(c, 'l' | 's' | 'z' | 'e' | 'o')) {
+                stem.pop();
+            }
+            break;
+        }
+    }
+    if stem.chars().count() > 5 && stem.ends_with("ly") {
+        stem.truncate(stem.len() - 2);
+    }
+    if stem.chars().count() > 3 && stem.ends_with('e') {
+        stem.pop();
+    }
+    if stem.chars().count() > 2 && stem.ends_with('y') {
+        stem.pop();
+        stem.push('i');
+    }
+    stem
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expect: Expect) {
+        let shown: Vec<String> = terms(text)
+            .iter()
+            .map(|t| {
+                let kind = match t.kind {
+                    TermKind::Word => "",
+                    TermKind::Name => "^",
+                    TermKind::Number => "",
+                    TermKind::SmallNumber => "~",
+                };
+                format!("{}{kind}{}", if t.negated { "!" } else { "" }, t.key)
+            })
+            .collect();
+        expect.assert_eq(&shown.join(" "));
+    }
+
+    #[test]
+    fn numbers_have_one_form() {
+        check(
+            "1,234.50 1234.5 1.234,5 1 234.5",
+            expect!["#1234.5 #1234.5 #1234.5 #1234.5"],
+        );
+        check(
+            "15 million 15,000,000 15.000.000 $15bn 15k 15th 15% ١٥",
+            expect!["#15000000 #15000000 #15000000 #15000000000 #15000 #15 #15 #15"],
+        );
+        check(
+            "fifteen twenty-five five one third two million",
+            expect!["#15 #25 ~#5 ~#3 #2000000"],
+        );
+        check(
+            "6½ sacks, ½ cup, 5m, 1.5, A320 5a COVID-19 2019–2020",
+            expect!["#6.5 sack #0.5 cup #5 m #1.5 a320 5a ^covid #19 #2019 #2020"],
+        );
+    }
+
+    #[test]
+    fn dates_have_one_form_where_the_order_is_certain() {
+        check(
+            "12 March 2020; March 12th, 2020; 2020-03-12",
+            expect!["#12 march #2020 march #12 #2020 #2020 march #12"],
+        );
+    }
+
+    #[test]
+    fn words_are_folded_and_names_are_marked() {
+        check(
+            "The engineers' reports, Chopin’s Études and NASA won. Building boundaries stopped",
+            expect!["engineer report ^chopin ^etud ^nasa win build boundari stop"],
+        );
+        check(
+            "soft\u{ad}ware zero\u{200b}width ﬁnance",
+            expect!["softwar zerowidth financ"],
+        );
+    }
+
+    #[test]
+    fn negators_reach_two_terms_inside_their_clause() {
+        check(
+            "It does not cover dental work, but vision. Not only staff. No. 5 valve",
+            expect!["!cover !dental work vision staff #5 valv"],
+        );
+        check(
+            "They don't pay. Er wurde nicht gewählt",
+            expect!["!pai !gewahlt"],
+        );
+    }
+
+    #[test]
+    fn unspaced_scripts_become_bigrams() {
+        check("会社は15人 東京", expect!["会社 社は #15 人 東京"]);
+    }
+
+    #[test]
+    fn families_share_most_of_a_long_beginning() {
+        for (a, b, same) in [
+            ("investigat", "investigation", true),
+            ("recycl", "recycler", true),
+            ("internal", "international", false),
+            ("poland", "polish", false),
+        ] {
+            assert_eq!(same_family(a, b), same, "{a} {b}");
+        }
+    }
+}
