@@ -1,1 +1,39 @@
-//! placeholder
+//! Language-model engine: token ids in, token events out.
+//!
+//! [`Engine`] loads a GGUF model and serves many requests at once; everything else is a part of it or helps to
+//! prepare its input. Reading order: [`engine`] (handle and step loop), [`scheduler`] (what runs in a step),
+//! [`kv_cache`] (where keys and values live), [`runner`] (a step on the device), [`model`], [`layers`], [`ops`].
+//!
+//! Absent on purpose: HTTP, SQL, the process environment, the terminal, documents.
+
+mod config;
+mod device;
+pub mod encoder;
+pub mod engine;
+pub mod gguf;
+pub mod kv_cache;
+pub mod layers;
+pub mod model;
+pub mod ops;
+mod perplexity;
+pub mod runner;
+pub mod sampling;
+pub mod scheduler;
+pub mod sequence;
+pub mod text;
+
+pub use config::{DeviceChoice, EngineConfig};
+pub use device::{DeviceError, cpu_threads, set_cpu_threads};
+pub use encoder::{Encoder, EncoderError};
+pub use engine::{
+    Engine, EngineError, EngineStats, Event, FinishReason, GenerateRequest, LoadError, ModelInfo, SubmitError,
+    Timings, TokenStream, Usage,
+};
+pub use gguf::{GgufError, GgufFile};
+pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
+pub use sampling::{InvalidSampling, SamplingParams};
+pub use sequence::Priority;
+pub use text::{
+    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher, StopOutcome,
+    Tokenizer, TokenizerError,
+};

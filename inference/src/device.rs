@@ -1,0 +1,61 @@
+//! Device selection and the size of the CPU compute pool.
+
+use candle_core::Device;
+
+use crate::config::DeviceChoice;
+
+/// Why a device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("this build has no CUDA support; use the CPU or build with the `cuda` feature")]
+    NoCuda,
+    #[error("CUDA device {index} cannot be opened: {source}")]
+    Open { index: usize, source: candle_core::Error },
+    #[error("{asked} threads were asked for, but the compute pool of this process already has {actual}")]
+    Threads { asked: usize, actual: usize },
+}
+
+/// Opens the chosen device.
+///
+/// # Errors
+/// [`DeviceError::NoCuda`] or [`DeviceError::Open`]; never falls back to the CPU.
+pub fn open(choice: &DeviceChoice) -> Result<Device, DeviceError> {
+    match *choice {
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        #[cfg(feature = "cuda")]
+        DeviceChoice::Cuda(index) => {
+            Device::new_cuda(index).map_err(|source| DeviceError::Open { index, source })
+        }
+        #[cfg(not(feature = "cuda"))]
+        DeviceChoice::Cuda(_) => Err(DeviceError::NoCuda),
+    }
+}
+
+/// Sizes the process's compute pool. Call it in `main` before anything else; it has no effect once a model is loaded.
+///
+/// # Safety
+/// No other thread may exist: candle reads the size from the process environment, which this writes.
+pub unsafe fn set_cpu_threads(threads: usize) {
+    // SAFETY: the caller promises that no other thread exists which could read the environment meanwhile.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", threads.to_string()) };
+    // SAFETY: as above.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
+/// Returns the number of threads that compute.
+pub fn cpu_threads() -> usize {
+    candle_core::utils::barrier_pool().n_workers() + 1
+}
+
+/// Checks that the pool has the size that was asked for.
+///
+/// # Errors
+/// [`DeviceError::Threads`] when it was created with another size.
+pub fn check_threads(asked: Option<usize>) -> Result<(), DeviceError> {
+    match asked {
+        Some(asked) if asked != cpu_threads() => {
+            Err(DeviceError::Threads { asked, actual: cpu_threads() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,155 @@
+//! What is known about the loaded model, and what the engine counts.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use super::{Loaded, RETRY_AFTER};
+use crate::{
+    config::{DeviceChoice, EngineConfig},
+    device,
+    gguf::GgufFile,
+};
+
+/// A loaded model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    pub name: String,
+    /// As in the file, for example `qwen2`.
+    pub architecture: String,
+    /// The file's mixture, for example `Q4_K_M`.
+    pub quantization: String,
+    pub file_bytes: u64,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Longest prompt plus answer in tokens.
+    pub max_model_len: usize,
+    /// For people, for example `CPU, 2 threads`.
+    pub device: String,
+}
+
+impl ModelInfo {
+    pub(super) fn new(config: &EngineConfig, loaded: &Loaded) -> Self {
+        let parameters = loaded.file.tensors().values().map(|tensor| tensor.elements() as u64).sum();
+        Self {
+            name: config.model_name.clone(),
+            architecture: loaded.model.config.architecture.name().to_owned(),
+            quantization: quantization(&loaded.file),
+            file_bytes: loaded.file.file_bytes(),
+            parameters,
+            max_model_len: loaded.max_model_len,
+            device: match config.device {
+                DeviceChoice::Cpu => format!("CPU, {} threads", device::cpu_threads()),
+                DeviceChoice::Cuda(index) => format!("CUDA {index}"),
+            },
+        }
+    }
+}
+
+/// Returns the name of the file's mixture of types (llama.cpp's `llama_ftype`), or of its most frequent type.
+fn quantization(file: &GgufFile) -> String {
+    let mixtures = [
+        (0, "F32"), (1, "F16"), (2, "Q4_0"), (3, "Q4_1"), (7, "Q8_0"), (8, "Q5_0"), (9, "Q5_1"), (10, "Q2_K"),
+        (11, "Q3_K_S"), (12, "Q3_K_M"), (13, "Q3_K_L"), (14, "Q4_K_S"), (15, "Q4_K_M"), (16, "Q5_K_S"),
+        (17, "Q5_K_M"), (18, "Q6_K"), (32, "BF16"),
+    ];
+    let id = file.get_u32("general.file_type");
+    if let Some((_, name)) = mixtures.iter().find(|(known, _)| Some(*known) == id) {
+        return (*name).to_owned();
+    }
+    let mut weights = BTreeMap::new();
+    for tensor in file.tensors().values() {
+        *weights.entry(tensor.ggml_type.name()).or_insert(0) += tensor.elements();
+    }
+    weights.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name).unwrap_or_default()
+}
+
+/// A snapshot of what the engine does and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineStats {
+    pub running: usize,
+    /// Requests that have not started.
+    pub waiting: usize,
+    pub free_blocks: usize,
+    pub num_blocks: usize,
+    pub prompt_tokens_total: u64,
+    pub generated_tokens_total: u64,
+    pub preemptions_total: u64,
+    pub cancelled_total: u64,
+    pub steps_total: u64,
+}
+
+/// Written by the step loop, read by handles. Each number is right by itself; together they may be a step apart.
+#[derive(Debug)]
+pub(super) struct Counters {
+    num_blocks: usize,
+    pub free_blocks: AtomicUsize,
+    pub running: AtomicUsize,
+    /// Requests accepted and not started: those the queue's capacity bounds.
+    queued: AtomicUsize,
+    pub prompt_tokens: AtomicU64,
+    pub generated_tokens: AtomicU64,
+    pub preemptions: AtomicU64,
+    pub cancelled: AtomicU64,
+    pub steps: AtomicU64,
+    /// Running mean of a request's time from first step to end, 0 until one has ended.
+    mean_service_us: AtomicU64,
+}
+
+impl Counters {
+    pub fn new(num_blocks: usize) -> Self {
+        Self {
+            num_blocks,
+            free_blocks: num_blocks.into(),
+            running: 0.into(),
+            queued: 0.into(),
+            prompt_tokens: 0.into(),
+            generated_tokens: 0.into(),
+            preemptions: 0.into(),
+            cancelled: 0.into(),
+            steps: 0.into(),
+            mean_service_us: 0.into(),
+        }
+    }
+
+    /// Takes a place in the queue if one is left.
+    pub fn enter_queue(&self, capacity: usize) -> bool {
+        let enter = |queued| (queued < capacity).then_some(queued + 1);
+        self.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_ok()
+    }
+
+    pub fn leave_queue(&self) {
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Learns how long a request took.
+    pub fn observe_service(&self, took: Duration) {
+        let took = took.as_micros() as u64;
+        let mean = self.mean_service_us.load(Ordering::Relaxed);
+        let mean = if mean == 0 { took } else { (7 * mean + took) / 8 };
+        self.mean_service_us.store(mean, Ordering::Relaxed);
+    }
+
+    /// Returns about how long until the queue has a place: one request in `max_num_seqs` ends in that share of the
+    /// mean time.
+    pub fn estimated_wait(&self, max_num_seqs: usize) -> Duration {
+        let mean = Duration::from_micros(self.mean_service_us.load(Ordering::Relaxed));
+        (mean / max_num_seqs as u32).clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end())
+    }
+
+    pub fn snapshot(&self) -> EngineStats {
+        EngineStats {
+            running: self.running.load(Ordering::Relaxed),
+            waiting: self.queued.load(Ordering::Relaxed),
+            free_blocks: self.free_blocks.load(Ordering::Relaxed),
+            num_blocks: self.num_blocks,
+            prompt_tokens_total: self.prompt_tokens.load(Ordering::Relaxed),
+            generated_tokens_total: self.generated_tokens.load(Ordering::Relaxed),
+            preemptions_total: self.preemptions.load(Ordering::Relaxed),
+            cancelled_total: self.cancelled.load(Ordering::Relaxed),
+            steps_total: self.steps.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The engine's thread: owns the model, the cache, the scheduler and all requests.
+//!
+//! One turn: take new requests, drop abandoned ones, plan, run, choose tokens, send. A failed or panicking step fails
+//! the requests that were in it and nothing else; the thread goes on.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use candle_core::{Device, Tensor};
+
+use super::{
+    Command,
+    event::EngineError,
+    info::Counters,
+    request::{Request, Submission},
+};
+use crate::{
+    config::EngineConfig,
+    model::{KvCache, Model},
+    runner::StepInput,
+    scheduler::{Scheduler, SchedulerLimits, StepPlan, TokenBudget},
+    sequence::{Sequence, SequenceId},
+    text::Tokenizer,
+};
+
+/// How long running answers may wait for a step that also prefills: about the pace at which people read.
+const TARGET_MIXED_STEP: Duration = Duration::from_millis(250);
+
+/// What the loop works with.
+pub(super) struct Parts {
+    pub model: Model,
+    pub cache: KvCache,
+    pub tokenizer: Arc<Tokenizer>,
+    pub max_model_len: usize,
+    pub counters: Arc<Counters>,
+}
+
+pub(super) struct StepLoop {
+    parts: Parts,
+    commands: Receiver<Command>,
+    scheduler: Scheduler,
+    requests: HashMap<SequenceId, Request>,
+    stopping: bool,
+}
+
+impl StepLoop {
+    pub fn new(parts: Parts, config: &EngineConfig, commands: Receiver<Command>) -> Self {
+        let scheduler = Scheduler::new(SchedulerLimits {
+            max_num_seqs: config.max_num_seqs,
+            num_blocks: config.num_blocks(),
+            budget: TokenBudget::new(config.max_num_batched_tokens, TARGET_MIXED_STEP),
+        });
+        Self { parts, commands, scheduler, requests: HashMap::new(), stopping: false }
+    }
+
+    /// Runs until the last handle is gone.
+    pub fn run(mut self) {
+        loop {
+            self.take_commands();
+            if self.stopping {
+                break;
+            }
+            self.drop_cancelled();
+            let plan = self.scheduler.plan();
+            self.note_plan(&plan);
+            if !plan.rows.is_empty() {
+                self.run_step(&plan);
+            }
+            self.publish();
+        }
+        for id in self.scheduler.ids() {
+            self.fail(id, EngineError::Stopped);
+        }
+        self.publish();
+    }
+
+    /// Takes what has arrived; waits for something when there is nothing to do.
+    fn take_commands(&mut self) {
+        if self.scheduler.is_empty() {
+            match self.commands.recv() {
+                Ok(command) => self.take(command),
+                Err(_) => self.stopping = true,
+            }
+        }
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.take(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(submission) => self.accept(*submission),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn accept(&mut self, submission: Submission) {
+        let id = submission.id;
+        self.scheduler.add(Sequence::new(id, submission.priority, submission.prompt.clone()));
+        self.requests.insert(id, Request::new(submission));
+    }
+
+    fn drop_cancelled(&mut self) {
+        let cancelled = |(id, request): (&SequenceId, &Request)| request.is_cancelled().then_some(*id);
+        let ids: Vec<SequenceId> = self.requests.iter().filter_map(cancelled).collect();
+        for id in ids {
+            self.parts.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.end(id);
+        }
+    }
+
+    fn note_plan(&mut self, plan: &StepPlan) {
+        let now = Instant::now();
+        self.parts.counters.preemptions.fetch_add(plan.preempted.len() as u64, Ordering::Relaxed);
+        for id in &plan.admitted {
+            if let Some(request) = self.requests.get_mut(id) {
+                if request.started().is_none() {
+                    self.parts.counters.leave_queue();
+                }
+                request.start(now);
+            }
+        }
+    }
+
+    fn run_step(&mut self, plan: &StepPlan) {
+        let started = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.compute_and_sample(plan)));
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic_message(&*panic)),
+        };
+        match failure {
+            None => self.scheduler.budget.observe(plan.num_tokens(), started.elapsed()),
+            Some(message) => {
+                tracing::error!(%message, "a step failed");
+                for row in &plan.rows {
+                    self.fail(row.id, EngineError::Step(message.clone()));
+                }
+            }
+        }
+        self.parts.counters.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn compute_and_sample(&mut self, plan: &StepPlan) -> candle_core::Result<()> {
+        let input = StepInput::from_plan(plan, &self.scheduler);
+        let logits = self.parts.model.forward(&input, &self.parts.cache)?;
+        let logits = logits.map(|logits| logits.to_device(&Device::Cpu)).transpose()?;
+        let mut next_logits = 0;
+        for row in &plan.rows {
+            let computed = (row.start + row.len) as u64;
+            if let Some(sequence) = self.scheduler.get(row.id) {
+                let prompt_left = sequence.prompt_len.saturating_sub(row.start) as u64;
+                let prompt_tokens = prompt_left.min(computed - row.start as u64);
+                self.parts.counters.prompt_tokens.fetch_add(prompt_tokens, Ordering::Relaxed);
+            }
+            match (&logits, row.samples) {
+                (Some(logits), true) => {
+                    self.sample(row.id, logits, next_logits, row)?;
+                    next_logits += 1;
+                }
+                _ => self.scheduler.commit(row, None),
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
+    fn sample(
+        &mut self,
+        id: SequenceId,
+        logits: &Tensor,
+        index: usize,
+        row: &crate::scheduler::PlannedRow,
+    ) -> candle_core::Result<()> {
+        let vocab_size = self.parts.tokenizer.vocab_size();
+        // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
+        let logits = logits.narrow(0, index, 1)?.narrow(1, 0, vocab_size)?;
+        let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
+        let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
+        let tokenizer = &self.parts.tokenizer;
+        let token = crate::ops::cpu::with_f32(&logits, |logits| Ok(request.advance(logits, tokenizer, is_full)))?;
+        match token {
+            Some(token) => {
+                self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
+                self.scheduler.commit(row, Some(token));
+            }
+            None => {
+                self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
+                self.end(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, id: SequenceId, error: EngineError) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.fail(error);
+        }
+        self.end(id);
+    }
+
+    /// Forgets a request and frees its blocks.
+    fn end(&mut self, id: SequenceId) {
+        self.scheduler.remove(id);
+        if let Some(request) = self.requests.remove(&id) {
+            match request.started() {
+                Some(started) => self.parts.counters.observe_service(started.elapsed()),
+                None => self.parts.counters.leave_queue(),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let counters = &self.parts.counters;
+        counters.free_blocks.store(self.scheduler.num_free_blocks(), Ordering::Relaxed);
+        counters.running.store(self.scheduler.num_running(), Ordering::Relaxed);
+        #[cfg(debug_assertions)]
+        self.scheduler.assert_consistent();
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without a message"))
+}

@@ -1,0 +1,7 @@
+//! Paged KV cache: who owns which block, and how a block lies in memory. Pure: no tensors, no clock, no async.
+
+mod block_pool;
+mod layout;
+
+pub use block_pool::{BlockId, BlockPool};
+pub use layout::{BLOCK_SIZE, CacheLayout, blocks_for, slot};

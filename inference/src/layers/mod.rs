@@ -1,0 +1,11 @@
+//! The layers all models are made of, one of each. Weights are immutable; the cache is an argument.
+
+mod attention;
+mod linear;
+mod mlp;
+mod rms_norm;
+
+pub use attention::{Attention, LayerCache};
+pub use linear::{Linear, forward_shared};
+pub use mlp::Mlp;
+pub use rms_norm::RmsNorm;

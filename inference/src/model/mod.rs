@@ -1,0 +1,31 @@
+//! Decoder-only language models: hyperparameters from GGUF metadata, weights, and the forward pass of a step.
+//!
+//! Weights are immutable and the cache is an argument, so one model serves any number of sequences.
+
+pub mod config;
+mod decoder;
+mod weights;
+
+use crate::gguf::GgufError;
+
+pub use config::{Architecture, ModelConfig};
+pub use decoder::{KvCache, Model};
+
+/// Why a file's model cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("architecture `{found}` is not supported (supported: {supported})")]
+    UnsupportedArchitecture { found: String, supported: String },
+    #[error("{what} is not supported")]
+    Unsupported { what: String },
+    #[error("metadata key `{key}` is {value}, which is impossible")]
+    InvalidKey { key: String, value: String },
+    #[error("tensor `{tensor}` is {got:?}, {want:?} is needed")]
+    TensorShape { tensor: String, got: Vec<usize>, want: Vec<usize> },
+    #[error("the embedding has {rows} rows for a vocabulary of {vocab_size}")]
+    Vocabulary { rows: usize, vocab_size: usize },
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    #[error("cannot build the model: {0}")]
+    Device(#[from] candle_core::Error),
+}

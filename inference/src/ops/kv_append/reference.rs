@@ -1,0 +1,27 @@
+//! Scalar truth of writing to the cache.
+
+use half::f16;
+
+use crate::kv_cache::{BLOCK_SIZE, CacheLayout};
+
+/// Writes each token's keys and values to its slot; the caches hold f32 that are exactly f16 values.
+pub fn kv_append(
+    k: &[f32],
+    v: &[f32],
+    k_cache: &mut [f32],
+    v_cache: &mut [f32],
+    slots: &[u32],
+    layout: &CacheLayout,
+) {
+    let (heads, dim) = (layout.num_kv_heads, layout.head_dim);
+    for (token, &slot) in slots.iter().enumerate() {
+        let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
+        for head in 0..heads {
+            for d in 0..dim {
+                let from = (token * heads + head) * dim + d;
+                k_cache[((block * heads + head) * dim + d) * BLOCK_SIZE + offset] = f16::from_f32(k[from]).to_f32();
+                v_cache[((block * heads + head) * BLOCK_SIZE + offset) * dim + d] = f16::from_f32(v[from]).to_f32();
+            }
+        }
+    }
+}

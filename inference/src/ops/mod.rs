@@ -1,0 +1,18 @@
+//! The operations that are ours, one folder each.
+//!
+//! - `reference.rs`: scalar f32 over slices, reads like the formula, is the truth;
+//! - `candle.rs`: the same from candle's tensor operations, for any device (the first CUDA path);
+//! - `cpu.rs`: the fast path over CPU memory.
+//!
+//! `mod.rs` checks shapes and picks by device. Matrix products are candle's own quantized kernels
+//! ([`crate::layers::linear`]). `#[cfg(feature = "cuda")]` is allowed here and in device selection only.
+
+pub mod cpu;
+pub mod kv_append;
+pub mod paged_attention;
+pub mod rms_norm;
+pub mod rope;
+pub mod swiglu;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,271 @@
+//! Paged attention on the CPU, straight over the cache.
+//!
+//! A work item is a tile of a sequence's new tokens with one key head: all query heads of the group times the tile's
+//! tokens are the *rows* that share each block of keys and values. A block is converted to f32 once for all rows; the
+//! softmax is online (arXiv 1805.02867), so nothing of the size of the context is kept. The order of additions depends
+//! on the row's own context only, so a row's result is the same alone and in any batch.
+//! Decode is bound by reading the cache, prefill by the multiplications.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
+use half::f16;
+
+use super::{AttentionSequence, AttentionShape};
+use crate::{
+    kv_cache::BLOCK_SIZE,
+    ops::cpu::{DisjointMut, LANES, exp, f16_to_f32, fma, multiversion, parallel, with_f32},
+};
+
+/// Rows of a tile, about: their queries and sums (2 * 48 * 128 * 4 B) stay in the L2 cache.
+const TILE_ROWS: usize = 48;
+/// Rows that share the registers of an inner loop.
+const ROW_GROUP: usize = 4;
+
+const _: () = assert!(BLOCK_SIZE == LANES, "a block of keys is one vector of scores");
+
+/// See [`super::paged_attention`].
+pub fn paged_attention(
+    q: &Tensor,
+    k_cache: &Tensor,
+    v_cache: &Tensor,
+    sequences: &[AttentionSequence],
+    shape: AttentionShape,
+) -> Result<Tensor> {
+    let tile_tokens = (TILE_ROWS / shape.group()).max(1);
+    let mut items = Vec::new();
+    for sequence in sequences {
+        for first in (0..sequence.q_len).step_by(tile_tokens) {
+            let num_tokens = tile_tokens.min(sequence.q_len - first);
+            items.extend((0..shape.num_kv_heads).map(|kv_head| Item { sequence, first, num_tokens, kv_head }));
+        }
+    }
+    let mut out = vec![0f32; q.elem_count()];
+    let (k_storage, _) = k_cache.storage_and_layout();
+    let (v_storage, _) = v_cache.storage_and_layout();
+    let (Storage::Cpu(CpuStorage::F16(k)), Storage::Cpu(CpuStorage::F16(v))) = (&*k_storage, &*v_storage) else {
+        return Err(Error::Msg("the cache is f16 on the CPU".into()));
+    };
+    with_f32(q, |q| {
+        let inputs = Inputs { q, k, v, shape, out: DisjointMut::new(&mut out) };
+        parallel(items.len(), true, |range| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                for item in &items[range] {
+                    tile(&inputs, item, scratch);
+                }
+            });
+        });
+        Ok(())
+    })?;
+    Tensor::from_vec(out, q.dims(), &Device::Cpu)
+}
+
+struct Item<'a> {
+    sequence: &'a AttentionSequence,
+    /// First token of the tile among the sequence's new ones.
+    first: usize,
+    num_tokens: usize,
+    kv_head: usize,
+}
+
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f16],
+    v: &'a [f16],
+    shape: AttentionShape,
+    out: DisjointMut<'a, f32>,
+}
+
+/// Working memory of a thread, kept between tiles. Rows are token-major: `row = token * group + head_in_group`.
+#[derive(Default)]
+struct Scratch {
+    /// `[rows, head_dim]`, times the scale.
+    q: Vec<f32>,
+    /// `[rows, head_dim]`: weighted sum of values so far.
+    sums: Vec<f32>,
+    /// `[rows]`: largest score so far.
+    max: Vec<f32>,
+    /// `[rows]`: sum of weights so far.
+    total: Vec<f32>,
+    /// `[rows, BLOCK_SIZE]`: scores, then weights, of the current block.
+    weights: Vec<f32>,
+    /// `[head_dim, BLOCK_SIZE]`
+    k: Vec<f32>,
+    /// `[BLOCK_SIZE, head_dim]`
+    v: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+multiversion! {
+    fn tile(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) = tile_body
+}
+
+#[inline(always)]
+fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    let AttentionShape { num_kv_heads, head_dim, .. } = inputs.shape;
+    let (group, sequence) = (inputs.shape.group(), item.sequence);
+    let rows = item.num_tokens * group;
+    load_queries(inputs, item, scratch);
+    // Position of the tile's first token.
+    let first_position = sequence.context_len - sequence.q_len + item.first;
+    let seen = first_position + item.num_tokens;
+    let block_len = head_dim * BLOCK_SIZE;
+    for (block_idx, start) in (0..seen).step_by(BLOCK_SIZE).enumerate() {
+        let block = sequence.block_table[block_idx] as usize;
+        let at = (block * num_kv_heads + item.kv_head) * block_len;
+        widen(&inputs.k[at..at + block_len], &mut scratch.k);
+        widen(&inputs.v[at..at + block_len], &mut scratch.v);
+        // Tokens before the block see none of it; their rows come first.
+        let first_row = start.saturating_sub(first_position) * group;
+        let mut row = first_row;
+        while row < rows {
+            let take = ROW_GROUP.min(rows - row);
+            if take == ROW_GROUP {
+                score_rows::<FUSED, ROW_GROUP>(scratch, row, head_dim);
+            } else {
+                (row..row + take).for_each(|row| score_rows::<FUSED, 1>(scratch, row, head_dim));
+            }
+            row += take;
+        }
+        for row in first_row..rows {
+            let visible = (first_position + row / group + 1 - start).min(BLOCK_SIZE);
+            softmax_row(scratch, row, visible, head_dim);
+        }
+        let valid = (seen - start).min(BLOCK_SIZE);
+        let mut row = first_row;
+        while row < rows {
+            let take = ROW_GROUP.min(rows - row);
+            if take == ROW_GROUP {
+                sum_rows::<FUSED, ROW_GROUP>(scratch, row, valid, head_dim);
+            } else {
+                (row..row + take).for_each(|row| sum_rows::<FUSED, 1>(scratch, row, valid, head_dim));
+            }
+            row += take;
+        }
+    }
+    store(inputs, item, scratch);
+}
+
+/// Copies the tile's queries, scaled, and resets the running sums.
+#[inline(always)]
+fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    let AttentionShape { num_heads, head_dim, .. } = inputs.shape;
+    let group = inputs.shape.group();
+    let (rows, scale) = (item.num_tokens * group, inputs.shape.scale());
+    scratch.q.clear();
+    for token in 0..item.num_tokens {
+        let row = item.sequence.q_start + item.first + token;
+        let at = (row * num_heads + item.kv_head * group) * head_dim;
+        scratch.q.extend(inputs.q[at..at + group * head_dim].iter().map(|value| value * scale));
+    }
+    for (buffer, len, fill) in [
+        (&mut scratch.sums, rows * head_dim, 0.0),
+        (&mut scratch.max, rows, f32::NEG_INFINITY),
+        (&mut scratch.total, rows, 0.0),
+        (&mut scratch.weights, rows * BLOCK_SIZE, 0.0),
+        (&mut scratch.k, head_dim * BLOCK_SIZE, 0.0),
+        (&mut scratch.v, head_dim * BLOCK_SIZE, 0.0),
+    ] {
+        buffer.clear();
+        buffer.resize(len, fill);
+    }
+}
+
+#[inline(always)]
+fn widen(from: &[f16], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = f16_to_f32(*from);
+    }
+}
+
+/// Scores of `R` rows with the 16 keys of the block.
+#[inline(always)]
+fn score_rows<const FUSED: bool, const R: usize>(scratch: &mut Scratch, row: usize, head_dim: usize) {
+    let mut scores = [[0f32; LANES]; R];
+    let q = &scratch.q[row * head_dim..][..R * head_dim];
+    for (d, keys) in scratch.k.chunks_exact(LANES).enumerate() {
+        for r in 0..R {
+            let query = q[r * head_dim + d];
+            for lane in 0..LANES {
+                scores[r][lane] = fma::<FUSED>(query, keys[lane], scores[r][lane]);
+            }
+        }
+    }
+    for (r, scores) in scores.iter().enumerate() {
+        scratch.weights[(row + r) * LANES..][..LANES].copy_from_slice(scores);
+    }
+}
+
+/// Turns a row's scores into weights relative to the new maximum and rescales what was summed so far.
+#[inline(always)]
+fn softmax_row(scratch: &mut Scratch, row: usize, visible: usize, head_dim: usize) {
+    let weights = &mut scratch.weights[row * LANES..][..LANES];
+    weights[visible..].fill(f32::NEG_INFINITY);
+    let block_max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let old_max = scratch.max[row];
+    let new_max = old_max.max(block_max);
+    for weight in weights.iter_mut() {
+        *weight = exp(*weight - new_max);
+    }
+    weights[visible..].fill(0.0);
+    let mut total = scratch.total[row];
+    if new_max > old_max {
+        let rescale = if old_max == f32::NEG_INFINITY { 0.0 } else { exp(old_max - new_max) };
+        total *= rescale;
+        scratch.sums[row * head_dim..][..head_dim].iter_mut().for_each(|sum| *sum *= rescale);
+        scratch.max[row] = new_max;
+    }
+    scratch.total[row] = total + weights.iter().sum::<f32>();
+}
+
+/// Adds the block's weighted values to the sums of `R` rows.
+#[inline(always)]
+fn sum_rows<const FUSED: bool, const R: usize>(scratch: &mut Scratch, row: usize, valid: usize, head_dim: usize) {
+    let weights = &scratch.weights[row * LANES..][..R * LANES];
+    let whole = head_dim - head_dim % LANES;
+    for at in (0..whole).step_by(LANES) {
+        let mut sums = [[0f32; LANES]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            sums.copy_from_slice(&scratch.sums[(row + r) * head_dim + at..][..LANES]);
+        }
+        for t in 0..valid {
+            let values = &scratch.v[t * head_dim + at..][..LANES];
+            for r in 0..R {
+                let weight = weights[r * LANES + t];
+                for lane in 0..LANES {
+                    sums[r][lane] = fma::<FUSED>(weight, values[lane], sums[r][lane]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            scratch.sums[(row + r) * head_dim + at..][..LANES].copy_from_slice(sums);
+        }
+    }
+    for d in whole..head_dim {
+        for r in 0..R {
+            let sum = &mut scratch.sums[(row + r) * head_dim + d];
+            *sum = (0..valid).fold(*sum, |sum, t| fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum));
+        }
+    }
+}
+
+#[inline(always)]
+fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
+    let AttentionShape { num_heads, head_dim, .. } = inputs.shape;
+    let group = inputs.shape.group();
+    for token in 0..item.num_tokens {
+        let row = item.sequence.q_start + item.first + token;
+        let at = (row * num_heads + item.kv_head * group) * head_dim;
+        // SAFETY: tokens belong to one tile, and tiles of a token differ in their key head, so ranges do not overlap.
+        let out = unsafe { inputs.out.range(at, group * head_dim) };
+        let rows = token * group..(token + 1) * group;
+        for (out, row) in out.chunks_exact_mut(head_dim).zip(rows) {
+            let normalise = 1.0 / scratch.total[row];
+            let sums = &scratch.sums[row * head_dim..][..head_dim];
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * normalise);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+use candle_core::{DType, Device};
+
+use super::*;
+use crate::{
+    kv_cache::CacheLayout,
+    ops::testing::{assert_close, random, tensor, values},
+};
+
+struct Case {
+    shape: AttentionShape,
+    /// `(q_len, context_len)` of each sequence.
+    sequences: Vec<(usize, usize)>,
+}
+
+fn case(heads: (usize, usize, usize), sequences: &[(usize, usize)]) -> Case {
+    let shape = AttentionShape { num_heads: heads.0, num_kv_heads: heads.1, head_dim: heads.2 };
+    Case { shape, sequences: sequences.to_vec() }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        case((1, 1, 1), &[(1, 1)]),
+        case((2, 1, 16), &[(1, 16), (1, 17)]),
+        case((9, 3, 64), &[(33, 33), (1, 100), (5, 37)]),
+        case((12, 2, 128), &[(1, 40), (60, 75), (1, 1)]),
+        case((14, 2, 64), &[(70, 70)]),
+        case((4, 4, 80), &[(3, 18), (17, 49)]),
+        case((28, 4, 20), &[(2, 31), (1, 1), (1, 2)]),
+        case((64, 1, 32), &[(4, 20)]),
+    ]
+}
+
+/// Queries, caches full of values, and sequences whose blocks are scattered over the cache.
+fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
+    let needed: usize = case.sequences.iter().map(|&(_, context)| blocks_for(context)).sum();
+    let num_blocks = needed + 2;
+    let AttentionShape { num_heads, num_kv_heads, head_dim } = case.shape;
+    let layout = CacheLayout { num_blocks, num_layers: 1, num_kv_heads, head_dim };
+    let count = num_blocks * num_kv_heads * head_dim * BLOCK_SIZE;
+    let half = |seed, shape: [usize; 4]| tensor(&random(seed, count), &shape).to_dtype(DType::F16).unwrap();
+    let (k_cache, v_cache) = (half(1, layout.k_shape()), half(2, layout.v_shape()));
+    // Every third block, wrapping round: neighbours in the table are not neighbours in memory.
+    let mut order: Vec<u32> = (0..3).flat_map(|first| (first..num_blocks as u32).step_by(3)).collect();
+    let mut sequences = Vec::new();
+    let mut q_start = 0;
+    for &(q_len, context_len) in &case.sequences {
+        let block_table = order.split_off(order.len() - blocks_for(context_len));
+        sequences.push(AttentionSequence { q_start, q_len, context_len, block_table });
+        q_start += q_len;
+    }
+    let width = num_heads * head_dim;
+    (tensor(&random(3, q_start * width), &[q_start, width]), k_cache, v_cache, sequences)
+}
+
+#[test]
+fn both_paths_agree_with_the_reference_on_odd_shapes() {
+    for case in cases() {
+        let (q, k, v, sequences) = build(&case);
+        let want = reference::paged_attention(&values(&q), &values(&k), &values(&v), &sequences, case.shape);
+        check(&q, &k, &sequences, case.shape).unwrap();
+        let fast = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        assert_close(&values(&fast), &want, 1e-4);
+        let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        assert_close(&values(&slow), &want, 1e-4);
+    }
+}
+
+#[test]
+fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
+    for case in cases() {
+        let (q, k, v, sequences) = build(&case);
+        let together = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        for sequence in &sequences {
+            for row in 0..sequence.q_len {
+                let alone = AttentionSequence {
+                    q_start: 0,
+                    q_len: 1,
+                    context_len: sequence.context_len - sequence.q_len + row + 1,
+                    block_table: sequence.block_table.clone(),
+                };
+                let q = q.narrow(0, sequence.q_start + row, 1).unwrap().contiguous().unwrap();
+                let alone = cpu::paged_attention(&q, &k, &v, &[alone], case.shape).unwrap();
+                let same = together.narrow(0, sequence.q_start + row, 1).unwrap();
+                assert_eq!(values(&alone), values(&same));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_context_does_not_matter() {
+    let case = case((4, 2, 32), &[(2, 19)]);
+    let (q, k, v, sequences) = build(&case);
+    let want = values(&cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap());
+    // Token 19 and later of the last block: not a number.
+    let last = sequences[0].block_table[1] as usize;
+    let (mut k_data, mut v_data) = (values(&k), values(&v));
+    for head in 0..2 {
+        for d in 0..32 {
+            for t in 3..BLOCK_SIZE {
+                k_data[((last * 2 + head) * 32 + d) * BLOCK_SIZE + t] = f32::NAN;
+                v_data[((last * 2 + head) * BLOCK_SIZE + t) * 32 + d] = f32::NAN;
+            }
+        }
+    }
+    let half = |data: &[f32], like: &Tensor| tensor(data, like.dims()).to_dtype(DType::F16).unwrap();
+    let got = cpu::paged_attention(&q, &half(&k_data, &k), &half(&v_data, &v), &sequences, case.shape).unwrap();
+    assert_eq!(values(&got), want);
+}
+
+#[test]
+fn rows_and_blocks_that_do_not_fit_are_errors() {
+    let case = case((4, 2, 32), &[(2, 19)]);
+    let (q, k, v, sequences) = build(&case);
+    let attempt = |change: &dyn Fn(&mut AttentionSequence)| {
+        let mut sequence = sequences[0].clone();
+        change(&mut sequence);
+        paged_attention(&q, &k, &v, &[sequence], case.shape)
+    };
+    assert!(attempt(&|_| ()).is_ok());
+    assert!(attempt(&|sequence| sequence.q_len = 1).is_err());
+    assert!(attempt(&|sequence| sequence.q_start = 1).is_err());
+    assert!(attempt(&|sequence| sequence.context_len = 1).is_err());
+    assert!(attempt(&|sequence| sequence.block_table[1] = 999).is_err());
+    assert!(attempt(&|sequence| sequence.block_table.truncate(1)).is_err());
+    assert_eq!(q.device().location(), Device::Cpu.location());
+}
