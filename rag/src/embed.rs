@@ -1,0 +1,34 @@
+//! The embedder as retrieval sees it: text in, unit vectors out. Adapters to real models live in the
+//! composition root.
+
+/// Turns text into vectors whose dot product is a similarity.
+pub trait Embedder: Send + Sync {
+    /// Name of the model. Names the vectors in the store: another name means other vectors, and
+    /// documents embedded under one name are not searched under another.
+    fn name(&self) -> &str;
+
+    /// Length of a vector.
+    fn dim(&self) -> usize;
+
+    /// Longest input in tokens, special tokens included. Longer text is truncated by [`Self::embed`].
+    fn max_tokens(&self) -> usize;
+
+    /// Tokens of `text` as the model counts them, without special tokens.
+    fn count_tokens(&self, text: &str) -> usize;
+
+    /// One L2-normalised vector of [`Self::dim`] values for each text, in order.
+    ///
+    /// # Errors
+    /// When the model fails; nothing is retried here.
+    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError>;
+}
+
+/// The embedder failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedding model `{model}` failed: {reason}")]
+pub struct EmbedError {
+    /// Name of the model.
+    pub model: String,
+    /// What it said.
+    pub reason: String,
+}

@@ -1,0 +1,55 @@
+//! Evaluation: how well retrieval and answers do on questions whose answers are known.
+
+mod answer;
+mod retrieval;
+
+use serde::{Deserialize, Serialize};
+
+pub use answer::{
+    RefusalMetrics, answer_contains, citation_precision, normalize_answer, refusal_metrics,
+};
+pub use retrieval::{RetrievalMetrics, evaluate_retrieval, ndcg_at, recall_at};
+
+/// A question with its known answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvalQuestion {
+    /// The question.
+    pub question: String,
+    /// Path of the document that answers it, relative to the ingested folder.
+    pub document: String,
+    /// Accepted answers; a single string in the file is a list of one.
+    #[serde(default, alias = "answers", deserialize_with = "one_or_many")]
+    pub answer: Vec<String>,
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(answer) => vec![answer],
+        OneOrMany::Many(answers) => answers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_question_is_a_string_or_a_list() {
+        let one: EvalQuestion =
+            serde_json::from_str(r#"{"question":"q","document":"a.txt","answer":"x"}"#).unwrap();
+        assert_eq!(one.answer, ["x"]);
+        let many: EvalQuestion =
+            serde_json::from_str(r#"{"question":"q","document":"a.txt","answer":["x","y"]}"#)
+                .unwrap();
+        assert_eq!(many.answer, ["x", "y"]);
+        let none: EvalQuestion =
+            serde_json::from_str(r#"{"question":"q","document":"a.txt"}"#).unwrap();
+        assert!(none.answer.is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! What to do about each file: compared with the catalogue by size and time, then by content.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::FailedFile;
+use super::scan::{Scan, ScannedFile};
+use crate::catalogue::{DocumentRow, FileFacts};
+use crate::{DocumentId, DocumentState};
+
+/// Why a file is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Added,
+    Updated,
+    Renamed,
+}
+
+/// A file to extract, embed and store.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Row of the document where it has one.
+    pub id: Option<DocumentId>,
+    pub file: ScannedFile,
+    pub hash: String,
+    pub change: Change,
+}
+
+/// A document whose file has another path now.
+#[derive(Debug)]
+pub(super) struct Rename {
+    pub row: DocumentRow,
+    pub file: ScannedFile,
+    pub hash: String,
+}
+
+/// A file that could not be read.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub id: Option<DocumentId>,
+    pub facts: FileFacts,
+    pub reason: String,
+}
+
+/// Everything there is to do.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub unchanged: usize,
+    /// Same content, other time or root.
+    pub touched: Vec<(DocumentId, FileFacts)>,
+    /// Failed before, and the file is the same.
+    pub still_failed: Vec<FailedFile>,
+    pub unreadable: Vec<Unreadable>,
+    pub renames: Vec<Rename>,
+    pub jobs: Vec<Job>,
+    pub removals: Vec<DocumentRow>,
+    /// Uploaded documents that a file of a folder now stands for.
+    pub taken_over: Vec<String>,
+}
+
+/// Hex BLAKE3 of a file's content.
+pub(super) fn hash_file(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Compares the files with the rows of the collection. Reads the files that may have changed;
+/// `on_file` is told before each and stops the work by returning false (`None` is returned then).
+pub(super) fn plan(
+    scan: &Scan,
+    rows: Vec<DocumentRow>,
+    pipeline: &str,
+    on_file: &mut dyn FnMut(&str) -> bool,
+) -> Option<Plan> {
+    let mut plan = Plan::default();
+    let mut rows: BTreeMap<String, DocumentRow> = rows
+        .into_iter()
+        .map(|row| (row.path.clone(), row))
+        .collect();
+    let mut new = Vec::new();
+    for file in &scan.files {
+        if !on_file(&file.facts.path) {
+            return None;
+        }
+        let row = rows.remove(&file.facts.path);
+        if row.as_ref().is_some_and(|row| row.uploaded) {
+            plan.taken_over.push(file.facts.path.clone());
+        }
+        if let Some(row) = &row
+            && is_as_before(row, &file.facts)
+            && is_settled(row, pipeline)
+        {
+            plan.keep(row, &file.facts);
+            continue;
+        }
+        let hash = match hash_file(&file.absolute) {
+            Ok(hash) => hash,
+            Err(error) => {
+                let reason = format!("the file cannot be read ({error}); check its permissions");
+                plan.unreadable.push(Unreadable {
+                    id: row.map(|row| row.id),
+                    facts: file.facts.clone(),
+                    reason,
+                });
+                continue;
+            }
+        };
+        match row {
+            Some(row) if row.hash.as_ref() == Some(&hash) && is_settled(&row, pipeline) => {
+                plan.touched.push((row.id, file.facts.clone()));
+                plan.keep(&row, &file.facts);
+            }
+            Some(row) => {
+                let change = if row.state == DocumentState::Pending {
+                    Change::Added
+                } else {
+                    Change::Updated
+                };
+                plan.jobs.push(Job {
+                    id: Some(row.id),
+                    file: file.clone(),
+                    hash,
+                    change,
+                });
+            }
+            None => new.push((file.clone(), hash)),
+        }
+    }
+    let mut gone: Vec<DocumentRow> = rows
+        .into_values()
+        .filter(|row| !row.uploaded && !scan.may_hide(&row.root, &row.path))
+        .collect();
+    plan.pair_renames(new, &mut gone, pipeline);
+    plan.removals = gone;
+    Some(plan)
+}
+
+impl Plan {
+    fn keep(&mut self, row: &DocumentRow, facts: &FileFacts) {
+        if row.state == DocumentState::Failed {
+            let reason = row.reason.clone().unwrap_or_default();
+            self.still_failed.push(FailedFile {
+                path: facts.path.clone(),
+                reason,
+            });
+        } else {
+            self.unchanged += 1;
+        }
+    }
+
+    /// Matches new files with gone documents of the same content, in the order of their paths.
+    fn pair_renames(
+        &mut self,
+        new: Vec<(ScannedFile, String)>,
+        gone: &mut Vec<DocumentRow>,
+        pipeline: &str,
+    ) {
+        let mut by_hash: HashMap<String, Vec<DocumentRow>> = HashMap::new();
+        for row in std::mem::take(gone).into_iter().rev() {
+            match &row.hash {
+                Some(hash) if row.state == DocumentState::Indexed && row.pipeline == pipeline => {
+                    by_hash.entry(hash.clone()).or_default().push(row);
+                }
+                _ => gone.push(row),
+            }
+        }
+        for (file, hash) in new {
+            match by_hash.get_mut(&hash).and_then(Vec::pop) {
+                Some(row) => self.renames.push(Rename { row, file, hash }),
+                None => self.jobs.push(Job {
+                    id: None,
+                    file,
+                    hash,
+                    change: Change::Added,
+                }),
+            }
+        }
+        gone.extend(by_hash.into_values().flatten());
+        gone.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+}
+
+/// The file looks as it did when the document was written.
+fn is_as_before(row: &DocumentRow, facts: &FileFacts) -> bool {
+    row.bytes == facts.bytes
+        && row.modified_ns == facts.modified_ns
+        && row.root == facts.root
+        && row.uploaded == facts.uploaded
+}
+
+/// The document needs no work as long as its content is the same. A failure without a hash had a
+/// cause outside the file, so it is tried again.
+fn is_settled(row: &DocumentRow, pipeline: &str) -> bool {
+    row.state != DocumentState::Pending && row.pipeline == pipeline && row.hash.is_some()
+}

@@ -1,0 +1,561 @@
+//! The library: collections of documents, searchable. The one handle the rest of the suite holds.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::catalogue::Catalogue;
+use crate::store::bm25::Bm25;
+use crate::store::edge::EdgeStore;
+use crate::store::qdrant::{QdrantConfig, QdrantStore};
+use crate::store::{Point, PointKey, StoreSchema, VectorStore, point_id};
+use crate::{
+    AccessScope, BlockKind, CollectionId, DocumentId, Embedder, ExtractError, Extracted, Extractor,
+};
+
+/// Passages embedded and written at a time while the store is rebuilt.
+const REBUILD_BATCH: usize = 256;
+/// Longest name of a collection, in characters.
+const MAX_NAME_CHARS: usize = 100;
+
+/// How to open a library.
+#[derive(Debug, Clone)]
+pub struct LibraryConfig {
+    /// Folder of the catalogue (`catalogue.db`), the embedded vectors (`vectors/`) and the uploaded
+    /// files (`uploads/`). Created where missing. One process at a time.
+    pub data_dir: PathBuf,
+    /// Where vectors live.
+    pub store: StoreChoice,
+    /// Reads text out of files, in a child process.
+    pub extractor: Extractor,
+}
+
+/// Where vectors live.
+#[derive(Debug, Clone)]
+pub enum StoreChoice {
+    /// In this process, under the data directory.
+    Embedded,
+    /// On a Qdrant server.
+    Server {
+        /// gRPC address, such as `http://127.0.0.1:6334`.
+        url: String,
+        /// The server's key, where it wants one.
+        api_key: Option<String>,
+    },
+}
+
+/// A collection as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionInfo {
+    /// Its id.
+    pub id: CollectionId,
+    /// Its unique name.
+    pub name: String,
+    /// Documents, failed ones included.
+    pub documents: usize,
+    /// Searchable passages.
+    pub passages: usize,
+    /// Documents that could not be read.
+    pub failed: usize,
+    /// Seconds since 1970 (UTC) of the last change.
+    pub updated_at: i64,
+}
+
+/// Whether a document can be searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentState {
+    /// Searchable.
+    Indexed,
+    /// Not searchable; the reason is beside it.
+    Failed,
+    /// Seen but not searchable yet.
+    Pending,
+}
+
+/// A document as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentInfo {
+    /// Its id.
+    pub id: DocumentId,
+    /// Its collection.
+    pub collection: CollectionId,
+    /// Path relative to the ingested folder.
+    pub path: String,
+    /// Title; the file name where the document has none.
+    pub title: String,
+    /// Whether it can be searched.
+    pub state: DocumentState,
+    /// Why it failed, or what a reader should know (pages without text and the like).
+    pub reason: Option<String>,
+    /// Pages, where the format has them.
+    pub pages: Option<u32>,
+    /// Passages in the index.
+    pub passages: usize,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Seconds since 1970 (UTC) of the last change.
+    pub updated_at: i64,
+}
+
+/// A document with its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRecord {
+    /// As listed.
+    pub info: DocumentInfo,
+    /// The whole text: the blocks' texts joined by an empty line. All offsets count its characters.
+    pub text: String,
+    /// Where each block is in the text.
+    pub blocks: Vec<StoredBlock>,
+}
+
+/// A block of a stored document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBlock {
+    /// What it is.
+    pub kind: BlockKind,
+    /// Its page, from 1, where the format has pages.
+    pub page: Option<u32>,
+    /// Headings above it, outermost first.
+    pub heading: Vec<String>,
+    /// Heading level, 0 for anything else.
+    pub level: u8,
+    /// First character in the document text.
+    pub start: usize,
+    /// One past the last character.
+    pub end: usize,
+}
+
+/// What became of an uploaded file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedFile {
+    /// The document; `state` and `reason` say whether it can be searched.
+    pub document: DocumentInfo,
+    /// It replaced a document of the same name.
+    pub updated: bool,
+}
+
+/// Why the library refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// There is no such collection, or it is not in the scope.
+    #[error("there is no collection `{name}`")]
+    UnknownCollection {
+        /// Name or id as asked for.
+        name: String,
+    },
+    /// There is no such document, or it is not in the scope.
+    #[error("there is no document {}", .id.0)]
+    UnknownDocument {
+        /// The id asked for.
+        id: DocumentId,
+    },
+    /// A collection of this name exists already.
+    #[error("a collection named `{name}` exists already")]
+    CollectionExists {
+        /// The name.
+        name: String,
+    },
+    /// A name is not usable.
+    #[error("`{name}` cannot be a name: {reason}")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The catalogue failed.
+    #[error("the catalogue failed: {reason}")]
+    Catalogue {
+        /// What SQLite said.
+        reason: String,
+    },
+    /// The catalogue was written by a newer version.
+    #[error(
+        "{path} was written by a newer version of Cloister (schema {found}, this one knows {known})"
+    )]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The vector store failed.
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    /// The embedder failed.
+    #[error(transparent)]
+    Embed(#[from] crate::EmbedError),
+    /// A file or folder of the data directory failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Reads text out of a file. The seam between ingestion and the child process that does it.
+pub(crate) type ExtractFn = Box<dyn Fn(&Path) -> Result<Extracted, ExtractError> + Send + Sync>;
+
+/// Collections of documents, searchable. Cheap to share behind an `Arc`; every method takes `&self`.
+///
+/// Searches run beside each other and beside an ingestion; ingestions into one collection wait for
+/// one another.
+pub struct Library {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) store: Box<dyn VectorStore>,
+    pub(crate) embedder: Arc<dyn Embedder>,
+    pub(crate) bm25: Bm25,
+    pub(crate) extract: ExtractFn,
+    pub(crate) uploads_dir: PathBuf,
+    /// One lock a collection, held while its documents are changed.
+    collection_locks: Mutex<HashMap<CollectionId, Arc<Mutex<()>>>>,
+    /// Steps left until a simulated crash.
+    #[cfg(test)]
+    pub(crate) crash_in: std::sync::atomic::AtomicUsize,
+}
+
+impl Library {
+    /// Opens the library and makes the vector store agree with the catalogue: points of documents
+    /// that are gone are deleted, and passages without a point are embedded again (all of them where
+    /// the store was lost or the embedder changed, which takes as long as ingesting them).
+    ///
+    /// # Errors
+    /// When the data directory, the catalogue or the store cannot be opened.
+    pub fn open(config: LibraryConfig, embedder: Arc<dyn Embedder>) -> Result<Self, LibraryError> {
+        let LibraryConfig {
+            data_dir,
+            store,
+            extractor,
+        } = config;
+        create_dir(&data_dir)?;
+        let catalogue = Catalogue::open(&data_dir.join("catalogue.db"))?;
+        let schema = StoreSchema {
+            embedder: embedder.name().to_owned(),
+            dim: embedder.dim(),
+        };
+        let store: Box<dyn VectorStore> = match store {
+            StoreChoice::Embedded => Box::new(EdgeStore::open(&data_dir.join("vectors"), &schema)?),
+            StoreChoice::Server { url, api_key } => {
+                let collection = format!("cloister-{}", catalogue.instance().simple());
+                Box::new(QdrantStore::open(
+                    QdrantConfig {
+                        url,
+                        api_key,
+                        collection,
+                    },
+                    &schema,
+                )?)
+            }
+        };
+        let extract = Box::new(move |path: &Path| extractor.extract(path));
+        Self::assemble(
+            catalogue,
+            store,
+            embedder,
+            extract,
+            data_dir.join("uploads"),
+        )
+    }
+
+    /// Puts the parts together and reconciles.
+    pub(crate) fn assemble(
+        catalogue: Catalogue,
+        store: Box<dyn VectorStore>,
+        embedder: Arc<dyn Embedder>,
+        extract: ExtractFn,
+        uploads_dir: PathBuf,
+    ) -> Result<Self, LibraryError> {
+        let library = Self {
+            catalogue,
+            store,
+            embedder,
+            bm25: Bm25::new(),
+            extract,
+            uploads_dir,
+            collection_locks: Mutex::new(HashMap::new()),
+            #[cfg(test)]
+            crash_in: std::sync::atomic::AtomicUsize::new(usize::MAX),
+        };
+        library.reconcile()?;
+        Ok(library)
+    }
+
+    /// The embedder that passages and queries go through.
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.embedder
+    }
+
+    /// The collections in the scope, by name.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn collections(&self, scope: &AccessScope) -> Result<Vec<CollectionInfo>, LibraryError> {
+        self.catalogue.collections(scope)
+    }
+
+    /// The collection of this name.
+    ///
+    /// # Errors
+    /// [`LibraryError::UnknownCollection`] where there is none or the scope does not allow it.
+    pub fn collection_by_name(
+        &self,
+        scope: &AccessScope,
+        name: &str,
+    ) -> Result<CollectionInfo, LibraryError> {
+        let found = self.catalogue.collection_by_name(name)?;
+        found
+            .filter(|info| scope.allows(info.id))
+            .ok_or_else(|| LibraryError::UnknownCollection {
+                name: name.to_owned(),
+            })
+    }
+
+    /// Adds an empty collection.
+    ///
+    /// # Errors
+    /// [`LibraryError::CollectionExists`], [`LibraryError::InvalidName`].
+    pub fn create_collection(&self, name: &str) -> Result<CollectionInfo, LibraryError> {
+        check_name(name)?;
+        let id = self.catalogue.create_collection(name)?;
+        self.catalogue
+            .collection(id)?
+            .ok_or_else(|| LibraryError::UnknownCollection {
+                name: name.to_owned(),
+            })
+    }
+
+    /// Removes a collection with its documents, vectors and uploaded files.
+    ///
+    /// # Errors
+    /// [`LibraryError::UnknownCollection`]; [`LibraryError::Store`] when the vectors could not be deleted
+    /// (they are unreachable at once, and deleted when the library is next opened).
+    pub fn delete_collection(&self, id: CollectionId) -> Result<(), LibraryError> {
+        let points = self.catalogue.delete_collection(id)?.ok_or_else(|| {
+            LibraryError::UnknownCollection {
+                name: id.0.to_string(),
+            }
+        })?;
+        let uploads = self.uploads_of(id);
+        if uploads.exists() {
+            std::fs::remove_dir_all(&uploads).map_err(|source| LibraryError::Io {
+                path: uploads,
+                source,
+            })?;
+        }
+        self.store.delete(&points)?;
+        self.store.flush()?;
+        Ok(())
+    }
+
+    /// The documents of a collection, by path.
+    ///
+    /// # Errors
+    /// [`LibraryError::UnknownCollection`] where there is none or the scope does not allow it.
+    pub fn documents(
+        &self,
+        scope: &AccessScope,
+        collection: CollectionId,
+    ) -> Result<Vec<DocumentInfo>, LibraryError> {
+        self.require_collection(scope, collection)?;
+        self.catalogue.documents(scope, collection)
+    }
+
+    /// A document with its text.
+    ///
+    /// # Errors
+    /// [`LibraryError::UnknownDocument`] where there is none or the scope does not allow it.
+    pub fn document(
+        &self,
+        scope: &AccessScope,
+        id: DocumentId,
+    ) -> Result<DocumentRecord, LibraryError> {
+        self.catalogue
+            .document(scope, id)?
+            .ok_or(LibraryError::UnknownDocument { id })
+    }
+
+    /// Removes one document with its vectors and, where it was uploaded, its file. A document that was
+    /// ingested from a folder comes back with the next ingestion unless its file is removed too.
+    ///
+    /// # Errors
+    /// [`LibraryError::UnknownDocument`] where there is none or the scope does not allow it.
+    pub fn remove_document(&self, scope: &AccessScope, id: DocumentId) -> Result<(), LibraryError> {
+        let info = self
+            .catalogue
+            .document_info(scope, id)?
+            .ok_or(LibraryError::UnknownDocument { id })?;
+        let points = self.catalogue.remove_documents(&[id])?;
+        let upload = self.uploads_of(info.collection).join(&info.path);
+        match std::fs::remove_file(&upload) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(LibraryError::Io {
+                    path: upload,
+                    source,
+                });
+            }
+            _ => {}
+        }
+        self.store.delete(&points)?;
+        self.store.flush()?;
+        Ok(())
+    }
+
+    pub(crate) fn require_collection(
+        &self,
+        scope: &AccessScope,
+        id: CollectionId,
+    ) -> Result<CollectionInfo, LibraryError> {
+        let found = self.catalogue.collection(id)?;
+        found
+            .filter(|info| scope.allows(info.id))
+            .ok_or_else(|| LibraryError::UnknownCollection {
+                name: id.0.to_string(),
+            })
+    }
+
+    pub(crate) fn uploads_of(&self, collection: CollectionId) -> PathBuf {
+        self.uploads_dir.join(collection.0.to_string())
+    }
+
+    /// The lock of a collection's documents.
+    pub(crate) fn collection_lock(&self, id: CollectionId) -> Arc<Mutex<()>> {
+        let mut locks = self
+            .collection_locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        locks.entry(id).or_default().clone()
+    }
+
+    /// Makes the store agree with the catalogue.
+    fn reconcile(&self) -> Result<(), LibraryError> {
+        self.adopt_embedder()?;
+        let wanted = self.catalogue.all_points()?;
+        let stored: HashSet<Uuid> = self.store.ids()?.into_iter().collect();
+        let missing: Vec<Uuid> = wanted
+            .iter()
+            .copied()
+            .filter(|point| !stored.contains(point))
+            .collect();
+        let wanted: HashSet<Uuid> = wanted.into_iter().collect();
+        let orphans: Vec<Uuid> = stored
+            .into_iter()
+            .filter(|point| !wanted.contains(point))
+            .collect();
+        if !orphans.is_empty() {
+            tracing::info!(
+                points = orphans.len(),
+                "deleting vectors of documents that are gone"
+            );
+            self.store.delete(&orphans)?;
+        }
+        if !missing.is_empty() {
+            tracing::warn!(
+                passages = missing.len(),
+                "the vector index lacks passages; embedding them again"
+            );
+        }
+        for points in missing.chunks(REBUILD_BATCH) {
+            self.rebuild_points(points)?;
+        }
+        if !missing.is_empty() || !orphans.is_empty() {
+            self.store.flush()?;
+        }
+        if missing.len() >= crate::ingest::OPTIMIZE_AFTER {
+            self.store.optimize()?;
+        }
+        Ok(())
+    }
+
+    /// Gives documents that were embedded by another model the points of this one. Their passages
+    /// stay as that model's tokenizer cut them until they are ingested again.
+    fn adopt_embedder(&self) -> Result<(), LibraryError> {
+        let embedder = self.embedder.name();
+        for (id, collection, path, hash, pipeline) in
+            self.catalogue.documents_of_other_embedders(embedder)?
+        {
+            let key = PointKey {
+                collection: &collection,
+                path: &path,
+                hash: &hash,
+                pipeline: &pipeline,
+                embedder,
+            };
+            let passages = self.catalogue.passages_of_document(id)?;
+            let points: Vec<(u32, Uuid)> = passages
+                .iter()
+                .map(|passage| (passage.index, point_id(key, passage.index)))
+                .collect();
+            self.catalogue.write_points(id, embedder, &points)?;
+        }
+        Ok(())
+    }
+
+    fn rebuild_points(&self, points: &[Uuid]) -> Result<(), LibraryError> {
+        let passages = self
+            .catalogue
+            .passages_of_points(&AccessScope::all(), points)?;
+        let texts: Vec<String> = passages
+            .iter()
+            .map(|passage| searchable_text(&passage.header, &passage.text))
+            .collect();
+        let vectors = self.embedder.embed(&texts)?;
+        let points: Vec<Point> = passages
+            .iter()
+            .zip(&texts)
+            .zip(vectors)
+            .map(|((passage, text), dense)| Point {
+                id: passage.point,
+                collection: passage.collection,
+                document: passage.document,
+                dense,
+                sparse: self.bm25.document(text),
+            })
+            .collect();
+        self.store.upsert(&points)?;
+        Ok(())
+    }
+}
+
+/// What is embedded and indexed for a passage: its header, then its text.
+pub(crate) fn searchable_text(header: &str, text: &str) -> String {
+    if header.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{header}\n{text}")
+    }
+}
+
+/// Checks the name of a collection.
+pub(crate) fn check_name(name: &str) -> Result<(), LibraryError> {
+    let reason = if name.trim().is_empty() {
+        "it is empty"
+    } else if name.trim() != name {
+        "it begins or ends with a space"
+    } else if name.chars().count() > MAX_NAME_CHARS {
+        "it has more than 100 characters"
+    } else if name.chars().any(char::is_control) {
+        "it contains control characters"
+    } else {
+        return Ok(());
+    };
+    Err(LibraryError::InvalidName {
+        name: name.to_owned(),
+        reason,
+    })
+}
+
+pub(crate) fn create_dir(path: &Path) -> Result<(), LibraryError> {
+    std::fs::create_dir_all(path).map_err(|source| LibraryError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
