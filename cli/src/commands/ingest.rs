@@ -1,0 +1,172 @@
+//! `cloister ingest`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use indicatif::ProgressBar;
+use serde_json::Value;
+use web_server::{LocalEvent, LocalRequest};
+
+use super::local::{self, list, number, text};
+use crate::args::IngestArgs;
+use crate::compose::Need;
+use crate::config::Config;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// Makes the collection equal to the paths, once or until stopped.
+///
+/// # Errors
+/// A path that is not there or cannot be read; whatever the library reports.
+pub async fn run(config: &Config, args: IngestArgs) -> Outcome<()> {
+    let paths = readable_paths(&args.paths)?;
+    ingest(config, &paths, &args.collection).await?;
+    if !args.watch {
+        return Ok(());
+    }
+    let interval = Duration::from_secs(args.interval.max(1));
+    let mut seen = snapshot(&paths);
+    output::note("watching for changes; Ctrl-C ends it");
+    loop {
+        tokio::time::sleep(interval).await;
+        let now = snapshot(&paths);
+        if now == seen {
+            continue;
+        }
+        // A file still being written changes again before the next look: wait until one look passes without a change.
+        tokio::time::sleep(interval.min(Duration::from_secs(2))).await;
+        if snapshot(&paths) == now {
+            ingest(config, &paths, &args.collection).await?;
+            seen = now;
+        }
+    }
+}
+
+async fn ingest(config: &Config, paths: &[PathBuf], collection: &str) -> Outcome<()> {
+    let bar = output::counter();
+    let request = LocalRequest::Ingest {
+        paths: paths.to_vec(),
+        collection: collection.to_owned(),
+    };
+    let outcome = local::call(config, request, Need::Retrieval, |event| {
+        show_progress(&bar, event)
+    })
+    .await;
+    bar.finish_and_clear();
+    let report = outcome?;
+    if config.json {
+        output::json(&report);
+    } else {
+        show_report(collection, &report);
+    }
+    Ok(())
+}
+
+fn show_progress(bar: &ProgressBar, event: &LocalEvent) {
+    if let LocalEvent::Progress {
+        stage,
+        done,
+        total,
+        message,
+    } = event
+    {
+        bar.set_length(*total);
+        bar.set_position(*done);
+        bar.set_prefix(stage.clone());
+        bar.set_message(output::one_line(message, 60));
+    }
+}
+
+fn show_report(collection: &str, report: &Value) {
+    let failed = list(report, "failed");
+    let count = |key: &str| number(report, key).to_string();
+    let header = [
+        "ADDED",
+        "UPDATED",
+        "UNCHANGED",
+        "RENAMED",
+        "REMOVED",
+        "FAILED",
+        "PASSAGES",
+    ];
+    let row = vec![
+        count("added"),
+        count("updated"),
+        count("unchanged"),
+        count("renamed"),
+        count("removed"),
+        failed.len().to_string(),
+        count("passages"),
+    ];
+    let seconds = report
+        .get("seconds")
+        .and_then(Value::as_f64)
+        .unwrap_or_default();
+    output::line(&format!("Collection {collection}, {seconds:.1} s"));
+    output::print(&output::table(&header, &[row]));
+    if !failed.is_empty() {
+        output::line("\nNot taken in:");
+        for file in failed {
+            output::line(&format!(
+                "  {}: {}",
+                text(file, "path"),
+                text(file, "reason")
+            ));
+        }
+    }
+}
+
+/// Absolute paths of things that are there and can be read.
+fn readable_paths(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
+    paths.iter().map(|path| readable_path(path)).collect()
+}
+
+fn readable_path(path: &Path) -> Outcome<PathBuf> {
+    let refused = |error: &std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::user(format!("there is no file or folder {}", path.display()))
+                .hint("check the path; ingestion takes folders and files")
+        }
+        std::io::ErrorKind::PermissionDenied => Failure::user(format!(
+            "{} may not be read by this account",
+            path.display()
+        ))
+        .hint(format!(
+            "give the account that runs cloister read permission, e.g. chmod -R u+rX {}",
+            path.display()
+        )),
+        _ => Failure::user(format!("cannot read {}: {error}", path.display())),
+    };
+    let absolute = path.canonicalize().map_err(|error| refused(&error))?;
+    if absolute.is_dir() {
+        std::fs::read_dir(&absolute).map_err(|error| refused(&error))?;
+    } else {
+        std::fs::File::open(&absolute).map_err(|error| refused(&error))?;
+    }
+    Ok(absolute)
+}
+
+/// Size and time of change of every file below the paths.
+fn snapshot(paths: &[PathBuf]) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+    let mut files = BTreeMap::new();
+    let mut pending = paths.to_vec();
+    while let Some(path) = pending.pop() {
+        // What cannot be looked at now is looked at next time.
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if metadata.is_dir() {
+            pending.extend(
+                std::fs::read_dir(&path)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|entry| entry.path()),
+            );
+        } else {
+            files.insert(path, (metadata.len(), metadata.modified().ok()));
+        }
+    }
+    files
+}

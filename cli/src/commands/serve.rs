@@ -1,0 +1,83 @@
+//! `cloister serve`
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use web_server::{Ready, ServeConfig, ServeError, serve};
+
+use crate::args::ServeArgs;
+use crate::compose::{self, Need};
+use crate::config::Config;
+use crate::failure::{Failure, Outcome, chain};
+use crate::output;
+
+/// Serves until Ctrl-C or a request to end.
+///
+/// # Errors
+/// Everything that keeps the server from starting, before the model is loaded where possible.
+pub async fn run(config: Config, args: ServeArgs) -> Outcome<()> {
+    let listen = args.listen.unwrap_or(config.file.server.listen);
+    compose::check_listen(listen)?;
+    let opening = config.clone();
+    let need = Need::Answers(args.model);
+    let open = tokio::task::spawn_blocking(move || compose::open(&opening, &need));
+    let opened = tokio::select! {
+        opened = open => opened.map_err(|_| Failure::internal("opening the data directory broke down"))??,
+        () = asked_to_stop() => return Ok(()),
+    };
+    let model = opened.model_name.clone();
+    let json = config.json;
+    let mut serve_config = ServeConfig::new(listen, move |ready| {
+        announce(&ready, model.as_deref(), json)
+    });
+    serve_config.grace = Duration::from_secs(config.file.server.grace_s);
+    let outcome = serve(
+        std::sync::Arc::clone(&opened.suite),
+        serve_config,
+        asked_to_stop(),
+    )
+    .await;
+    let _ = tokio::task::spawn_blocking(move || drop(opened)).await;
+    outcome.map_err(|error| match error {
+        ServeError::Listen { listen, source } => compose::listen_failure(listen, &source),
+        other => Failure::config(chain(&other)),
+    })?;
+    output::note("stopped");
+    Ok(())
+}
+
+fn announce(ready: &Ready, model: Option<&str>, json: bool) {
+    if json {
+        output::json(&serde_json::json!({
+            "url": ready.url, "address": ready.address, "setup_link": ready.setup_link, "model": model,
+        }));
+        return;
+    }
+    output::line(&format!("Cloister is ready:  {}", ready.url));
+    match model {
+        Some(name) => output::line(&format!("Language model:     {name}")),
+        None => output::line(
+            "Language model:     none, answers are verbatim quotes (`cloister models pull` adds one)",
+        ),
+    }
+    if let Some(link) = &ready.setup_link {
+        output::line(
+            "There is no administrator yet. This link creates the first one and works once:",
+        );
+        output::line(&format!("  {link}"));
+    }
+    output::line("Ctrl-C stops it.");
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        // Without the handler, Ctrl-C still works.
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

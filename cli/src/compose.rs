@@ -1,0 +1,249 @@
+//! The composition root: builds encoder, library, engine and suite from the settings and hands them to each other.
+
+mod lock;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use inference::{DeviceChoice, Encoder, Engine, LoadError};
+use rag::{EmbedError, Embedder, Library, LibraryConfig, LibraryError};
+use web_server::{LanguageModel, Suite, SuiteConfig};
+
+pub use lock::DataLock;
+
+use crate::args::ModelArgs;
+use crate::config::Config;
+use crate::failure::{Failure, Outcome, chain};
+use crate::models::choose::{self, Chosen};
+use crate::models::{ModelKind, ModelStore};
+use crate::output;
+
+/// An open data directory: whoever holds this is its owner.
+pub struct Opened {
+    /// Everything that requests share.
+    pub suite: Arc<Suite>,
+    /// The language model that answers; `None` in quote-only mode.
+    pub model_name: Option<String>,
+    _lock: DataLock,
+}
+
+/// What a command needs beside accounts and documents.
+#[derive(Debug, Clone)]
+pub enum Need {
+    /// No language model.
+    Retrieval,
+    /// A language model where there is one; quote-only otherwise.
+    Answers(ModelArgs),
+}
+
+/// Opens the data directory for this process. Blocks for as long as models load.
+///
+/// # Errors
+/// Another owner, a missing or damaged model, a database that cannot be opened; each with the way out.
+pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
+    let lock = DataLock::acquire(&config.data_dir)?;
+    let store = ModelStore::open(&config.models_dir)?;
+    let model = match need {
+        Need::Retrieval => None,
+        Need::Answers(args) => load_model(config, &store, args)?,
+    };
+    let embedder: Arc<dyn Embedder> = Arc::new(load_embedder(config, &store)?);
+    let library_config = LibraryConfig {
+        data_dir: config.data_dir.clone(),
+        store: config.store()?,
+        extractor: config.extractor()?,
+    };
+    let library = Library::open(library_config, Arc::clone(&embedder))
+        .map_err(|error| library_failure(config, &error))?;
+    let model_name = model.as_ref().map(|engine| engine.model().name.clone());
+    let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
+    let suite = Suite::open(
+        SuiteConfig::new(&config.data_dir),
+        Arc::new(library),
+        model,
+        embedder,
+    )
+    .map_err(|error| {
+        Failure::config(format!(
+            "cannot open {}: {}",
+            config.data_dir.display(),
+            chain(&error)
+        ))
+    })?;
+    Ok(Opened {
+        suite: Arc::new(suite),
+        model_name,
+        _lock: lock,
+    })
+}
+
+/// Loads the language model that flags, settings or memory choose; `None` means quote-only, and says so.
+fn load_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<Option<Engine>> {
+    let Some(chosen) = choose_model(config, store, args)? else {
+        return Ok(None);
+    };
+    let progress = output::spinner(&format!("loading {}", chosen.name));
+    let engine =
+        Engine::load(config.engine(&chosen)).map_err(|error| load_failure(&chosen, &error));
+    progress.finish_and_clear();
+    engine.map(Some)
+}
+
+/// The language model to load, checked; `None` for quote-only.
+fn choose_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<Option<Chosen>> {
+    let spec = args.model.as_deref().unwrap_or(&config.file.models.chat);
+    if args.no_model || spec == "none" {
+        return Ok(None);
+    }
+    if spec != "auto" {
+        return choose::resolve(store, spec, ModelKind::Chat).map(Some);
+    }
+    let available = choose::available_memory();
+    let Some(default) = choose::default_chat(store, available) else {
+        let advice = choose::recommended_chat(store, available)
+            .map_or("NAME", |manifest| manifest.name.as_str());
+        output::note(&format!(
+            "no language model is installed: answers are verbatim quotes. `cloister models pull {advice}` adds one"
+        ));
+        return Ok(None);
+    };
+    let name = default.name.clone();
+    choose::resolve(store, &name, ModelKind::Chat).map(Some)
+}
+
+/// Loads the embedding model of the settings.
+fn load_embedder(config: &Config, store: &ModelStore) -> Outcome<EncoderEmbedder> {
+    let chosen = choose::resolve(store, &config.file.models.embedder, ModelKind::Embedding)?;
+    let encoder = Encoder::load(&chosen.path, &config.device).map_err(|error| {
+        Failure::config(format!(
+            "cannot load the embedding model {}: {}",
+            chosen.name,
+            chain(&error)
+        ))
+        .hint(format!(
+            "`cloister models verify {}` checks its files",
+            chosen.name
+        ))
+    })?;
+    Ok(EncoderEmbedder {
+        name: chosen.name,
+        encoder,
+    })
+}
+
+/// Loads a language model by itself, for commands without documents.
+///
+/// # Errors
+/// An unknown or damaged model, or one this version cannot run.
+pub fn load_engine(
+    config: &Config,
+    spec: &str,
+    adjust: impl FnOnce(&mut inference::EngineConfig),
+) -> Outcome<Engine> {
+    let store = ModelStore::open(&config.models_dir)?;
+    let chosen = choose::resolve(&store, spec, ModelKind::Chat)?;
+    let mut engine_config = config.engine(&chosen);
+    adjust(&mut engine_config);
+    let progress =
+        output::is_interactive().then(|| output::spinner(&format!("loading {}", chosen.name)));
+    let engine = Engine::load(engine_config).map_err(|error| load_failure(&chosen, &error));
+    if let Some(progress) = progress {
+        progress.finish_and_clear();
+    }
+    engine
+}
+
+/// What a model that cannot be loaded means for the user.
+pub fn load_failure(chosen: &Chosen, error: &LoadError) -> Failure {
+    let message = format!("cannot load the model {}: {}", chosen.name, chain(error));
+    match error {
+        LoadError::Device(_) => Failure::config(message).hint("choose a device that is there, e.g. --device cpu"),
+        _ => Failure::user(message)
+            .hint("`cloister models list` shows models that work; a file that was cut off must be fetched again"),
+    }
+}
+
+fn library_failure(config: &Config, error: &LibraryError) -> Failure {
+    let failure = Failure::config(format!(
+        "cannot open the documents in {}: {}",
+        config.data_dir.display(),
+        chain(error)
+    ));
+    match config.store() {
+        Ok(rag::StoreChoice::Server { url, .. }) => {
+            failure.hint(format!("is the vector store at {url} running? Its address is `url` under [store] in the configuration"))
+        }
+        _ => failure,
+    }
+}
+
+/// Fails early when a port is taken, before minutes go into loading a model.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn check_listen(listen: SocketAddr) -> Outcome<()> {
+    std::net::TcpListener::bind(listen)
+        .map(drop)
+        .map_err(|error| listen_failure(listen, &error))
+}
+
+/// What an address that cannot be listened on means for the user.
+pub fn listen_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
+    let next = SocketAddr::new(listen.ip(), listen.port().saturating_add(1));
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::config(format!(
+            "port {} of {} is in use by another program",
+            listen.port(),
+            listen.ip()
+        ))
+        .hint(format!(
+            "stop that program or choose another port: --listen {next}"
+        )),
+        std::io::ErrorKind::PermissionDenied => Failure::config(format!(
+            "port {} may not be used by this account",
+            listen.port()
+        ))
+        .hint("choose a port from 1024 up, e.g. --listen 127.0.0.1:8080"),
+        std::io::ErrorKind::AddrNotAvailable => {
+            Failure::config(format!("{} is not an address of this machine", listen.ip()))
+                .hint("use 127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses")
+        }
+        _ => Failure::config(format!("cannot listen on {listen}: {error}")),
+    }
+}
+
+/// An inference encoder as the library's embedder.
+struct EncoderEmbedder {
+    name: String,
+    encoder: Encoder,
+}
+
+impl Embedder for EncoderEmbedder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn dim(&self) -> usize {
+        self.encoder.dim()
+    }
+
+    fn max_tokens(&self) -> usize {
+        self.encoder.max_tokens()
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.encoder.count_tokens(text)
+    }
+
+    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.encoder.embed(texts).map_err(|error| EmbedError {
+            model: self.name.clone(),
+            reason: chain(&error),
+        })
+    }
+}
+
+/// Whether a device other than the CPU was asked for.
+pub fn on_gpu(config: &Config) -> bool {
+    config.device != DeviceChoice::Cpu
+}

