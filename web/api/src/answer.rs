@@ -16,7 +16,7 @@ pub struct Span {
 /// A verified quote: characters `start..end` of the document's text are exactly `quote`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Citation {
-    /// Number as shown in the answer: the text contains `[n]`. Several quotes may share a number.
+    /// Number as shown in the answer, in order of appearance: the text contains `[n]`.
     pub n: usize,
     /// The document.
     pub document: i64,
@@ -37,7 +37,7 @@ pub struct Citation {
 /// A passage that was found and given to the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// Number of the passage in the prompt, the `n` of citations.
+    /// Rank, from 1. Not the number of a citation: those count quotes in the order in which the answer shows them.
     pub n: usize,
     /// Collection it lies in.
     pub collection: i64,
@@ -176,7 +176,7 @@ pub enum AnswerEvent {
         /// May contain `[n]` markers, never half of one.
         text: String,
     },
-    /// A quote that supports a sentence of the text so far.
+    /// A quote; comes before the delta that shows its marker.
     Citation {
         /// The quote.
         citation: Citation,

@@ -1,0 +1,102 @@
+//! Rows of `users` and the setup link.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use web_api::Role;
+
+use super::{UserId, now_ms};
+
+/// An account without its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Row id.
+    pub id: UserId,
+    /// Lower-cased address.
+    pub email: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// Inserts an account; `None` when the address is taken.
+pub fn insert(
+    connection: &Connection,
+    email: &str,
+    role: Role,
+    password_hash: &str,
+) -> rusqlite::Result<Option<User>> {
+    let inserted = connection.execute(
+        "INSERT INTO users (email, role, password_hash, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        params![email, role.as_str(), password_hash, now_ms()],
+    )?;
+    Ok((inserted == 1).then(|| User {
+        id: UserId(connection.last_insert_rowid()),
+        email: email.to_owned(),
+        role,
+    }))
+}
+
+/// The account of an address, with its password hash.
+pub fn with_password(
+    connection: &Connection,
+    email: &str,
+) -> rusqlite::Result<Option<(User, String)>> {
+    connection
+        .query_row(
+            "SELECT id, email, role, password_hash FROM users WHERE email = ?1",
+            [email],
+            |row| Ok((user(row)?, row.get(3)?)),
+        )
+        .optional()
+}
+
+/// All accounts by address.
+pub fn list(connection: &Connection) -> rusqlite::Result<Vec<User>> {
+    connection
+        .prepare("SELECT id, email, role FROM users ORDER BY email")?
+        .query_map([], user)?
+        .collect()
+}
+
+/// Whether an administrator exists.
+pub fn has_admin(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE role = 'admin')",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Makes `token_hash` the only setup link.
+pub fn replace_setup_link(connection: &Connection, token_hash: &[u8]) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM setup_links", [])?;
+    connection.execute(
+        "INSERT INTO setup_links (token_hash, created_at) VALUES (?1, ?2)",
+        params![token_hash, now_ms()],
+    )?;
+    Ok(())
+}
+
+/// Removes the setup link and tells whether it was this one.
+pub fn use_setup_link(connection: &Connection, token_hash: &[u8]) -> rusqlite::Result<bool> {
+    Ok(connection.execute(
+        "DELETE FROM setup_links WHERE token_hash = ?1",
+        [token_hash],
+    )? == 1)
+}
+
+/// Removes any setup link.
+pub fn drop_setup_links(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM setup_links", []).map(drop)
+}
+
+/// An account from columns `id, email, role`.
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    let role: String = row.get(2)?;
+    let role = role.parse().map_err(|reason: String| {
+        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, reason.into())
+    })?;
+    Ok(User {
+        id: UserId(row.get(0)?),
+        email: row.get(1)?,
+        role,
+    })
+}

@@ -1,0 +1,104 @@
+//! Asking in a conversation, following the answer, stopping it.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json as JsonResponse;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use web_api::{AnswerEvent, AskRequest, AskStarted};
+
+use super::super::error::Failure;
+use super::super::json::Json;
+use super::super::sse;
+use super::checked_question;
+use crate::auth::CurrentUser;
+use crate::db::messages;
+use crate::suite::Suite;
+
+pub(crate) async fn ask(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    Path(conversation_id): Path<String>,
+    Json(request): Json<AskRequest>,
+) -> Result<(StatusCode, JsonResponse<AskStarted>), Failure> {
+    let question = checked_question(&request.question)?;
+    suite
+        .checked_collections(&user, &request.collections)
+        .await?;
+    let request = AskRequest {
+        question,
+        ..request
+    };
+    let (answer_id, conversation) = suite.start_answer(&user, &conversation_id, request).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        JsonResponse(AskStarted {
+            answer_id,
+            conversation,
+        }),
+    ))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventsQuery {
+    after: Option<usize>,
+}
+
+pub(crate) async fn events(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    Path(id): Path<String>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    // A browser that reconnects by itself sends the header along with the query of the first connection.
+    let last_seen = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|id| id.parse().ok());
+    let after = last_seen.or(query.after).unwrap_or(0);
+    if let Some(running) = suite.answers.find(user.id, &id) {
+        let events = running
+            .follow(after)
+            .map(|(number, event)| numbered(number, &event));
+        return Ok(sse::respond(events));
+    }
+    let message = suite
+        .database
+        .read(move |connection| messages::find(connection, user.id, &id))
+        .await?
+        .ok_or_else(|| Failure::not_found("answer"))?;
+    let done = AnswerEvent::Done {
+        message: Box::new(message),
+    };
+    Ok(sse::respond(stream::iter([
+        sse::json(&done).event(done.name())
+    ])))
+}
+
+pub(crate) async fn stop(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Failure> {
+    if let Some(running) = suite.answers.find(user.id, &id) {
+        running.stop();
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let message = suite
+        .database
+        .read(move |connection| messages::find(connection, user.id, &id))
+        .await?;
+    // Stopping what has ended is no mistake: the two crossed on their way.
+    message
+        .map(|_| StatusCode::NO_CONTENT)
+        .ok_or_else(|| Failure::not_found("answer"))
+}
+
+fn numbered(number: usize, event: &AnswerEvent) -> axum::response::sse::Event {
+    sse::json(event).event(event.name()).id(number.to_string())
+}

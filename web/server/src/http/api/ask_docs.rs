@@ -1,0 +1,138 @@
+//! `POST /api/ask-docs`: one question, one answer, nothing stored.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json as JsonResponse;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use inference::Priority;
+use web_api::{AnswerEvent, AnswerStatus, AskDocsRequest, AskDocsResponse, Message, Span};
+
+use super::super::error::{Failure, sentence};
+use super::super::json::Json;
+use super::super::sse;
+use super::checked_question;
+use crate::auth::CurrentUser;
+use crate::db::now_ms;
+use crate::suite::Suite;
+use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy, citation};
+use crate::suite::ask_stream::{Item, ask_stream};
+
+pub(crate) async fn ask_docs(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    Json(request): Json<AskDocsRequest>,
+) -> Result<Response, Failure> {
+    let question = checked_question(&request.question)?;
+    let ask = Ask {
+        collections: suite.named_collections(&user, request.collections).await?,
+        quote_only: request.quote_only,
+        priority: Priority::Api,
+        ..Ask::new(question.clone(), suite.scope_of(&user))
+    };
+    if request.stream {
+        return Ok(stream_answer(suite, ask, question));
+    }
+    let mut items = Box::pin(ask_stream(suite, ask, WhenBusy::Fail));
+    while let Some(item) = items.next().await {
+        if let Item::End(result) = item {
+            return Ok(JsonResponse(response(*result?)?).into_response());
+        }
+    }
+    Err(interrupted())
+}
+
+fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
+    // A stream says that the model is busy by quoting; a plain request gets 429 and can come back.
+    let items = ask_stream(suite, ask, WhenBusy::Quote)
+        .enumerate()
+        .map(move |(index, item)| {
+            let event = match item {
+                Item::Event(event) => event,
+                Item::End(Ok(outcome)) => AnswerEvent::Done {
+                    message: Box::new(message(&question, *outcome)),
+                },
+                Item::End(Err(error)) => AnswerEvent::Error {
+                    message: sentence(&error.to_string()),
+                },
+            };
+            sse::json(&event)
+                .event(event.name())
+                .id((index + 1).to_string())
+        });
+    sse::respond(items)
+}
+
+fn response(outcome: Outcome) -> Result<AskDocsResponse, Failure> {
+    if let Ending::Broken { reason } = outcome.ending {
+        return Err(Failure::new(
+            axum::http::StatusCode::GATEWAY_TIMEOUT,
+            "broken_off",
+            reason,
+        ));
+    }
+    Ok(AskDocsResponse {
+        citations: outcome.answer.citations.iter().map(citation).collect(),
+        unsupported: outcome
+            .answer
+            .unsupported
+            .iter()
+            .map(|&(start, end)| Span { start, end })
+            .collect(),
+        refused: outcome.answer.refused,
+        answer: outcome.answer.text,
+        mode: outcome.mode,
+        notice: outcome.notice,
+        sources: outcome.sources,
+        model: outcome.model,
+        usage: outcome.usage,
+        timings: outcome.timings,
+    })
+}
+
+/// The answer in the form of the page's messages, for clients that follow the same events. It is not stored.
+fn message(question: &str, outcome: Outcome) -> Message {
+    let (status, error) = match outcome.ending {
+        Ending::Broken { reason } => (AnswerStatus::Failed, Some(reason)),
+        Ending::Stopped => (AnswerStatus::Stopped, None),
+        Ending::Complete | Ending::Length => (AnswerStatus::Done, None),
+    };
+    Message {
+        id: String::new(),
+        conversation_id: String::new(),
+        question: question.to_owned(),
+        status,
+        error,
+        citations: outcome.answer.citations.iter().map(citation).collect(),
+        unsupported: outcome
+            .answer
+            .unsupported
+            .iter()
+            .map(|&(start, end)| Span { start, end })
+            .collect(),
+        refused: outcome.answer.refused,
+        answer: outcome.answer.text,
+        mode: outcome.mode,
+        notice: outcome.notice,
+        sources: outcome.sources,
+        collections: Vec::new(),
+        prompt_version: outcome
+            .model
+            .is_some()
+            .then(|| rag::PROMPT_VERSION.to_owned()),
+        model: outcome.model,
+        usage: outcome.usage,
+        timings: outcome.timings,
+        created_at: now_ms(),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        axum::http::StatusCode::SERVICE_UNAVAILABLE,
+        "interrupted",
+        "The server stopped while the answer was being written. Ask again.",
+    )
+}

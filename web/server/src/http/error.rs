@@ -1,0 +1,256 @@
+//! Errors at the edge: what the client reads, in the shape of `/api/*` or of `/v1/*`.
+//!
+//! A failure of ours goes to the log with its cause; the client reads that something went wrong and the request id.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rag::LibraryError;
+use web_api::ApiError;
+use web_api::openai::{ErrorBody, ErrorDetail};
+
+use crate::auth::AccountError;
+use crate::db::DatabaseError;
+use crate::model::ModelError;
+use crate::suite::answers::StartError;
+use crate::suite::ask::AskError;
+
+/// Why a request did not succeed, before it has a shape.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+    /// The field at fault, in OpenAI's shape.
+    pub param: Option<&'static str>,
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+        }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    pub fn invalid_param(param: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param),
+            ..Self::invalid(message)
+        }
+    }
+
+    /// The same words whether it does not exist or belongs to somebody else.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("There is no such {what}."),
+        )
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
+        }
+    }
+
+    /// A failure of ours: the cause goes to the log.
+    fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong on the server. Try again; if it happens again, give the request id to an administrator.",
+        )
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after
+            .map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64)
+    }
+
+    fn with_retry_after(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after_s() {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// The answer in the shape of `/v1/*`.
+    pub fn into_openai_response(self) -> Response {
+        let kind = match self.status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        let error = ErrorDetail {
+            message: self.message.clone(),
+            kind: kind.to_owned(),
+            param: self.param.map(str::to_owned),
+            code: Some(self.code.to_owned()),
+        };
+        self.with_retry_after((self.status, Json(ErrorBody { error })).into_response())
+    }
+}
+
+impl IntoResponse for Failure {
+    /// The answer in the shape of `/api/*`. The request id is in its header.
+    fn into_response(self) -> Response {
+        let body = ApiError {
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            request_id: super::middleware::current_request_id(),
+            retry_after_s: self.retry_after_s(),
+        };
+        self.with_retry_after((self.status, Json(body)).into_response())
+    }
+}
+
+/// A failure that is answered in OpenAI's shape.
+#[derive(Debug)]
+pub(crate) struct OpenAiFailure(pub Failure);
+
+impl IntoResponse for OpenAiFailure {
+    fn into_response(self) -> Response {
+        self.0.into_openai_response()
+    }
+}
+
+impl<E: Into<Failure>> From<E> for OpenAiFailure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Failure::internal(&error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            tracing::error!("the disk is full");
+            return Failure::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "The server's disk is full. Ask an administrator to make room, then try again.",
+            );
+        }
+        Failure::internal(&error)
+    }
+}
+
+impl From<LibraryError> for Failure {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::UnknownCollection { .. } => Failure::not_found("collection"),
+            LibraryError::UnknownDocument { .. } => Failure::not_found("document"),
+            LibraryError::CollectionExists { .. } => {
+                Failure::new(StatusCode::CONFLICT, "exists", sentence(&error.to_string()))
+            }
+            LibraryError::InvalidName { .. } => {
+                Failure::invalid_param("name", sentence(&error.to_string()))
+            }
+            other => Failure::internal(&other),
+        }
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        let message = sentence(&error.to_string());
+        match error {
+            ModelError::Overloaded { retry_after, .. } => {
+                Failure::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message)
+                    .retry_after(retry_after)
+            }
+            ModelError::TooLong { .. } => Failure {
+                param: Some("messages"),
+                ..Failure::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
+            },
+            ModelError::Invalid { .. } => Failure::invalid(message),
+            ModelError::Stopped => {
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "model_stopped", message)
+            }
+        }
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Library { source } => source.into(),
+            AskError::Model(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::UnknownConversation => Failure::not_found("conversation"),
+            StartError::TooMany { .. } => Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_answers",
+                sentence(&error.to_string()),
+            )
+            .retry_after(Duration::from_secs(5)),
+            StartError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        let message = sentence(&error.to_string());
+        match error {
+            AccountError::InvalidEmail { .. } => Failure::invalid_param("email", message),
+            AccountError::InvalidPassword => Failure::invalid_param("password", message),
+            AccountError::Exists { .. } => Failure::new(StatusCode::CONFLICT, "exists", message),
+            AccountError::UnknownUser { .. } => {
+                Failure::new(StatusCode::NOT_FOUND, "not_found", message)
+            }
+            AccountError::WrongCredentials => {
+                Failure::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
+            }
+            AccountError::Throttled { retry_after } => {
+                Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
+                    .retry_after(retry_after)
+            }
+            AccountError::SetupLink => Failure::new(StatusCode::FORBIDDEN, "setup_link", message),
+            AccountError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// An error's text as a sentence for a person.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let Some(first) = characters.next() else {
+        return String::new();
+    };
+    let mut sentence: String = first.to_uppercase().chain(characters).collect();
+    if !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}

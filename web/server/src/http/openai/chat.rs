@@ -1,0 +1,391 @@
+//! `POST /v1/chat/completions`: the model alone, or, with `collections`, an answer from the documents with citations.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json as JsonResponse;
+use axum::extract::State;
+use axum::response::sse::Event as SseEvent;
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
+use inference::{ChatMessage, Event, FinishReason, Priority, Role};
+use web_api::openai::{
+    AssistantMessage, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
+    ChatCompletionRequest, ChatDelta, CompletionUsage, Content,
+};
+use web_api::{AnswerEvent, Citation};
+
+use super::super::api::checked_question;
+use super::super::error::{Failure, OpenAiFailure};
+use super::super::json::OpenAiJson;
+use super::super::sse;
+use super::sampling::sampling_params;
+use super::{Head, broken, language_model, usage};
+use crate::auth::CurrentUser;
+use crate::model::{LanguageModel, ModelStream};
+use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy, citation};
+use crate::suite::ask_stream::{Item, ask_stream};
+use crate::suite::{Suite, join};
+
+/// Tokens of an answer when the request sets no limit: OpenAI's API then writes until the end, which on a small machine
+/// would let one forgotten request hold a place for many minutes.
+const DEFAULT_MAX_TOKENS: usize = 1024;
+/// Messages of a request; a longer history does not fit any model here and only costs tokenizing.
+const MOST_MESSAGES: usize = 1000;
+
+pub(crate) async fn chat_completions(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    OpenAiJson(request): OpenAiJson<ChatCompletionRequest>,
+) -> Result<Response, OpenAiFailure> {
+    let model = language_model(&suite, &request.model)?;
+    let messages = checked_messages(&request)?;
+    let head = Head::new("chatcmpl", model.name());
+    let response = match &request.collections {
+        Some(names) => {
+            let collections = suite.named_collections(&user, names.clone()).await?;
+            let ask = Ask {
+                collections,
+                ..ask(&suite, &user, &request, messages)?
+            };
+            answer_from_documents(suite, ask, &request, head).await?
+        }
+        None => answer_alone(model, messages, &request, head).await?,
+    };
+    Ok(response)
+}
+
+async fn answer_alone(
+    model: Arc<dyn LanguageModel>,
+    messages: Vec<ChatMessage>,
+    request: &ChatCompletionRequest,
+    head: Head,
+) -> Result<Response, Failure> {
+    let fields = request.sampling.clone();
+    let started = tokio::task::spawn_blocking(move || {
+        let limit = match fields.max_completion_tokens.or(fields.max_tokens) {
+            Some(limit) => limit,
+            None => {
+                let room = model
+                    .context_len()
+                    .saturating_sub(model.count_chat_tokens(&messages)?);
+                room.clamp(1, DEFAULT_MAX_TOKENS)
+            }
+        };
+        let sampling = sampling_params(&fields, 1.0, limit)?;
+        Ok::<_, Failure>(model.chat(&messages, sampling, Priority::Api)?)
+    });
+    let generated = join(started.await)?;
+    let pieces = pieces_of_model(generated);
+    if request.stream {
+        Ok(stream_chunks(pieces, head, includes_usage(request)))
+    } else {
+        collect(pieces, head).await
+    }
+}
+
+async fn answer_from_documents(
+    suite: Arc<Suite>,
+    ask: Ask,
+    request: &ChatCompletionRequest,
+    head: Head,
+) -> Result<Response, Failure> {
+    let mut items = Box::pin(ask_stream(suite, ask, WhenBusy::Fail));
+    // A failure before the first word has a status of its own; after it, 200 has been sent.
+    let mut first = None;
+    while let Some(item) = items.next().await {
+        match item {
+            Item::Event(AnswerEvent::Delta { .. }) | Item::End(Ok(_)) => {
+                first = Some(item);
+                break;
+            }
+            Item::End(Err(error)) => return Err(error.into()),
+            Item::Event(_) => {}
+        }
+    }
+    let pieces = stream::iter(first)
+        .chain(items)
+        .filter_map(|item| async move { piece_of_answer(item) });
+    if request.stream {
+        Ok(stream_chunks(pieces, head, includes_usage(request)))
+    } else {
+        collect(pieces, head).await
+    }
+}
+
+/// What an answer consists of, wherever it comes from.
+enum Piece {
+    Text(String),
+    End {
+        reason: FinishReason,
+        usage: CompletionUsage,
+        found: Option<(Vec<Citation>, bool)>,
+    },
+    Broken(String),
+}
+
+fn pieces_of_model(generated: ModelStream) -> impl Stream<Item = Piece> + Send + 'static {
+    generated.map(|event| match event {
+        Event::Delta { text, .. } => Piece::Text(text),
+        Event::Finished {
+            reason,
+            usage: counted,
+            ..
+        } => Piece::End {
+            reason,
+            usage: usage(counted.prompt_tokens, counted.completion_tokens),
+            found: None,
+        },
+        Event::Failed(error) => {
+            Piece::Broken(format!("The language model failed: {error}. Try again."))
+        }
+    })
+}
+
+fn piece_of_answer(item: Item) -> Option<Piece> {
+    match item {
+        Item::Event(AnswerEvent::Delta { text }) => Some(Piece::Text(text)),
+        // Citations come together at the end, where a client finds them with the finished text.
+        Item::Event(_) => None,
+        Item::End(Ok(outcome)) => Some(end_of_answer(*outcome)),
+        Item::End(Err(error)) => Some(Piece::Broken(error.to_string())),
+    }
+}
+
+fn end_of_answer(outcome: Outcome) -> Piece {
+    let reason = match outcome.ending {
+        Ending::Broken { reason } => return Piece::Broken(reason),
+        Ending::Length => FinishReason::Length,
+        Ending::Complete | Ending::Stopped => FinishReason::Stop,
+    };
+    let citations = outcome.answer.citations.iter().map(citation).collect();
+    Piece::End {
+        reason,
+        usage: usage(outcome.usage.prompt_tokens, outcome.usage.completion_tokens),
+        found: Some((citations, outcome.answer.refused)),
+    }
+}
+
+async fn collect(
+    pieces: impl Stream<Item = Piece> + Send,
+    head: Head,
+) -> Result<Response, Failure> {
+    let mut pieces = Box::pin(pieces);
+    let mut content = String::new();
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Piece::Text(text) => content.push_str(&text),
+            Piece::Broken(reason) => return Err(broken(&reason)),
+            Piece::End {
+                reason,
+                usage,
+                found,
+            } => {
+                let (citations, refused) = found.unzip();
+                let message = AssistantMessage {
+                    role: "assistant".to_owned(),
+                    content,
+                    citations,
+                    refused,
+                };
+                let choice = ChatChoice {
+                    index: 0,
+                    message,
+                    finish_reason: Some(finish_reason(reason)),
+                };
+                let body = ChatCompletion {
+                    id: head.id,
+                    object: "chat.completion".to_owned(),
+                    created: head.created,
+                    model: head.model,
+                    choices: vec![choice],
+                    usage,
+                };
+                return Ok(JsonResponse(body).into_response());
+            }
+        }
+    }
+    Err(broken("The language model stopped. Try again."))
+}
+
+fn stream_chunks(
+    pieces: impl Stream<Item = Piece> + Send + 'static,
+    head: Head,
+    with_usage: bool,
+) -> Response {
+    let opening = ChatDelta {
+        role: Some("assistant".to_owned()),
+        content: Some(String::new()),
+        ..ChatDelta::default()
+    };
+    let opening = sse::json(&chunk(&head, opening, None));
+    let events =
+        pieces.flat_map(move |piece| stream::iter(chunks_of_piece(&head, piece, with_usage)));
+    sse::respond(
+        stream::iter([opening])
+            .chain(events)
+            .chain(stream::iter([SseEvent::default().data("[DONE]")])),
+    )
+}
+
+fn chunks_of_piece(head: &Head, piece: Piece, with_usage: bool) -> Vec<SseEvent> {
+    match piece {
+        Piece::Text(text) if text.is_empty() => Vec::new(),
+        Piece::Text(text) => {
+            vec![sse::json(&chunk(
+                head,
+                ChatDelta {
+                    content: Some(text),
+                    ..ChatDelta::default()
+                },
+                None,
+            ))]
+        }
+        Piece::Broken(reason) => {
+            let failure = broken(&reason);
+            vec![sse::json(&serde_json::json!({
+                "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
+            }))]
+        }
+        Piece::End {
+            reason,
+            usage,
+            found,
+        } => {
+            let (citations, refused) = found.unzip();
+            let delta = ChatDelta {
+                citations,
+                refused,
+                ..ChatDelta::default()
+            };
+            let mut events = vec![sse::json(&chunk(head, delta, Some(finish_reason(reason))))];
+            if with_usage {
+                let last = ChatCompletionChunk {
+                    choices: Vec::new(),
+                    usage: Some(usage),
+                    ..chunk(head, ChatDelta::default(), None)
+                };
+                events.push(sse::json(&last));
+            }
+            events
+        }
+    }
+}
+
+fn chunk(head: &Head, delta: ChatDelta, finish_reason: Option<String>) -> ChatCompletionChunk {
+    ChatCompletionChunk {
+        id: head.id.clone(),
+        object: "chat.completion.chunk".to_owned(),
+        created: head.created,
+        model: head.model.clone(),
+        choices: vec![ChatChunkChoice {
+            index: 0,
+            delta,
+            finish_reason,
+        }],
+        usage: None,
+    }
+}
+
+pub(super) fn finish_reason(reason: FinishReason) -> String {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+    .to_owned()
+}
+
+fn includes_usage(request: &ChatCompletionRequest) -> bool {
+    request
+        .stream_options
+        .is_some_and(|options| options.include_usage)
+}
+
+/// The last message is the question; question-and-answer pairs before it are its history.
+fn ask(
+    suite: &Suite,
+    user: &CurrentUser,
+    request: &ChatCompletionRequest,
+    mut messages: Vec<ChatMessage>,
+) -> Result<Ask, Failure> {
+    let last = messages.pop().filter(|message| message.role == Role::User);
+    let last = last.ok_or_else(|| {
+        Failure::invalid_param(
+            "messages",
+            "With collections the last message must be the user's question.",
+        )
+    })?;
+    let question = checked_question(&last.content)?;
+    let mut history = Vec::new();
+    let mut asked = None;
+    for message in messages {
+        match message.role {
+            Role::User => asked = Some(message.content),
+            Role::Assistant => {
+                history.extend(asked.take().map(|question| (question, message.content)))
+            }
+            // Instructions of the client do not replace those that keep an answer to the documents.
+            Role::System => {}
+        }
+    }
+    Ok(Ask {
+        history,
+        priority: Priority::Api,
+        sampling: Some(sampling_params(
+            &request.sampling,
+            0.0,
+            suite.config.max_answer_tokens,
+        )?),
+        ..Ask::new(question, suite.scope_of(user))
+    })
+}
+
+fn checked_messages(request: &ChatCompletionRequest) -> Result<Vec<ChatMessage>, Failure> {
+    let messages = &request.messages;
+    if messages.is_empty() || messages.len() > MOST_MESSAGES {
+        let there = messages.len();
+        return Err(Failure::invalid_param(
+            "messages",
+            format!("messages has {there} entries; 1 to {MOST_MESSAGES} are accepted."),
+        ));
+    }
+    messages
+        .iter()
+        .map(|message| {
+            let role = match message.role.as_str() {
+                "system" | "developer" => Role::System,
+                "user" => Role::User,
+                "assistant" => Role::Assistant,
+                _ => {
+                    return Err(Failure::invalid_param(
+                        "messages",
+                        "A message's role is system, developer, user or assistant; tools are not supported.",
+                    ));
+                }
+            };
+            Ok(ChatMessage { role, content: text_of(message.content.as_ref())? })
+        })
+        .collect()
+}
+
+fn text_of(content: Option<&Content>) -> Result<String, Failure> {
+    let no_text = || {
+        Failure::invalid_param(
+            "messages",
+            "A message's content must be text; images and files are not supported.",
+        )
+    };
+    match content {
+        None => Err(no_text()),
+        Some(Content::Text(text)) => Ok(text.clone()),
+        Some(Content::Parts(parts)) => parts
+            .iter()
+            .map(|part| {
+                part.text
+                    .as_deref()
+                    .filter(|_| part.kind == "text")
+                    .ok_or_else(no_text)
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,250 @@
+//! The route table: every route once, with who may use it. The declaration enforces itself: [`Routes::add`] puts the
+//! guard of its [`Access`] around the handler.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, on};
+
+use super::guard::{Guard, guard};
+use super::{AppState, api, openai, ops, pages};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anybody. Requests that change something must come from the same origin.
+    Public,
+    /// A page: without a session the browser is sent to the sign-in page.
+    Page,
+    /// A session; requests that change something need the CSRF token and the same origin.
+    Session,
+    /// The same, of an administrator.
+    Admin,
+    /// An API key; errors in OpenAI's shape.
+    ApiKey,
+    /// An API key, or a session as above.
+    KeyOrSession,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Method.
+    pub method: Method,
+    /// Path with `{parameters}`.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+}
+
+/// All routes, for tests and documentation. The same declaration that [`super::router`] serves.
+pub fn route_table(suite: &std::sync::Arc<crate::suite::Suite>) -> Vec<RouteInfo> {
+    let state = AppState {
+        leptos: pages::leptos_options(),
+        suite: std::sync::Arc::clone(suite),
+    };
+    declare(&state).table
+}
+
+pub(super) struct Routes {
+    router: Router<AppState>,
+    state: AppState,
+    table: Vec<RouteInfo>,
+}
+
+impl Routes {
+    fn add<H, T>(mut self, method: Method, path: &'static str, access: Access, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone())
+            .expect("a method that is declared here has a filter");
+        let layer = from_fn_with_state(
+            Guard {
+                suite: self.state.suite.clone(),
+                access,
+            },
+            guard,
+        );
+        self.router = self.router.route(path, on(filter, handler).layer(layer));
+        self.table.push(RouteInfo {
+            method,
+            path,
+            access,
+        });
+        self
+    }
+
+    pub(super) fn into_router(self) -> Router<AppState> {
+        self.router
+    }
+}
+
+/// Declares every route.
+pub(super) fn declare(state: &AppState) -> Routes {
+    let router = Router::new().fallback(pages::not_found);
+    let routes = Routes {
+        router,
+        state: state.clone(),
+        table: Vec::new(),
+    };
+    let routes = declare_pages(routes);
+    let routes = declare_api(routes);
+    declare_openai(routes)
+}
+
+fn declare_pages(routes: Routes) -> Routes {
+    use Access::{Page, Public};
+    routes
+        .add(Method::GET, "/", Page, pages::page)
+        .add(Method::GET, "/c/{id}", Page, pages::page)
+        .add(Method::GET, "/documents", Page, pages::page)
+        .add(Method::GET, "/sign-in", Public, pages::sign_in)
+        .add(Method::GET, "/setup", Public, pages::setup)
+        .add(Method::GET, "/assets/{*path}", Public, crate::assets::asset)
+        .add(Method::GET, "/favicon.ico", Public, crate::assets::favicon)
+        .add(Method::GET, "/healthz", Public, ops::healthz)
+        .add(Method::GET, "/metrics", Public, ops::metrics)
+}
+
+fn declare_api(routes: Routes) -> Routes {
+    use Access::{Admin, KeyOrSession, Public, Session};
+    use api::{account, answers, ask_docs, collections, conversations, documents};
+    let mut routes = routes
+        .add(Method::POST, "/api/auth/setup", Public, account::set_up)
+        .add(Method::POST, "/api/auth/sign-in", Public, account::sign_in)
+        .add(
+            Method::POST,
+            "/api/auth/sign-out",
+            Session,
+            account::sign_out,
+        )
+        .add(Method::GET, "/api/me", Session, account::me)
+        .add(Method::GET, "/api/collections", Session, collections::list)
+        .add(Method::POST, "/api/collections", Admin, collections::create)
+        .add(
+            Method::DELETE,
+            "/api/collections/{id}",
+            Admin,
+            collections::delete,
+        )
+        .add(
+            Method::GET,
+            "/api/collections/{id}/documents",
+            Session,
+            documents::list,
+        )
+        .add(
+            Method::POST,
+            "/api/collections/{id}/documents",
+            Admin,
+            documents::upload.layer(unlimited_body()),
+        )
+        .add(
+            Method::DELETE,
+            "/api/documents/{id}",
+            Admin,
+            documents::delete,
+        )
+        .add(
+            Method::GET,
+            "/api/documents/{id}/view",
+            Session,
+            documents::view,
+        )
+        .add(
+            Method::GET,
+            "/api/conversations",
+            Session,
+            conversations::list,
+        )
+        .add(
+            Method::POST,
+            "/api/conversations",
+            Session,
+            conversations::create,
+        )
+        .add(
+            Method::GET,
+            "/api/conversations/{id}",
+            Session,
+            conversations::detail,
+        )
+        .add(
+            Method::PATCH,
+            "/api/conversations/{id}",
+            Session,
+            conversations::rename,
+        )
+        .add(
+            Method::DELETE,
+            "/api/conversations/{id}",
+            Session,
+            conversations::delete,
+        )
+        .add(
+            Method::POST,
+            "/api/conversations/{id}/messages",
+            Session,
+            answers::ask,
+        )
+        .add(
+            Method::GET,
+            "/api/answers/{id}/events",
+            Session,
+            answers::events,
+        )
+        .add(
+            Method::POST,
+            "/api/answers/{id}/stop",
+            Session,
+            answers::stop,
+        )
+        .add(
+            Method::POST,
+            "/api/ask-docs",
+            KeyOrSession,
+            ask_docs::ask_docs,
+        );
+    routes.router = routes
+        .router
+        .route("/api/{*rest}", axum::routing::any(api::not_found));
+    routes
+}
+
+fn declare_openai(routes: Routes) -> Routes {
+    use Access::ApiKey;
+    let mut routes = routes
+        .add(
+            Method::POST,
+            "/v1/chat/completions",
+            ApiKey,
+            openai::chat::chat_completions,
+        )
+        .add(
+            Method::POST,
+            "/v1/completions",
+            ApiKey,
+            openai::completions::completions,
+        )
+        .add(
+            Method::POST,
+            "/v1/embeddings",
+            ApiKey,
+            openai::embeddings::embeddings,
+        )
+        .add(Method::GET, "/v1/models", ApiKey, openai::models::list)
+        .add(Method::GET, "/v1/models/{*id}", ApiKey, openai::models::one);
+    routes.router = routes
+        .router
+        .route("/v1/{*rest}", axum::routing::any(openai::not_found));
+    routes
+}
+
+/// Uploads are limited by the handler, per file and while they stream to disk, and not by the body limit of JSON.
+fn unlimited_body() -> DefaultBodyLimit {
+    DefaultBodyLimit::disable()
+}

@@ -1,0 +1,410 @@
+//! The commands of the owner of the machine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::StreamExt;
+use rag::{
+    AccessScope, CollectionId, IngestError, IngestProgress, IngestRequest, IngestStage,
+    LibraryError, SearchRequest,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use web_api::AnswerEvent;
+
+use super::evaluate;
+use super::protocol::{LocalErrorKind, LocalEvent, LocalRequest};
+use crate::auth::AccountError;
+use crate::db::{DatabaseError, conversations, keys, users};
+use crate::model::ModelError;
+use crate::suite::Suite;
+use crate::suite::ask::{Ask, AskError, Ending, WhenBusy, citation};
+use crate::suite::ask_stream::{Item, ask_stream};
+
+/// Does one command. The last event is [`LocalEvent::Output`] or [`LocalEvent::Error`]. Dropping the future, or the
+/// receiver of the events, cancels the command.
+pub async fn run_local(
+    suite: &Arc<Suite>,
+    request: LocalRequest,
+    events: mpsc::Sender<LocalEvent>,
+) {
+    let work = run(suite, request, &events);
+    let result = tokio::select! {
+        result = work => result,
+        () = events.closed() => return,
+    };
+    let last = match result {
+        Ok(value) => LocalEvent::Output { value },
+        Err(error) => {
+            if error.kind == LocalErrorKind::Internal {
+                tracing::error!(cause = error.message, "a local command failed");
+            }
+            LocalEvent::Error {
+                kind: error.kind,
+                message: error.message,
+                hint: error.hint,
+            }
+        }
+    };
+    // A receiver that is gone does not want it.
+    let _ = events.send(last).await;
+}
+
+async fn run(
+    suite: &Arc<Suite>,
+    request: LocalRequest,
+    events: &mpsc::Sender<LocalEvent>,
+) -> Result<Value, LocalError> {
+    match request {
+        LocalRequest::Ingest { paths, collection } => {
+            ingest(suite, paths, collection, events).await
+        }
+        LocalRequest::Ask {
+            question,
+            collections,
+            quote_only,
+        } => {
+            let ask = Ask {
+                collections: suite.owner_collections(collections).await?,
+                quote_only,
+                ..Ask::new(question, AccessScope::all())
+            };
+            answer(suite, ask, events).await
+        }
+        LocalRequest::Search {
+            query,
+            collections,
+            k,
+        } => search(suite, query, collections, k).await,
+        LocalRequest::Eval {
+            questions,
+            collection,
+            retrieval_only,
+        } => evaluate::evaluate(suite, questions, &collection, retrieval_only, events).await,
+        LocalRequest::UserAdd {
+            email,
+            role,
+            password,
+        } => {
+            let user = suite.add_user(&email, role, &password.0).await?;
+            Ok(json!({ "id": user.id.0, "email": user.email, "role": user.role }))
+        }
+        LocalRequest::UserList => {
+            let users = suite.database.read(users::list).await?;
+            let users = users
+                .into_iter()
+                .map(|user| json!({ "id": user.id.0, "email": user.email, "role": user.role }));
+            Ok(json!({ "users": users.collect::<Vec<_>>() }))
+        }
+        LocalRequest::KeyCreate { user_email, name } => {
+            let created = suite.add_key(&user_email, &name).await?;
+            Ok(json!({ "id": created.id, "key": created.key, "name": name, "email": user_email }))
+        }
+        LocalRequest::KeyList => Ok(json!({ "keys": suite.database.read(keys::list).await? })),
+        LocalRequest::KeyRevoke { id } => {
+            if suite
+                .database
+                .write(move |transaction| keys::revoke(transaction, id))
+                .await?
+            {
+                Ok(json!({ "id": id, "revoked": true }))
+            } else {
+                Err(LocalError::user(
+                    format!("there is no API key {id}"),
+                    Some("cloister key list"),
+                ))
+            }
+        }
+        LocalRequest::Status => status(suite).await,
+        LocalRequest::Collections => {
+            let collections = suite
+                .with_library(|library| library.collections(&AccessScope::all()))
+                .await?;
+            Ok(json!({ "collections": collections }))
+        }
+        LocalRequest::CollectionDelete { name } => {
+            let id = suite.owner_collection(&name).await?;
+            suite
+                .with_library(move |library| library.delete_collection(id))
+                .await?;
+            Ok(json!({ "name": name, "deleted": true }))
+        }
+        LocalRequest::Documents { collection } => {
+            let id = suite.owner_collection(&collection).await?;
+            let documents = suite
+                .with_library(move |library| library.documents(&AccessScope::all(), id))
+                .await?;
+            Ok(json!({ "collection": collection, "documents": documents }))
+        }
+    }
+}
+
+/// What went wrong, for the person at the terminal.
+#[derive(Debug)]
+pub(super) struct LocalError {
+    kind: LocalErrorKind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl LocalError {
+    pub fn user(message: impl Into<String>, hint: Option<&str>) -> Self {
+        Self {
+            kind: LocalErrorKind::User,
+            message: message.into(),
+            hint: hint.map(str::to_owned),
+        }
+    }
+
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        Self {
+            kind: LocalErrorKind::Internal,
+            message: error.to_string(),
+            hint: None,
+        }
+    }
+}
+
+impl From<DatabaseError> for LocalError {
+    fn from(error: DatabaseError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<AccountError> for LocalError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Database(error) => error.into(),
+            other => Self::user(other.to_string(), None),
+        }
+    }
+}
+
+impl From<LibraryError> for LocalError {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::UnknownCollection { .. } => {
+                Self::user(error.to_string(), Some("cloister collection list"))
+            }
+            LibraryError::UnknownDocument { .. }
+            | LibraryError::CollectionExists { .. }
+            | LibraryError::InvalidName { .. } => Self::user(error.to_string(), None),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<AskError> for LocalError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Library { source } => source.into(),
+            AskError::Model(error @ (ModelError::TooLong { .. } | ModelError::Invalid { .. })) => {
+                Self::user(error.to_string(), None)
+            }
+            AskError::Model(error @ ModelError::Overloaded { .. }) => Self {
+                hint: Some("--quote-only answers without the model".to_owned()),
+                ..Self::internal(&error)
+            },
+            AskError::Model(error @ ModelError::Stopped) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IngestError> for LocalError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::NoSuchPath { .. } | IngestError::NothingToIngest { .. } => {
+                Self::user(error.to_string(), None)
+            }
+            IngestError::Library(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl Suite {
+    async fn owner_collection(&self, name: &str) -> Result<CollectionId, LocalError> {
+        let name = name.to_owned();
+        Ok(self
+            .with_library(move |library| library.collection_by_name(&AccessScope::all(), &name))
+            .await?
+            .id)
+    }
+
+    pub(super) async fn owner_collections(
+        &self,
+        names: Vec<String>,
+    ) -> Result<Vec<CollectionId>, LocalError> {
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            ids.push(self.owner_collection(&name).await?);
+        }
+        Ok(ids)
+    }
+}
+
+/// Sets the flag when it is dropped, which is how blocking work learns that its future was.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn ingest(
+    suite: &Arc<Suite>,
+    paths: Vec<PathBuf>,
+    collection: String,
+    events: &mpsc::Sender<LocalEvent>,
+) -> Result<Value, LocalError> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let _guard = CancelOnDrop(Arc::clone(&cancel));
+    let events = events.clone();
+    let report = suite
+        .with_library(move |library| {
+            let mut progress = |progress: IngestProgress| {
+                // Progress may be skipped when the reader is slow; a reader that is gone cancels through the guard.
+                let _ = events.try_send(LocalEvent::Progress {
+                    stage: stage_name(progress.stage).to_owned(),
+                    done: progress.done as u64,
+                    total: progress.total as u64,
+                    message: progress.current.unwrap_or_default(),
+                });
+            };
+            library.ingest(&IngestRequest { collection, paths }, &mut progress, &cancel)
+        })
+        .await?;
+    serde_json::to_value(report).map_err(|error| LocalError::internal(&error))
+}
+
+fn stage_name(stage: IngestStage) -> &'static str {
+    match stage {
+        IngestStage::Scan => "scan",
+        IngestStage::Extract => "extract",
+        IngestStage::Embed => "embed",
+        IngestStage::Store => "store",
+    }
+}
+
+async fn answer(
+    suite: &Arc<Suite>,
+    ask: Ask,
+    events: &mpsc::Sender<LocalEvent>,
+) -> Result<Value, LocalError> {
+    if ask.question.trim().is_empty() {
+        return Err(LocalError::user("the question is empty", None));
+    }
+    let mut items = Box::pin(ask_stream(Arc::clone(suite), ask, WhenBusy::Quote));
+    while let Some(item) = items.next().await {
+        let event = match item {
+            Item::Event(AnswerEvent::Status { text }) => LocalEvent::Progress {
+                stage: "ask".to_owned(),
+                done: 0,
+                total: 0,
+                message: text,
+            },
+            Item::Event(AnswerEvent::Delta { text }) => LocalEvent::Delta { text },
+            Item::Event(_) => continue,
+            Item::End(result) => {
+                let outcome = *result?;
+                if let Ending::Broken { reason } = &outcome.ending {
+                    return Err(LocalError::internal(reason));
+                }
+                return Ok(answer_json(&outcome));
+            }
+        };
+        // A reader that is gone is noticed by `run_local`.
+        let _ = events.send(event).await;
+    }
+    Err(LocalError::internal(&"the answer was interrupted"))
+}
+
+/// The JSON of the command contract. `document` is the path, as in `search` and in evaluation files.
+pub(super) fn answer_json(outcome: &crate::suite::ask::Outcome) -> Value {
+    let citations: Vec<Value> = outcome
+        .answer
+        .citations
+        .iter()
+        .map(|found| {
+            let found = citation(found);
+            json!({
+                "n": found.n, "document": found.path, "document_id": found.document, "title": found.title,
+                "page": found.page, "quote": found.quote, "start": found.start, "end": found.end,
+            })
+        })
+        .collect();
+    json!({
+        "answer": outcome.answer.text,
+        "refused": outcome.answer.refused,
+        "citations": citations,
+        "unsupported": outcome.answer.unsupported,
+        "mode": outcome.mode,
+        "notice": outcome.notice,
+        "model": outcome.model,
+        "prompt_version": rag::PROMPT_VERSION,
+        "support": outcome.support,
+        "sources": outcome.sources,
+        "usage": outcome.usage,
+        "timings": outcome.timings,
+    })
+}
+
+async fn search(
+    suite: &Arc<Suite>,
+    query: String,
+    collections: Vec<String>,
+    k: usize,
+) -> Result<Value, LocalError> {
+    let collections = suite.owner_collections(collections).await?;
+    let request = SearchRequest {
+        query,
+        collections,
+        k,
+        ..SearchRequest::default()
+    };
+    let hits = suite
+        .with_library(move |library| library.search(&AccessScope::all(), &request))
+        .await?;
+    let hits: Vec<Value> = hits
+        .into_iter()
+        .map(|hit| {
+            json!({
+                "document": hit.path, "document_id": hit.document, "collection_id": hit.collection, "title": hit.title,
+                "page": hit.page, "heading": hit.heading, "start": hit.start, "end": hit.end, "text": hit.text,
+                "score": hit.score, "dense": hit.dense, "bm25": hit.bm25,
+            })
+        })
+        .collect();
+    Ok(json!({ "hits": hits }))
+}
+
+async fn status(suite: &Arc<Suite>) -> Result<Value, LocalError> {
+    let (users, conversations) = suite
+        .database
+        .read(|connection| Ok((users::list(connection)?, conversations::count(connection)?)))
+        .await?;
+    let collections = suite
+        .with_library(|library| library.collections(&AccessScope::all()))
+        .await?;
+    let engine = suite.model.as_ref().map(|model| {
+        let stats = model.stats();
+        json!({
+            "running": stats.running, "waiting": stats.waiting, "free_blocks": stats.free_blocks,
+            "num_blocks": stats.num_blocks, "generated_tokens_total": stats.generated_tokens_total,
+        })
+    });
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "data_dir": suite.config.data_dir,
+        "model": suite.model.as_ref().map(|model| model.name()),
+        "embedder": suite.embedder.name(),
+        "users": users.len(),
+        "admins": users.iter().filter(|user| user.role == web_api::Role::Admin).count(),
+        "conversations": conversations,
+        "collections": collections,
+        "answers_running": suite.answers.running(),
+        "engine": engine,
+    }))
+}

@@ -1,0 +1,383 @@
+//! Answers under way: each is a task of the server that goes on whether or not anybody listens.
+//!
+//! Events are numbered from 1 and kept, so that a page that was reloaded follows from where it was. A finished answer
+//! stays here for a while for late listeners; after that its stored message is all there is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use uuid::Uuid;
+use web_api::{
+    AnswerEvent, AnswerMode, AnswerStatus, AskRequest, Conversation, Message, Span, Timings, Usage,
+};
+
+use super::Suite;
+use super::ask::{Ask, Ending, Outcome, WhenBusy};
+use crate::auth::CurrentUser;
+use crate::db::{DatabaseError, UserId, conversations, messages, now_ms};
+
+/// How long a finished answer's events are kept.
+const KEEP_FINISHED: Duration = Duration::from_secs(120);
+
+/// The answers under way and the ones just finished.
+#[derive(Default)]
+pub struct Answers {
+    by_id: Mutex<HashMap<String, Arc<Running>>>,
+}
+
+/// One answer under way.
+pub struct Running {
+    user: UserId,
+    events: Mutex<Vec<AnswerEvent>>,
+    // Number of events so far; followers wait for it to grow.
+    count: watch::Sender<usize>,
+    stop: watch::Sender<bool>,
+    finished: Mutex<Option<Instant>>,
+}
+
+impl Answers {
+    /// The account's answer, if it is here.
+    pub fn find(&self, user: UserId, id: &str) -> Option<Arc<Running>> {
+        self.lock()
+            .get(id)
+            .filter(|running| running.user == user)
+            .cloned()
+    }
+
+    /// Number of answers being written now.
+    pub fn running(&self) -> usize {
+        self.lock()
+            .values()
+            .filter(|running| !running.is_finished())
+            .count()
+    }
+
+    /// Asks every answer to stop, as when the server does.
+    pub fn stop_all(&self) {
+        for running in self.lock().values() {
+            running.stop();
+        }
+    }
+
+    /// Makes room for a new answer of the account, unless it has `most` under way.
+    fn start(&self, user: UserId, id: &str, most: usize) -> Option<Arc<Running>> {
+        let mut by_id = self.lock();
+        by_id.retain(|_, running| !running.is_older_than(KEEP_FINISHED));
+        if by_id
+            .values()
+            .filter(|running| running.user == user && !running.is_finished())
+            .count()
+            >= most
+        {
+            return None;
+        }
+        let running = Arc::new(Running {
+            user,
+            events: Mutex::default(),
+            count: watch::Sender::new(0),
+            stop: watch::Sender::new(false),
+            finished: Mutex::default(),
+        });
+        by_id.insert(id.to_owned(), Arc::clone(&running));
+        Some(running)
+    }
+
+    fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Running>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// Asks the answer to end; what there is of it is kept.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The events behind number `after`, those that are there and those that come, with their numbers from 1. Ends
+    /// with the last event. A follower that is slow costs no memory: it reads from the list.
+    pub fn follow(
+        self: Arc<Self>,
+        after: usize,
+    ) -> impl Stream<Item = (usize, AnswerEvent)> + Send + 'static {
+        let count = self.count.subscribe();
+        stream::unfold(
+            (self, count, after, false),
+            |(running, mut count, sent, ended)| async move {
+                if ended {
+                    return None;
+                }
+                // The sender lives in `running`, so waiting fails only if the count never grows again; then we are done.
+                count.wait_for(|count| *count > sent).await.ok()?;
+                let event = running
+                    .events
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(sent)
+                    .cloned()?;
+                let ended = event.is_last();
+                Some(((sent + 1, event), (running, count, sent + 1, ended)))
+            },
+        )
+    }
+
+    fn push(&self, event: AnswerEvent) {
+        let last = event.is_last();
+        let count = {
+            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.push(event);
+            events.len()
+        };
+        if last {
+            *self.finished.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        self.count.send_replace(count);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    fn is_older_than(&self, age: Duration) -> bool {
+        self.finished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() > age)
+    }
+}
+
+/// Why a question was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The account has no such conversation.
+    #[error("there is no such conversation")]
+    UnknownConversation,
+    /// The account has as many answers under way as it may.
+    #[error("{most} answers are being written for you already; wait for one or stop one")]
+    TooMany {
+        /// The limit.
+        most: usize,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl Suite {
+    /// Stores the question and starts its answer.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was stored then.
+    pub(crate) async fn start_answer(
+        self: &Arc<Self>,
+        user: &CurrentUser,
+        conversation_id: &str,
+        request: AskRequest,
+    ) -> Result<(String, Conversation), StartError> {
+        let message = new_message(conversation_id, &request);
+        let id = message.id.clone();
+        let most = self.config.max_answers_per_user;
+        let running = self
+            .answers
+            .start(user.id, &id, most)
+            .ok_or(StartError::TooMany { most })?;
+        let user_id = user.id;
+        let stored = message.clone();
+        let prepared = self
+            .database
+            .write(move |transaction| {
+                let id = &stored.conversation_id;
+                if !conversations::note_question(
+                    transaction,
+                    user_id,
+                    id,
+                    &stored.question,
+                    &stored.collections,
+                )? {
+                    return Ok(None);
+                }
+                let history = messages::list(transaction, user_id, id)?;
+                messages::insert(transaction, user_id, &stored)?;
+                Ok(conversations::find(transaction, user_id, id)?
+                    .map(|conversation| (conversation, history)))
+            })
+            .await;
+        let (conversation, history) = match prepared {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                self.answers.forget(&id);
+                return Err(StartError::UnknownConversation);
+            }
+            Err(error) => {
+                self.answers.forget(&id);
+                return Err(error.into());
+            }
+        };
+        let ask = Ask {
+            history: history_of(history),
+            collections: request
+                .collections
+                .iter()
+                .copied()
+                .map(rag::CollectionId)
+                .collect(),
+            quote_only: request.quote_only,
+            ..Ask::new(request.question, self.scope_of(user))
+        };
+        let suite = Arc::clone(self);
+        // The task is watched by the one below, so that a panic in it still ends the stream and the message.
+        let work = tokio::spawn({
+            let (suite, running, message) =
+                (Arc::clone(&suite), Arc::clone(&running), message.clone());
+            async move { run(&suite, &running, user_id, message, ask).await }
+        });
+        tokio::spawn(async move {
+            if let Err(error) = work.await {
+                tracing::error!(answer = %message.id, %error, "an answer broke down");
+                let message = failed(
+                    message,
+                    "Something went wrong on the server while writing this answer. Ask again.",
+                );
+                store_and_finish(&suite, &running, user_id, message).await;
+            }
+        });
+        Ok((id, conversation))
+    }
+}
+
+/// Produces one answer, from the question to the stored message.
+async fn run(suite: &Suite, running: &Running, user: UserId, mut message: Message, ask: Ask) {
+    let stop = running.stop.subscribe();
+    // What has been shown so far, kept when the pipeline fails.
+    let mut shown = String::new();
+    let result = {
+        let mut sink = |event: AnswerEvent| {
+            if let AnswerEvent::Delta { text } = &event {
+                shown.push_str(text);
+            }
+            running.push(event);
+        };
+        suite.ask(ask, WhenBusy::Quote, stop, &mut sink).await
+    };
+    let message = match result {
+        Ok(outcome) => with_outcome(message, outcome),
+        Err(error) => {
+            tracing::warn!(answer = %message.id, %error, "an answer failed");
+            message.answer = shown;
+            failed(message, &error.to_string())
+        }
+    };
+    store_and_finish(suite, running, user, message).await;
+}
+
+async fn store_and_finish(suite: &Suite, running: &Running, user: UserId, message: Message) {
+    suite
+        .metrics
+        .answer_finished(message.mode, message.status, message.refused);
+    let stored = message.clone();
+    let result = suite
+        .database
+        .write(move |transaction| messages::update(transaction, user, &stored))
+        .await;
+    if let Err(error) = result {
+        tracing::error!(answer = %message.id, %error, "an answer could not be stored");
+    }
+    running.push(match &message.error {
+        Some(error) => AnswerEvent::Error {
+            message: error.clone(),
+        },
+        None => AnswerEvent::Done {
+            message: Box::new(message),
+        },
+    });
+}
+
+fn new_message(conversation_id: &str, request: &AskRequest) -> Message {
+    Message {
+        id: Uuid::new_v4().to_string(),
+        conversation_id: conversation_id.to_owned(),
+        question: request.question.clone(),
+        answer: String::new(),
+        status: AnswerStatus::Running,
+        refused: false,
+        mode: if request.quote_only {
+            AnswerMode::QuoteOnly
+        } else {
+            AnswerMode::Generated
+        },
+        notice: None,
+        error: None,
+        citations: Vec::new(),
+        unsupported: Vec::new(),
+        sources: Vec::new(),
+        collections: request.collections.clone(),
+        model: None,
+        prompt_version: None,
+        usage: Usage::default(),
+        timings: Timings::default(),
+        created_at: now_ms(),
+    }
+}
+
+fn failed(message: Message, reason: &str) -> Message {
+    Message {
+        status: AnswerStatus::Failed,
+        error: Some(reason.to_owned()),
+        ..message
+    }
+}
+
+fn with_outcome(message: Message, outcome: Outcome) -> Message {
+    let (status, error) = match outcome.ending {
+        Ending::Complete | Ending::Length => (AnswerStatus::Done, None),
+        Ending::Stopped => (AnswerStatus::Stopped, None),
+        Ending::Broken { reason } => (AnswerStatus::Failed, Some(reason)),
+    };
+    Message {
+        answer: outcome.answer.text,
+        status,
+        refused: outcome.answer.refused,
+        mode: outcome.mode,
+        notice: outcome.notice,
+        error,
+        citations: outcome
+            .answer
+            .citations
+            .iter()
+            .map(super::ask::citation)
+            .collect(),
+        unsupported: outcome
+            .answer
+            .unsupported
+            .iter()
+            .map(|&(start, end)| Span { start, end })
+            .collect(),
+        sources: outcome.sources,
+        prompt_version: outcome
+            .model
+            .is_some()
+            .then(|| rag::PROMPT_VERSION.to_owned()),
+        model: outcome.model,
+        usage: outcome.usage,
+        timings: outcome.timings,
+        ..message
+    }
+}
+
+/// Earlier questions with their answers; broken-off ones say nothing reliable.
+fn history_of(messages: Vec<Message>) -> Vec<(String, String)> {
+    messages
+        .into_iter()
+        .filter(|message| message.status == AnswerStatus::Done)
+        .map(|message| (message.question, message.answer))
+        .collect()
+}

@@ -1,0 +1,646 @@
+//! One question, from the search to the checked answer. The page, `/api/ask-docs`, `/v1/chat/completions` with
+//! `collections`, the local socket and the evaluation all come through here.
+//!
+//! search -> assess (refuse when nothing supports an answer) -> pack passages -> prompt -> model -> check each sentence.
+//! Without a model, on request, or when the model is overloaded, the best sentences are quoted instead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use inference::{ChatMessage, Event, FinishReason, Priority, Role, SamplingParams};
+use rag::{
+    AccessScope, Answer, AnswerTracker, CollectionId, ContextBudget, ContextPassage, DocumentId,
+    Hit, LibraryError, PromptMessage, PromptRole, SearchRequest,
+};
+use tokio::sync::watch;
+use web_api::{AnswerEvent, AnswerMode, Citation, Source, Timings, Usage};
+
+use super::Suite;
+use crate::model::{LanguageModel, ModelError, ModelStream};
+
+/// Earlier questions and answers that the model is shown.
+const HISTORY_TURNS: usize = 2;
+/// Most tokens of all of them together.
+const HISTORY_TOKENS: usize = 256;
+/// A question of so few words is taken to need the one before it.
+const FOLLOW_UP_WORDS: usize = 4;
+/// Tokens kept free for the wording of the prompt around the passages and for the question.
+const PROMPT_OVERHEAD_TOKENS: usize = 160;
+/// Characters of a passage shown in the list of sources.
+const SNIPPET_CHARS: usize = 240;
+
+/// A question and how to answer it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// As asked.
+    pub question: String,
+    /// Earlier questions with their answers, oldest first.
+    pub history: Vec<(String, String)>,
+    /// What the asker may see.
+    pub scope: AccessScope,
+    /// Where to look; empty means everywhere in the scope.
+    pub collections: Vec<CollectionId>,
+    /// Documents to leave out, as if they were not there.
+    pub exclude: Vec<DocumentId>,
+    /// Verbatim quotes instead of a written answer.
+    pub quote_only: bool,
+    /// Place in the model's queue.
+    pub priority: Priority,
+    /// How to choose tokens; `None` is greedy with the suite's limit.
+    pub sampling: Option<SamplingParams>,
+}
+
+impl Ask {
+    /// A question over everything in a scope, as a person at the page asks it.
+    pub fn new(question: String, scope: AccessScope) -> Self {
+        Self {
+            question,
+            history: Vec::new(),
+            scope,
+            collections: Vec::new(),
+            exclude: Vec::new(),
+            quote_only: false,
+            priority: Priority::Interactive,
+            sampling: None,
+        }
+    }
+}
+
+/// What to do when the model's queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenBusy {
+    /// Quote, and say why.
+    Quote,
+    /// Fail with [`ModelError::Overloaded`], so that a program can come back later.
+    Fail,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself.
+    Complete,
+    /// At the limit of tokens.
+    Length,
+    /// The asker stopped it.
+    Stopped,
+    /// It took too long or the model failed; what there was is in the answer.
+    Broken {
+        /// One clear sentence.
+        reason: String,
+    },
+}
+
+/// An answer and how it came about.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Text, citations, unsupported sentences.
+    pub answer: Answer,
+    /// How the text came about.
+    pub mode: AnswerMode,
+    /// A remark to show with it.
+    pub notice: Option<String>,
+    /// The model that wrote it; `None` for quotes and for refusals without the model.
+    pub model: Option<String>,
+    /// Passages that were found and packed.
+    pub sources: Vec<Source>,
+    /// The hits behind them, best first.
+    pub hits: Vec<Hit>,
+    /// Probability that the documents answer the question, 0 to 1.
+    pub support: f32,
+    /// Tokens.
+    pub usage: Usage,
+    /// Milliseconds.
+    pub timings: Timings,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Why there is no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The documents could not be searched.
+    #[error("the documents could not be searched: {source}")]
+    Library {
+        /// Why.
+        #[from]
+        source: LibraryError,
+    },
+    /// The model did not take the question.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Receives the events of an answer as they happen, without `done` and `error`, which are the caller's to send.
+pub type Sink<'a> = &'a mut (dyn FnMut(AnswerEvent) + Send);
+
+impl Suite {
+    /// Answers a question. Dropping the future, or `true` in `stop`, cancels the model within one step.
+    ///
+    /// # Errors
+    /// [`AskError`] when there is no answer at all. What breaks off later is an [`Ending`].
+    pub async fn ask(
+        &self,
+        ask: Ask,
+        when_busy: WhenBusy,
+        stop: watch::Receiver<bool>,
+        sink: Sink<'_>,
+    ) -> Result<Outcome, AskError> {
+        let started = Instant::now();
+        let found = self.find_passages(&ask, sink).await?;
+        let mut timings = Timings {
+            search_ms: millis(started.elapsed()),
+            ..Timings::default()
+        };
+
+        let mut first_delta = None;
+        let mut timed_sink = |event: AnswerEvent| {
+            if matches!(event, AnswerEvent::Delta { .. }) {
+                first_delta.get_or_insert_with(|| millis(started.elapsed()));
+            }
+            sink(event);
+        };
+        let written = self
+            .write_answer(&ask, &found, when_busy, stop, &mut timed_sink, started)
+            .await?;
+        timings.first_delta_ms = first_delta;
+        timings.total_ms = millis(started.elapsed());
+        if let Some(model_timings) = written.timings {
+            timings.queue_ms = model_timings.queue_ms;
+            timings.prefill_ms = model_timings.prefill_ms;
+            timings.decode_ms = model_timings.decode_ms;
+        }
+        Ok(Outcome {
+            answer: written.answer,
+            mode: written.mode,
+            notice: written.notice,
+            model: written.model,
+            sources: found.sources,
+            hits: found.hits,
+            support: found.support,
+            usage: written.usage,
+            timings,
+            ending: written.ending,
+        })
+    }
+
+    /// Searches, judges and packs, and says so.
+    async fn find_passages(&self, ask: &Ask, sink: Sink<'_>) -> Result<Found, AskError> {
+        let query = retrieval_query(&ask.question, &ask.history);
+        let (scope, collections) = (ask.scope.clone(), ask.collections.clone());
+        let searched = match collections.len() {
+            0 => self
+                .with_library(move |library| library.collections(&scope))
+                .await?
+                .len(),
+            some => some,
+        };
+        let searching = format!(
+            "Searching {searched} {}",
+            if searched == 1 {
+                "collection"
+            } else {
+                "collections"
+            }
+        );
+        sink(AnswerEvent::Status {
+            text: format!("{searching}…"),
+        });
+
+        let request = SearchRequest {
+            query: query.clone(),
+            collections,
+            k: self.config.search_k,
+            exclude: ask.exclude.clone(),
+        };
+        let budget = self.budget();
+        let (scope, model) = (ask.scope.clone(), self.model.clone());
+        let (hits, assessment, context) = self
+            .with_library(move |library| {
+                let hits = library.search(&scope, &request)?;
+                let assessment = rag::assess(&query, &hits);
+                let context = rag::pack_context(library, &scope, &hits, &budget, &|text| {
+                    count_tokens(&model, text)
+                })?;
+                Ok::<_, LibraryError>((hits, assessment, context))
+            })
+            .await?;
+        let passages = hits.len();
+        let passages = format!(
+            "{passages} {}",
+            if passages == 1 { "passage" } else { "passages" }
+        );
+        sink(AnswerEvent::Status {
+            text: format!("{searching}… {passages}"),
+        });
+        let sources: Vec<Source> = context.iter().map(source).collect();
+        sink(AnswerEvent::Sources {
+            passages: sources.clone(),
+        });
+        Ok(Found {
+            hits,
+            support: assessment.score,
+            refuse: assessment.refuse,
+            context,
+            sources,
+        })
+    }
+
+    async fn write_answer(
+        &self,
+        ask: &Ask,
+        found: &Found,
+        when_busy: WhenBusy,
+        stop: watch::Receiver<bool>,
+        sink: Sink<'_>,
+        started: Instant,
+    ) -> Result<Written, AskError> {
+        let mode = match (&self.model, ask.quote_only) {
+            (Some(_), false) => AnswerMode::Generated,
+            _ => AnswerMode::QuoteOnly,
+        };
+        if found.refuse || found.context.is_empty() {
+            return Ok(Written::at_once(
+                rag::refusal(&found.hits),
+                mode,
+                None,
+                sink,
+            ));
+        }
+        let quote = |notice| (rag::quote_only(&ask.question, &found.context), notice);
+        let Some(model) = self.model.as_ref().filter(|_| !ask.quote_only) else {
+            let (answer, notice) = quote(None);
+            return Ok(Written::at_once(
+                answer,
+                AnswerMode::QuoteOnly,
+                notice,
+                sink,
+            ));
+        };
+        let stream = match self.start_model(model, ask, &found.context).await {
+            Ok(stream) => stream,
+            Err(ModelError::Overloaded { .. }) if when_busy == WhenBusy::Quote => {
+                let notice = "The language model is busy, so these are verbatim quotes. Ask again later for a written answer.";
+                sink(AnswerEvent::Status {
+                    text: "The language model is busy: quoting the documents".to_owned(),
+                });
+                let (answer, notice) = quote(Some(notice.to_owned()));
+                return Ok(Written::at_once(
+                    answer,
+                    AnswerMode::QuoteOnly,
+                    notice,
+                    sink,
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        sink(AnswerEvent::Status {
+            text: format!("Reading with {}…", model.name()),
+        });
+        let tracker = AnswerTracker::new(&ask.question, found.context.clone());
+        let deadline = started + self.config.answer_deadline;
+        let mut written = follow_model(stream, tracker, stop, deadline, sink).await;
+        written.model = Some(model.name().to_owned());
+        Ok(written)
+    }
+
+    /// Builds the prompt and submits it. Tokenizing takes milliseconds, so it runs off the async threads.
+    async fn start_model(
+        &self,
+        model: &Arc<dyn LanguageModel>,
+        ask: &Ask,
+        context: &[ContextPassage],
+    ) -> Result<ModelStream, ModelError> {
+        let model = Arc::clone(model);
+        let history = recent_history(&ask.history, &|text| model.count_tokens(text));
+        let messages: Vec<ChatMessage> = rag::build_prompt(&ask.question, &history, context)
+            .into_iter()
+            .map(chat_message)
+            .collect();
+        let sampling = ask.sampling.clone().unwrap_or_else(|| SamplingParams {
+            max_tokens: self.config.max_answer_tokens,
+            ..SamplingParams::default()
+        });
+        let priority = ask.priority;
+        super::join(
+            tokio::task::spawn_blocking(move || model.chat(&messages, sampling, priority)).await,
+        )
+    }
+
+    /// The budget of passages, made smaller for a model with a short context.
+    fn budget(&self) -> ContextBudget {
+        let Some(model) = &self.model else {
+            return self.config.context;
+        };
+        let taken = self.config.max_answer_tokens + HISTORY_TOKENS + PROMPT_OVERHEAD_TOKENS;
+        let room = model.context_len().saturating_sub(taken);
+        ContextBudget {
+            max_tokens: self.config.context.max_tokens.min(room),
+            ..self.config.context
+        }
+    }
+}
+
+struct Found {
+    hits: Vec<Hit>,
+    support: f32,
+    refuse: bool,
+    context: Vec<ContextPassage>,
+    sources: Vec<Source>,
+}
+
+struct Written {
+    answer: Answer,
+    mode: AnswerMode,
+    notice: Option<String>,
+    model: Option<String>,
+    usage: Usage,
+    timings: Option<inference::Timings>,
+    ending: Ending,
+}
+
+impl Written {
+    /// An answer that did not need the model: sent in one piece.
+    fn at_once(answer: Answer, mode: AnswerMode, notice: Option<String>, sink: Sink<'_>) -> Self {
+        for found in &answer.citations {
+            sink(AnswerEvent::Citation {
+                citation: citation(found),
+            });
+        }
+        sink(AnswerEvent::Delta {
+            text: answer.text.clone(),
+        });
+        Self {
+            answer,
+            mode,
+            notice,
+            model: None,
+            usage: Usage::default(),
+            timings: None,
+            ending: Ending::Complete,
+        }
+    }
+}
+
+/// Reads the model's stream to its end, to the stop or to the deadline, checking sentences on the way.
+async fn follow_model(
+    mut stream: ModelStream,
+    mut tracker: AnswerTracker,
+    mut stop: watch::Receiver<bool>,
+    deadline: Instant,
+    sink: Sink<'_>,
+) -> Written {
+    let mut usage = Usage::default();
+    let mut timings = None;
+    let deadline = tokio::time::sleep_until(deadline.into());
+    tokio::pin!(deadline);
+    let ending = loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = stopped(&mut stop) => break Ending::Stopped,
+            () = &mut deadline => break Ending::Broken {
+                reason: "The answer took too long and was broken off. Ask a narrower question, or again later.".to_owned(),
+            },
+        };
+        match event {
+            Some(Event::Delta { text, tokens }) => {
+                usage.completion_tokens += tokens.len();
+                send(tracker.push(&text), sink);
+            }
+            Some(Event::Finished {
+                reason,
+                usage: counted,
+                timings: measured,
+            }) => {
+                usage = Usage {
+                    prompt_tokens: counted.prompt_tokens,
+                    completion_tokens: counted.completion_tokens,
+                };
+                timings = Some(measured);
+                break match reason {
+                    FinishReason::Stop => Ending::Complete,
+                    FinishReason::Length => Ending::Length,
+                };
+            }
+            Some(Event::Failed(error)) => {
+                break Ending::Broken {
+                    reason: format!("The language model failed: {error}. Ask again."),
+                };
+            }
+            None => {
+                break Ending::Broken {
+                    reason: "The language model stopped. Ask again.".to_owned(),
+                };
+            }
+        }
+    };
+    drop(stream);
+    let (events, answer) = tracker.finish();
+    send(events, sink);
+    Written {
+        answer,
+        mode: AnswerMode::Generated,
+        notice: None,
+        model: None,
+        usage,
+        timings,
+        ending,
+    }
+}
+
+/// Completes when `stop` becomes true; never, when nobody can set it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn send(events: Vec<rag::AnswerEvent>, sink: Sink<'_>) {
+    for event in events {
+        sink(match event {
+            rag::AnswerEvent::Delta(text) => AnswerEvent::Delta { text },
+            rag::AnswerEvent::Citation(found) => AnswerEvent::Citation {
+                citation: citation(&found),
+            },
+            rag::AnswerEvent::Unsupported { start, end } => AnswerEvent::Unsupported { start, end },
+        });
+    }
+}
+
+/// A citation as it is sent and stored.
+pub fn citation(found: &rag::Citation) -> Citation {
+    Citation {
+        n: found.n,
+        document: found.document.0,
+        path: found.path.clone(),
+        title: found.title.clone(),
+        page: found.page,
+        quote: found.quote.clone(),
+        start: found.start,
+        end: found.end,
+    }
+}
+
+fn source(passage: &ContextPassage) -> Source {
+    let hit = &passage.hit;
+    Source {
+        n: passage.n,
+        collection: hit.collection.0,
+        document: hit.document.0,
+        path: hit.path.clone(),
+        title: hit.title.clone(),
+        page: hit.page,
+        heading: hit.heading.clone(),
+        start: hit.start,
+        end: hit.end,
+        score: hit.score,
+        snippet: hit.text.chars().take(SNIPPET_CHARS).collect(),
+    }
+}
+
+fn chat_message(message: PromptMessage) -> ChatMessage {
+    let role = match message.role {
+        PromptRole::System => Role::System,
+        PromptRole::User => Role::User,
+        PromptRole::Assistant => Role::Assistant,
+    };
+    ChatMessage {
+        role,
+        content: message.content,
+    }
+}
+
+/// Tokens as the model counts them; without a model, by the rule of thumb of four characters a token.
+fn count_tokens(model: &Option<Arc<dyn LanguageModel>>, text: &str) -> usize {
+    match model {
+        Some(model) => model.count_tokens(text),
+        None => text.chars().count().div_ceil(4),
+    }
+}
+
+/// What to search for: the question, together with the one before it when it cannot be understood alone.
+fn retrieval_query(question: &str, history: &[(String, String)]) -> String {
+    match history.last() {
+        Some((previous, _)) if is_follow_up(question) => format!("{previous} {question}"),
+        _ => question.to_owned(),
+    }
+}
+
+/// Whether a question leans on the one before: it is very short, or points at something that it does not name.
+fn is_follow_up(question: &str) -> bool {
+    const POINTERS: &[&str] = &[
+        "it", "its", "that", "this", "these", "those", "they", "them", "their", "he", "she", "his",
+        "her", "there", "one",
+    ];
+    const OPENERS: &[&str] = &[
+        "and ",
+        "but ",
+        "what about",
+        "how about",
+        "why ",
+        "so ",
+        "also ",
+        "then ",
+    ];
+    let question = question.trim().to_lowercase();
+    let words: Vec<&str> = question
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.len() <= FOLLOW_UP_WORDS
+        || OPENERS.iter().any(|opener| question.starts_with(opener))
+        || words.iter().any(|word| POINTERS.contains(word))
+}
+
+/// The last turns that fit into the history's budget, without citation markers, oldest first.
+fn recent_history(
+    history: &[(String, String)],
+    count_tokens: &dyn Fn(&str) -> usize,
+) -> Vec<(String, String)> {
+    let mut left = HISTORY_TOKENS;
+    let mut turns = Vec::new();
+    for (question, answer) in history.iter().rev().take(HISTORY_TURNS) {
+        let answer = without_markers(answer);
+        let tokens = count_tokens(question) + count_tokens(&answer);
+        if tokens > left {
+            break;
+        }
+        left -= tokens;
+        turns.push((question.clone(), answer));
+    }
+    turns.reverse();
+    turns
+}
+
+/// Text without `[n]`: the numbers of an earlier answer would be taken for passages of this prompt.
+fn without_markers(text: &str) -> String {
+    let mut rest = text;
+    let mut plain = String::with_capacity(text.len());
+    while let Some(at) = rest.find('[') {
+        let (before, marker) = rest.split_at(at);
+        let digits = marker[1..].chars().take_while(char::is_ascii_digit).count();
+        if digits > 0 && marker[1 + digits..].starts_with(']') {
+            plain.push_str(before.trim_end_matches(' '));
+            rest = &marker[digits + 2..];
+        } else {
+            plain.push_str(before);
+            plain.push('[');
+            rest = &marker[1..];
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_leans_on_the_one_before_is_searched_with_it() {
+        let history = [(
+            "How many vacation days do we get?".to_owned(),
+            "30 days [1].".to_owned(),
+        )];
+        let query = |question: &str| retrieval_query(question, &history);
+        assert_eq!(
+            query("And in the first year?"),
+            "How many vacation days do we get? And in the first year?"
+        );
+        assert_eq!(
+            query("Who approves it when I am travelling abroad?"),
+            "How many vacation days do we get? Who approves it when I am travelling abroad?"
+        );
+        let alone = "Which steps are needed to reset the door code of the warehouse?";
+        assert_eq!(query(alone), alone);
+        assert_eq!(retrieval_query("And now?", &[]), "And now?");
+    }
+
+    #[test]
+    fn markers_leave_the_history_and_other_brackets_stay() {
+        assert_eq!(
+            without_markers("30 days [1][2]. See [a] and x[0 ."),
+            "30 days. See [a] and x[0 ."
+        );
+    }
+
+    #[test]
+    fn history_keeps_the_latest_turns_within_its_budget() {
+        let turn = |text: &str| (text.to_owned(), text.to_owned());
+        let history = [turn("old"), turn("middle"), turn("new")];
+        assert_eq!(
+            recent_history(&history, &|_| 1),
+            [turn("middle"), turn("new")]
+        );
+        assert_eq!(
+            recent_history(&history, &|_| HISTORY_TOKENS / 2),
+            [turn("new")]
+        );
+        assert_eq!(recent_history(&history, &|_| HISTORY_TOKENS), []);
+    }
+}
