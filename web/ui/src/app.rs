@@ -2,23 +2,46 @@
 
 use leptos::prelude::*;
 use leptos_meta::{Title, provide_meta_context};
-use leptos_router::components::{Route, Router, Routes};
+use leptos_router::components::{ParentRoute, Route, Router, Routes};
 use leptos_router::path;
+
+use crate::components::confirm::Confirm;
+use crate::components::notices::Notices;
+use crate::pages::chat::ChatPage;
+use crate::pages::documents::DocumentsPage;
+use crate::pages::not_found::NotFound;
+use crate::pages::set_up::SetUpPage;
+use crate::pages::sign_in::SignInPage;
+use crate::pages::workspace::Workspace;
+use crate::state::chat::Chat;
+use crate::state::overlay::Overlay;
+use crate::state::session::Session;
 
 /// The page.
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
+    let session = Session::new();
+    let overlay = Overlay::new();
+    provide_context(session);
+    provide_context(overlay);
+    provide_context(Chat::new(session, overlay));
+    // Effects run in the browser only, after hydration.
+    Effect::new(move |_| session.load());
     view! {
         <Title text="Cloister" />
         <Router>
-            <Routes fallback=|| "This page does not exist.">
-                <Route path=path!("/") view=|| view! { <main>"Cloister"</main> } />
-                <Route path=path!("/c/:id") view=|| view! { <main>"Cloister"</main> } />
-                <Route path=path!("/documents") view=|| view! { <main>"Documents"</main> } />
-                <Route path=path!("/sign-in") view=|| view! { <main>"Sign in"</main> } />
-                <Route path=path!("/setup") view=|| view! { <main>"Set up"</main> } />
+            <Routes fallback=NotFound>
+                <Route path=path!("/sign-in") view=SignInPage />
+                <Route path=path!("/setup") view=SetUpPage />
+                <ParentRoute path=path!("") view=Workspace>
+                    <Route path=path!("/") view=ChatPage />
+                    <Route path=path!("/c/:id") view=ChatPage />
+                    <Route path=path!("/documents") view=DocumentsPage />
+                </ParentRoute>
             </Routes>
         </Router>
+        <Confirm />
+        <Notices />
     }
 }

@@ -9,8 +9,17 @@
 //!
 //! Offsets of citations and unsupported sentences are in chars, never in bytes or UTF-16 units.
 
+mod api;
 mod app;
+mod components;
+mod dates;
+mod dom;
+mod highlight;
+mod markdown;
+mod pages;
 mod shell;
+mod state;
+mod theme;
 
 pub use app::App;
 pub use shell::{BootData, shell};
