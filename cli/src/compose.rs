@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use inference::{DeviceChoice, Encoder, Engine, LoadError};
 use rag::{EmbedError, Embedder, Library, LibraryConfig, LibraryError};
-use web_server::{LanguageModel, Suite, SuiteConfig};
+use web_server::{LanguageModel, Suite};
 
 pub use lock::DataLock;
 
@@ -57,19 +57,14 @@ pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
         .map_err(|error| library_failure(config, &error))?;
     let model_name = model.as_ref().map(|engine| engine.model().name.clone());
     let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
-    let suite = Suite::open(
-        SuiteConfig::new(&config.data_dir),
-        Arc::new(library),
-        model,
-        embedder,
-    )
-    .map_err(|error| {
-        Failure::config(format!(
-            "cannot open {}: {}",
-            config.data_dir.display(),
-            chain(&error)
-        ))
-    })?;
+    let suite =
+        Suite::open(config.suite(), Arc::new(library), model, embedder).map_err(|error| {
+            Failure::config(format!(
+                "cannot open {}: {}",
+                config.data_dir.display(),
+                chain(&error)
+            ))
+        })?;
     Ok(Opened {
         suite: Arc::new(suite),
         model_name,

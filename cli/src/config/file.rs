@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use web_server::SuiteConfig;
 
 use super::beside;
 use crate::failure::{Failure, Outcome};
@@ -19,6 +20,8 @@ pub struct FileConfig {
     pub store: StoreSection,
     /// Reading documents.
     pub extract: ExtractSection,
+    /// Written answers.
+    pub answers: AnswersSection,
     /// The web server.
     pub server: ServerSection,
 }
@@ -134,6 +137,38 @@ impl Default for ExtractSection {
     }
 }
 
+/// `[answers]`: what an answer over documents may cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswersSection {
+    /// Passages fetched for a question before the best are packed. Default 20. More finds more and judges longer.
+    pub search_k: usize,
+    /// Tokens of passages the model reads. Default as shown. On a CPU every 100 cost about a second before the first word.
+    pub context_tokens: usize,
+    /// Passages the model reads. More makes small models mix them up.
+    pub context_passages: usize,
+    /// Tokens of a written answer. Default 256. More is slower and rarely better with small models.
+    pub max_tokens: usize,
+    /// Seconds after which an answer is broken off; what there is of it is kept. Default 300.
+    pub deadline_s: u64,
+    /// Answers that one account may have under way. Default 4.
+    pub per_user: usize,
+}
+
+impl Default for AnswersSection {
+    fn default() -> Self {
+        let suite = SuiteConfig::new("");
+        AnswersSection {
+            search_k: suite.search_k,
+            context_tokens: suite.context.max_tokens,
+            context_passages: suite.context.max_passages,
+            max_tokens: suite.max_answer_tokens,
+            deadline_s: suite.answer_deadline.as_secs(),
+            per_user: suite.max_answers_per_user,
+        }
+    }
+}
+
 /// `[server]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,13 +177,26 @@ pub struct ServerSection {
     pub listen: std::net::SocketAddr,
     /// Seconds that running requests get to end when the server is stopped. Default 10.
     pub grace_s: u64,
+    /// Mark the session cookie `Secure`: for a server behind TLS. Over plain HTTP nobody could sign in. Default false.
+    pub secure_cookies: bool,
+    /// Hours after which an unused session ends. Default 168. More leaves forgotten machines signed in.
+    pub session_idle_h: u64,
+    /// Hours after which any session ends. Default 720.
+    pub session_max_h: u64,
+    /// Size of one uploaded file in MiB. Default 200. More occupies the disk while it is received.
+    pub max_upload_mib: u64,
 }
 
 impl Default for ServerSection {
     fn default() -> Self {
+        let suite = SuiteConfig::new("");
         ServerSection {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8080)),
             grace_s: 10,
+            secure_cookies: suite.secure_cookies,
+            session_idle_h: suite.session_idle.as_secs() / 3600,
+            session_max_h: suite.session_max.as_secs() / 3600,
+            max_upload_mib: suite.max_upload_bytes >> 20,
         }
     }
 }
@@ -206,6 +254,17 @@ impl FileConfig {
             return Err(
                 "`max_model_len` under [engine] must not exceed `kv_cache_tokens`".to_owned(),
             );
+        }
+        let answers = &self.answers;
+        let at_least_one = [
+            ("search_k", answers.search_k),
+            ("context_tokens", answers.context_tokens),
+            ("context_passages", answers.context_passages),
+            ("max_tokens", answers.max_tokens),
+            ("per_user", answers.per_user),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{key}` under [answers] must be at least 1"));
         }
         let extract = &self.extract;
         let limits = [

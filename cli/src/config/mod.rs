@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inference::{DeviceChoice, EngineConfig};
 use rag::{Extractor, Limits, StoreChoice};
+use web_server::SuiteConfig;
 
 pub use file::FileConfig;
 
@@ -105,6 +106,23 @@ impl Config {
             args: vec!["extract-child".to_owned()],
             limits,
         })
+    }
+
+    /// Limits of accounts, uploads and answers.
+    pub fn suite(&self) -> SuiteConfig {
+        let (answers, server) = (&self.file.answers, &self.file.server);
+        let mut suite = SuiteConfig::new(&self.data_dir);
+        suite.session_idle = Duration::from_secs(server.session_idle_h * 3600);
+        suite.session_max = Duration::from_secs(server.session_max_h * 3600);
+        suite.secure_cookies = server.secure_cookies;
+        suite.max_upload_bytes = server.max_upload_mib << 20;
+        suite.answer_deadline = Duration::from_secs(answers.deadline_s);
+        suite.max_answer_tokens = answers.max_tokens;
+        suite.search_k = answers.search_k;
+        suite.context.max_tokens = answers.context_tokens;
+        suite.context.max_passages = answers.context_passages;
+        suite.max_answers_per_user = answers.per_user;
+        suite
     }
 
     /// Where vectors live.
