@@ -36,7 +36,37 @@ enum Wanted {
 
 /// Returns the sentences of `context` that answer `question` best, verbatim; refused where none has anything of it.
 pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
-    let index = QuoteIndex::new(question, context);
+    let scored = best_sentences(question, &QuoteIndex::new(question, context), context);
+    let Some(best) = scored.first().map(|(score, _)| *score) else {
+        let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
+        return refusal(&hits);
+    };
+    let mut answer = Answer::default();
+    let chosen = scored
+        .iter()
+        .take_while(|(score, _)| *score >= CLOSE_TO_BEST * best)
+        .take(MAX_SENTENCES);
+    for (i, (_, sentence)) in chosen.enumerate() {
+        let citation = make_citation(i + 1, &context[sentence.quote.passage_idx], sentence.quote);
+        if i > 0 {
+            answer.text.push_str("\n\n");
+        }
+        answer.text.push_str(&format!(
+            "{} [{}]",
+            on_one_line(&citation.quote),
+            citation.n
+        ));
+        answer.citations.push(citation);
+    }
+    answer
+}
+
+/// The sentences that have a term of the question, best first, with their scores.
+pub(crate) fn best_sentences(
+    question: &str,
+    index: &QuoteIndex,
+    context: &[ContextPassage],
+) -> Vec<(f32, RankedSentence)> {
     let wanted = wanted(question);
     let mut scored: Vec<(f32, RankedSentence)> = index
         .rank_for_question()
@@ -44,30 +74,12 @@ pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
         .map(|s| (score(&s, context, wanted), s))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let Some(best) = scored.first().map(|(score, _)| *score) else {
-        let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
-        return refusal(&hits);
-    };
-    let mut answer = Answer::default();
-    for (n, (_, sentence)) in scored
-        .iter()
-        .take_while(|(s, _)| *s >= CLOSE_TO_BEST * best)
-        .take(MAX_SENTENCES)
-        .enumerate()
-    {
-        let citation = make_citation(n + 1, &context[sentence.quote.passage_idx], sentence.quote);
-        let shown = citation
-            .quote
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        if n > 0 {
-            answer.text.push_str("\n\n");
-        }
-        answer.text.push_str(&format!("{shown} [{}]", citation.n));
-        answer.citations.push(citation);
-    }
-    answer
+    scored
+}
+
+/// A quote as it reads on screen: the line breaks of the document are white space.
+pub(crate) fn on_one_line(quote: &str) -> String {
+    quote.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn score(sentence: &RankedSentence, context: &[ContextPassage], wanted: Wanted) -> f32 {

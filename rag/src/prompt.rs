@@ -9,9 +9,17 @@
 //! before the model by [`crate::refusal`] and after it by [`crate::answer`]), and a demand for markers (it forgets
 //! half of them; the quote check attaches them).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Hit, context::ContextPassage, terms::is_invisible};
+use crate::{
+    Hit,
+    answer::support::{QuoteIndex, RankedSentence},
+    context::ContextPassage,
+    sentence::Span,
+    terms::is_invisible,
+};
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
 pub const PROMPT_VERSION: &str = "2026-11-25.1";
@@ -19,6 +27,20 @@ pub const PROMPT_VERSION: &str = "2026-11-25.1";
 /// Rules for every answer. Never contains anything of the request.
 const SYSTEM: &str = "You answer questions from a company's documents. Read the passages and answer the question in one full \
     sentence, using the exact words of the passages.";
+
+/// Most characters of passages in the prompt, about 400 tokens.
+///
+/// On XQuAD (four paragraphs, 3,140 characters) the sentence with the answer is among the four for 99.5 % of the
+/// questions. Cut to 1,600 characters it stays for 98.2 %; with [`MIN_SHARE_OF_BEST`] still for 98.2 %, in 980
+/// characters. The time to the first word is proportional to the length: three times shorter.
+const MAX_FOCUS_CHARS: usize = 1600;
+
+/// Sentences of less than this share of the best one's score are left out once [`MIN_FOCUS_CHARS`] are there. At .6 the
+/// answer is lost for another .3 % of the questions.
+const MIN_SHARE_OF_BEST: f32 = 0.5;
+
+/// "Explain the onboarding" shares few words with the sentences that do; the best passage comes along whole.
+const MIN_FOCUS_CHARS: usize = 700;
 
 /// How many earlier turns the model sees; more push the passages out of a small model's attention.
 const MAX_HISTORY_TURNS: usize = 2;
@@ -47,7 +69,8 @@ pub struct PromptMessage {
     pub content: String,
 }
 
-/// Builds the chat prompt: rules, the last turns of `history` (question, answer), then passages and question.
+/// Builds the chat prompt: rules, the last turns of `history` (question, answer), then the sentences of `context` that
+/// matter for the question, then the question.
 pub fn build_prompt(
     question: &str,
     history: &[(String, String)],
@@ -67,14 +90,21 @@ pub fn build_prompt(
             content: shorten(&without_markers(answered)),
         });
     }
+    // A follow-up ("and in 2020?") often names its subject only in the question before.
+    let topic = match history.last() {
+        Some((before, _)) => format!("{question} {before}"),
+        None => question.to_owned(),
+    };
     let tag = delimiter_tag(question, context);
     let mut content = format!("<passages {tag}>\n");
-    for passage in context {
-        content.push_str(&format!(
-            "{}\n{}\n\n",
-            passage_header(passage.n, &passage.hit),
-            harmless(&passage.text)
-        ));
+    for (passage, text) in context.iter().zip(focus(&topic, context)) {
+        if !text.is_empty() {
+            content.push_str(&format!(
+                "{}\n{}\n\n",
+                passage_header(passage.n, &passage.hit),
+                harmless(&text)
+            ));
+        }
     }
     content.push_str(&format!(
         "</passages {tag}>\n\nQuestion: {}",
@@ -85,6 +115,87 @@ pub fn build_prompt(
         content,
     });
     messages
+}
+
+/// The text of each passage cut down to the sentences that matter for the question, with their neighbours, `…` where
+/// something is left out; empty for a passage of which nothing is left.
+fn focus(question: &str, context: &[ContextPassage]) -> Vec<String> {
+    let index = QuoteIndex::new(question, context);
+    let sentences: Vec<RankedSentence> = index.rank_for_question().collect();
+    let passages: Vec<Vec<char>> = context.iter().map(|p| p.text.chars().collect()).collect();
+    let score =
+        |s: &RankedSentence| s.inside + 0.3 * s.near + 0.5 * context[s.quote.passage_idx].hit.score;
+    let mut order: Vec<usize> = (0..sentences.len()).collect();
+    order.sort_by(|&a, &b| {
+        score(&sentences[b])
+            .total_cmp(&score(&sentences[a]))
+            .then(a.cmp(&b))
+    });
+    let chars_of = |i: &usize| sentences[*i].quote.span.end - sentences[*i].quote.span.start;
+    let is_row =
+        |i: usize| passages[sentences[i].quote.passage_idx][sentences[i].quote.span.start] == '|';
+    let mut kept = BTreeSet::new();
+    let mut used = 0;
+    let best = order.first().map_or(0.0, |&i| score(&sentences[i]));
+    for at in order {
+        if used >= MIN_FOCUS_CHARS && score(&sentences[at]) < MIN_SHARE_OF_BEST * best {
+            break;
+        }
+        let same_passage =
+            |i: &usize| sentences[*i].quote.passage_idx == sentences[at].quote.passage_idx;
+        let mut group: Vec<usize> = (at.saturating_sub(1)..(at + 2).min(sentences.len()))
+            .filter(same_passage)
+            .collect();
+        if is_row(at) {
+            // A row of a table says nothing without the names of its columns.
+            let header = (0..at)
+                .rev()
+                .take_while(|i| same_passage(i) && is_row(*i))
+                .last();
+            group = header.into_iter().chain([at]).collect();
+        }
+        for group in [group, vec![at]] {
+            let new: Vec<usize> = group.into_iter().filter(|i| !kept.contains(i)).collect();
+            let more: usize = new.iter().map(chars_of).sum();
+            if used + more <= MAX_FOCUS_CHARS || kept.is_empty() {
+                used += more;
+                kept.extend(new);
+                break;
+            }
+        }
+    }
+    passages
+        .iter()
+        .enumerate()
+        .map(|(passage_idx, chars)| {
+            let spans: Vec<Span> = kept
+                .iter()
+                .filter(|&&i| sentences[i].quote.passage_idx == passage_idx)
+                .map(|&i| sentences[i].quote.span)
+                .collect();
+            join_spans(chars, &spans)
+        })
+        .collect()
+}
+
+/// The spans in order, `…` for every gap that holds more than white space.
+fn join_spans(chars: &[char], spans: &[Span]) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for span in spans {
+        let gap = &chars[at..span.start];
+        if gap.iter().any(|c| c.is_alphanumeric()) {
+            out.push_str(if out.is_empty() { "… " } else { " … " });
+        } else if !out.is_empty() {
+            out.extend(gap);
+        }
+        out.extend(&chars[span.start..span.end]);
+        at = span.end;
+    }
+    if !out.is_empty() && chars[at..].iter().any(|c| c.is_alphanumeric()) {
+        out.push_str(" …");
+    }
+    out
 }
 
 /// `[n] title > heading > heading`, the line above a passage.
@@ -101,7 +212,7 @@ pub(crate) fn passage_header(n: usize, hit: &Hit) -> String {
     format!("[{n}] {}", header.chars().take(160).collect::<String>())
 }
 
-/// Document text as the model may read it: no invisible characters, no citation markers, no chat control words.
+/// Document text as the model may read it: no invisible characters and no citation markers.
 fn harmless(text: &str) -> String {
     let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
     rewrite_brackets(&visible, |inner| format!("({inner})"))

@@ -13,7 +13,7 @@ mod marker;
 mod phrases;
 pub(crate) mod support;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracker;
 
 use serde::{Deserialize, Serialize};

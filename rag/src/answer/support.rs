@@ -377,6 +377,35 @@ impl QuoteIndex {
             })
     }
 
+    /// Share of the weight of the question's terms that passage `passage_idx` has, title and headings included.
+    pub fn question_coverage(&self, passage_idx: usize) -> f32 {
+        let mut sum = Sum::default();
+        for (term, weight) in self.question_terms() {
+            let strength = match_strength(term, &self.passage_keys[passage_idx]);
+            sum.add(weight, strength, strength);
+        }
+        sum.inside()
+    }
+
+    /// Share of the names and numbers of the question that no passage has.
+    pub fn missing_question_facts(&self) -> f32 {
+        let facts: Vec<&Term> = self
+            .question
+            .iter()
+            .filter(|t| matches!(t.kind, TermKind::Name | TermKind::Number))
+            .collect();
+        let missing = |term: &&&Term| {
+            self.passage_keys
+                .iter()
+                .all(|keys| match_strength(term, keys) == 0.0)
+        };
+        if facts.is_empty() {
+            0.0
+        } else {
+            facts.iter().filter(missing).count() as f32 / facts.len() as f32
+        }
+    }
+
     /// The terms of the question with their weights.
     fn question_terms(&self) -> impl Iterator<Item = (&Term, f32)> {
         self.question.iter().map(|t| (t, self.weight(t)))

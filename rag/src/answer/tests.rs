@@ -236,16 +236,22 @@ fn changed_numbers_names_and_dates_are_unsupported() {
         "How many players were drafted?",
         "The team drafted 50 players in 2015.",
         expect![[r#"
-        The team drafted 50 players in 2015.
-          unsupported: The team drafted 50 players in 2015."#]],
+            The team drafted 50 players in 2015.
+
+            The closest passage says: The team drafted 15 players in 2015, among them Shaq Thompson. [1]
+              [1] Panthers: The team drafted 15 players in 2015, among them Shaq Thompson.
+              unsupported: The team drafted 50 players in 2015."#]],
     );
     check(
         "How many points?",
         "The defense gave up 380 points. It gave up 308 million points.",
         expect![[r#"
-        The defense gave up 380 points. It gave up 308 million points.
-          unsupported: The defense gave up 380 points.
-          unsupported: It gave up 308 million points."#]],
+            The defense gave up 380 points. It gave up 308 million points.
+
+            The closest passage says: The Panthers defense gave up just 308 points, ranking sixth in the league. [1]
+              [1] Panthers: The Panthers defense gave up just 308 points, ranking sixth in the league.
+              unsupported: The defense gave up 380 points.
+              unsupported: It gave up 308 million points."#]],
     );
     check(
         "When was Davis born?",
@@ -259,15 +265,21 @@ fn changed_numbers_names_and_dates_are_unsupported() {
         "Which form?",
         "Travel below 500 km is made by train with form T-21.",
         expect![[r#"
-        Travel below 500 km is made by train with form T-21.
-          unsupported: Travel below 500 km is made by train with form T-21."#]],
+            Travel below 500 km is made by train with form T-21.
+
+            The closest passage says: Travel below 500 km is made by train (see form T-12). [1]
+              [1] Staff handbook: Travel below 500 km is made by train (see form T-12).
+              unsupported: Travel below 500 km is made by train with form T-21."#]],
     );
     check(
         "Who was drafted?",
         "The team drafted Luke Kuechly.",
         expect![[r#"
-        The team drafted Luke Kuechly.
-          unsupported: The team drafted Luke Kuechly."#]],
+            The team drafted Luke Kuechly.
+
+            The closest passage says: The team drafted 15 players in 2015, among them Shaq Thompson. [1]
+              [1] Panthers: The team drafted 15 players in 2015, among them Shaq Thompson.
+              unsupported: The team drafted Luke Kuechly."#]],
     );
 }
 
@@ -277,8 +289,11 @@ fn the_opposite_of_a_quote_is_unsupported() {
         "Is dental work covered?",
         "The plan covers dental work.",
         expect![[r#"
-        The plan covers dental work.
-          unsupported: The plan covers dental work."#]],
+            The plan covers dental work.
+
+            The closest passage says: The plan does not cover dental work. [1]
+              [1] Staff handbook: The plan does not cover dental work.
+              unsupported: The plan covers dental work."#]],
     );
     check(
         "Is dental work covered?",
@@ -291,8 +306,11 @@ fn the_opposite_of_a_quote_is_unsupported() {
         "How is leave requested?",
         "Leave is not requested two weeks before it begins.",
         expect![[r#"
-        Leave is not requested two weeks before it begins.
-          unsupported: Leave is not requested two weeks before it begins."#]],
+            Leave is not requested two weeks before it begins.
+
+            The closest passage says: Leave is requested at least two weeks before it begins. [1]
+              [1] Staff handbook: Leave is requested at least two weeks before it begins.
+              unsupported: Leave is not requested two weeks before it begins."#]],
     );
 }
 
@@ -403,8 +421,11 @@ fn brackets_that_are_no_markers_stay() {
         "How much leave?",
         "It is [",
         expect![[r#"
-        It is [
-          unsupported: It is ["#]],
+            It is [
+
+            The closest passage says: Employees receive 25 days of paid leave a year. [1]
+              [1] Staff handbook: Employees receive 25 days of paid leave a year.
+              unsupported: It is ["#]],
     );
 }
 
@@ -438,8 +459,11 @@ fn other_languages_are_checked_too() {
         "会社はいつ設立されましたか。",
         "会社は1989年に設立された。",
         expect![[r#"
-        会社は1989年に設立された。
-          unsupported: 会社は1989年に設立された。"#]],
+            会社は1989年に設立された。
+
+            The closest passage says: 会社は1998年に東京で設立された。 [1]
+              [1] 会社: 会社は1998年に東京で設立された。
+              unsupported: 会社は1989年に設立された。"#]],
     );
     run(
         "Wie viel Urlaub gibt es?",
@@ -519,11 +543,12 @@ proptest! {
         assert_invariants(&passages, &events, &pieced);
         prop_assert_eq!(&pieced, &whole);
         // Nothing but markers and white space is lost: the letters of the stream are the letters of the answer.
+        let written = whole.text.split("The closest passage says: ").next().unwrap_or_default();
         let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
         let named = stream.matches("Passage").count() * "Passage".len();
-        if !whole.text.starts_with("The documents") {
-            prop_assert!(letters(&whole.text) + named >= letters(&stream));
-            prop_assert!(letters(&whole.text) <= letters(&stream));
+        if !written.starts_with("The documents") {
+            prop_assert!(letters(written) + named >= letters(&stream));
+            prop_assert!(letters(written) <= letters(&stream));
         }
     }
 }

@@ -20,15 +20,23 @@ use super::{
 };
 use crate::{
     context::ContextPassage,
+    extractive::{best_sentences, on_one_line},
     sentence::{Boundary, boundary, is_closer, is_terminator},
 };
 
 /// Shown when the model stops without a word.
 const EMPTY_ANSWER: &str = "The documents do not seem to answer this question.";
 
+/// Stands before the sentence that replaces an unsupported answer.
+const CLOSEST: &str = "The closest passage says: ";
+
+/// Share of the weight of the question's terms that such a sentence must have.
+const MIN_CLOSEST_COVERAGE: f32 = 0.3;
+
 /// Checks an answer while it streams.
 #[derive(Debug)]
 pub struct AnswerTracker {
+    question: String,
     context: Vec<ContextPassage>,
     index: QuoteIndex,
     /// Read but not yet decided.
@@ -89,6 +97,7 @@ impl AnswerTracker {
     pub fn new(question: &str, context: Vec<ContextPassage>) -> Self {
         let index = QuoteIndex::new(question, &context);
         Self {
+            question: question.to_owned(),
             context,
             index,
             held: Vec::new(),
@@ -123,12 +132,33 @@ impl AnswerTracker {
             self.emit(EMPTY_ANSWER);
             self.denied = true;
         }
-        self.answer.refused = self.denied && self.answer.citations.is_empty();
-        if !self.answer.refused && self.checked == 0 && self.index.num_passages() > 0 {
-            self.flag(0, self.answer_chars);
+        if self.answer.citations.is_empty() {
+            if self.denied {
+                self.answer.refused = true;
+            } else {
+                if self.checked == 0 && self.index.num_passages() > 0 {
+                    self.flag(0, self.answer_chars);
+                }
+                self.add_closest_sentence();
+            }
         }
         self.flush_delta();
         (self.events, self.answer)
+    }
+
+    /// Nothing of the model's answer is supported: the reader gets the closest sentence of the documents, verbatim.
+    fn add_closest_sentence(&mut self) {
+        let closest = best_sentences(&self.question, &self.index, &self.context)
+            .into_iter()
+            .next();
+        let Some((_, sentence)) = closest.filter(|(_, s)| s.inside >= MIN_CLOSEST_COVERAGE) else {
+            return;
+        };
+        let passage = &self.context[sentence.quote.passage_idx];
+        let quote = make_citation(1, passage, sentence.quote).quote;
+        self.emit(&format!("\n\n{CLOSEST}{}", on_one_line(&quote)));
+        let n = self.cite(sentence.quote);
+        self.emit(&format!(" [{n}]"));
     }
 
     fn read_held(&mut self, at_end: bool) {
