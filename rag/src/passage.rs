@@ -1,13 +1,34 @@
 //! Passages: the units that are embedded, searched and quoted.
+//!
+//! A *passage* is a contiguous part of one *section* (what stands under one heading path), small enough for the
+//! embedding model to read whole. It is made of *units* (paragraphs, sentences, table rows) that are never cut
+//! unless one alone is too long. Its *header* says where it stands (`title > chapter > section`) and, for
+//! the later parts of a long table, repeats the table's header row; the header is put in front of the text
+//! for embedding and word search and is not part of the document's text.
+//!
+//! Invariants (checked by the property tests):
+//! - `text.slice(start, end) == passage.text`; passages rise and do not overlap;
+//! - no passage is longer than `max_tokens`, no header longer than its share;
+//! - every word of the document is in a passage or is a heading in the header of one.
+//!
+//! Absent on purpose: embedding, storage, overlap between passages (the context packer widens hits instead).
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{DocumentText, Extracted};
+use crate::document::{Block, BlockKind, DocumentText, Extracted};
+use crate::extract::is_table_rule;
+use crate::sentence::split_sentences;
+
+/// Share of `max_tokens` at which a passage ends with the paragraph it is in: paragraphs shorter than half a
+/// passage are kept together, longer ones stay alone.
+const FULL_ENOUGH: f32 = 0.5;
+/// Stands between the parts of a header.
+const PATH_SEPARATOR: &str = " > ";
 
 /// Sizes of passages, in tokens of the embedding model.
 #[derive(Debug, Clone)]
 pub struct PassageLimits {
-    /// Largest passage without its header. Default 200: MiniLM reads 256 pieces, header included.
+    /// Largest passage without its header. Default 200: `MiniLM` reads 256 pieces, header included, and ignores the rest.
     pub max_tokens: usize,
     /// Shorter passages are merged with what follows in the same section. Default 60.
     pub min_tokens: usize,
@@ -17,11 +38,7 @@ pub struct PassageLimits {
 
 impl Default for PassageLimits {
     fn default() -> Self {
-        Self {
-            max_tokens: 200,
-            min_tokens: 60,
-            header_max_fraction: 0.25,
-        }
+        Self { max_tokens: 200, min_tokens: 60, header_max_fraction: 0.25 }
     }
 }
 
@@ -30,39 +47,289 @@ impl Default for PassageLimits {
 pub struct Passage {
     /// Position among the document's passages, from 0.
     pub index: u32,
-    /// Char offsets into the document text; `text[start..end]` is the passage's text.
+    /// Char offset of the first char; `text.slice(start, end)` is the passage's text.
     pub start: usize,
+    /// Char offset behind the last char.
     pub end: usize,
     /// Page on which the passage starts, from 1.
     pub page: Option<u32>,
-    /// Heading path of the passage's first block.
+    /// Heading path of the section.
     pub heading: Vec<String>,
-    /// `title > H1 > H2`, and the header row for the later parts of a split table. To be put in front
-    /// of `text` for embedding and word search; no offset counts it.
+    /// `title > H1 > H2`, and on a second line the header row for the later parts of a split table. To be put in
+    /// front of `text` for embedding and word search; no offset counts it.
     pub header: String,
     pub text: String,
 }
 
-/// Splits a document into passages.
+/// The smallest part that is not cut: char offsets into the document text, and its tokens.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    start: usize,
+    end: usize,
+    tokens: usize,
+}
+
+/// Splits a document into passages, in document order.
+///
+/// `text` is the document text of `extracted`; `count_tokens` counts the embedding model's tokens without its
+/// special ones. Calls it about twice for every word. A heading is not repeated in the text of the
+/// passages below it; a heading without anything below it is text of the section it stands in.
+#[must_use]
 pub fn split_passages(
     extracted: &Extracted,
     text: &DocumentText,
-    _count_tokens: &dyn Fn(&str) -> usize,
-    _limits: &PassageLimits,
+    count_tokens: &dyn Fn(&str) -> usize,
+    limits: &PassageLimits,
 ) -> Vec<Passage> {
-    extracted
-        .blocks
-        .iter()
-        .zip(&text.spans)
-        .zip(0..)
-        .map(|((block, span), index)| Passage {
-            index,
-            start: span.start,
-            end: span.end,
-            page: block.page,
-            heading: block.heading.clone(),
-            header: String::new(),
-            text: block.text.clone(),
-        })
-        .collect()
+    let splitter = Splitter { extracted, text, count_tokens, limits, passages: Vec::new() };
+    splitter.split()
+}
+
+struct Splitter<'a> {
+    extracted: &'a Extracted,
+    text: &'a DocumentText,
+    count_tokens: &'a dyn Fn(&str) -> usize,
+    limits: &'a PassageLimits,
+    passages: Vec<Passage>,
+}
+
+impl Splitter<'_> {
+    fn split(mut self) -> Vec<Passage> {
+        let blocks = &self.extracted.blocks;
+        let content: Vec<usize> = (0..blocks.len()).filter(|&block_idx| self.is_content(block_idx)).collect();
+        let same_section = |a: &usize, b: &usize| blocks[*a].heading == blocks[*b].heading && !self.heading_between(*a, *b);
+        let sections: Vec<&[usize]> = content.chunk_by(same_section).collect();
+        for section in sections {
+            self.split_section(section);
+        }
+        for (passage, index) in self.passages.iter_mut().zip(0..) {
+            passage.index = index;
+        }
+        self.passages
+    }
+
+    /// Whether a block is text of its section rather than a heading that later blocks carry in their path.
+    fn is_content(&self, block_idx: usize) -> bool {
+        let blocks = &self.extracted.blocks;
+        let block = &blocks[block_idx];
+        match block.kind {
+            BlockKind::Title => blocks.len() == 1,
+            BlockKind::Heading => {
+                let depth = block.heading.len();
+                !blocks.get(block_idx + 1).is_some_and(|next| {
+                    // Paths shorten very long headings, so the start decides.
+                    next.heading.len() > depth && block.text.starts_with(next.heading[depth].as_str())
+                })
+            }
+            _ => true,
+        }
+    }
+
+    fn heading_between(&self, a: usize, b: usize) -> bool {
+        (a + 1..b).any(|block_idx| self.extracted.blocks[block_idx].kind.is_heading() && !self.is_content(block_idx))
+    }
+
+    /// Splits the content blocks of one section.
+    fn split_section(&mut self, section: &[usize]) {
+        let first_passage = self.passages.len();
+        let full_enough = (self.limits.max_tokens as f32 * FULL_ENOUGH) as usize;
+        let mut open: Vec<Unit> = Vec::new();
+        let mut page = None;
+        for &block_idx in section {
+            let block = &self.extracted.blocks[block_idx];
+            let block_page = block.page;
+            let tokens = sum(&open);
+            // A citation names the page of the passage's start, so passages cross pages only to avoid crumbs.
+            if tokens >= full_enough || (tokens >= self.limits.min_tokens && block_page != page) {
+                self.close(section[0], &mut open, "");
+            }
+            if open.is_empty() {
+                page = block_page;
+            }
+            let units = self.units(block_idx);
+            let block_tokens = sum(&units);
+            if sum(&open) + block_tokens <= self.limits.max_tokens {
+                open.extend(units);
+            } else if block.kind == BlockKind::Table {
+                self.close(section[0], &mut open, "");
+                self.split_table(section[0], block, &units);
+            } else {
+                if sum(&open) >= self.limits.min_tokens {
+                    self.close(section[0], &mut open, "");
+                }
+                self.split_evenly(section[0], &mut open, &units);
+            }
+        }
+        self.close(section[0], &mut open, "");
+        self.merge_crumbs(first_passage);
+    }
+
+    /// Closes passages of about equal size while `units` last; what is open goes in front, the last part stays open.
+    fn split_evenly(&mut self, section_block: usize, open: &mut Vec<Unit>, units: &[Unit]) {
+        let total = sum(open) + sum(units);
+        let num_parts = total.div_ceil(self.limits.max_tokens.max(1)).max(1);
+        let target = total.div_ceil(num_parts);
+        for &unit in units {
+            let tokens = sum(open);
+            // The unit goes where it leaves the part closer to its size.
+            let full = tokens >= target || (tokens > 0 && tokens + unit.tokens / 2 > target);
+            if !open.is_empty() && (full || tokens + unit.tokens > self.limits.max_tokens) {
+                self.close(section_block, open, "");
+            }
+            open.push(unit);
+        }
+    }
+
+    /// Closes passages of whole rows; all but the first carry the header rows in their header.
+    fn split_table(&mut self, section_block: usize, block: &Block, rows: &[Unit]) {
+        let lines: Vec<&str> = block.text.lines().collect();
+        let header_len = lines.iter().position(|line| is_table_rule(line)).unwrap_or(0);
+        let header_row = lines[..header_len].join("\n");
+        let mut open: Vec<Unit> = Vec::new();
+        let mut part = 0;
+        for &row in rows {
+            if !open.is_empty() && sum(&open) + row.tokens > self.limits.max_tokens {
+                self.close(section_block, &mut open, if part > 0 { &header_row } else { "" });
+                part += 1;
+            }
+            open.push(row);
+        }
+        self.close(section_block, &mut open, if part > 0 { &header_row } else { "" });
+    }
+
+    /// The units of a block. Their tokens add up to at least the block's.
+    fn units(&self, block_idx: usize) -> Vec<Unit> {
+        let block = &self.extracted.blocks[block_idx];
+        let span = self.text.spans[block_idx];
+        let whole = self.unit(span.start, span.end);
+        let keeps = block.kind != BlockKind::Table && whole.tokens <= self.limits.max_tokens;
+        if keeps {
+            return vec![whole];
+        }
+        let ranges: Vec<(usize, usize)> = match block.kind {
+            BlockKind::Table | BlockKind::Code => line_ranges(&block.text),
+            _ => split_sentences(&block.text).into_iter().map(|sentence| (sentence.start, sentence.end)).collect(),
+        };
+        let mut units = Vec::new();
+        for (start, end) in ranges {
+            self.push_unit(span.start + start, span.start + end, &mut units);
+        }
+        if units.is_empty() {
+            self.push_unit(span.start, span.end, &mut units);
+        }
+        units
+    }
+
+    /// Adds a unit; one that is too long is cut at a space near its middle, and at its middle if it has none.
+    fn push_unit(&self, start: usize, end: usize, units: &mut Vec<Unit>) {
+        let chars: Vec<char> = self.text.slice(start, end).chars().collect();
+        let blank_before = chars.iter().take_while(|c| c.is_whitespace()).count();
+        let blank_after = chars.iter().rev().take_while(|c| c.is_whitespace()).count();
+        if blank_before == chars.len() {
+            return;
+        }
+        let (start, end) = (start + blank_before, end - blank_after);
+        let unit = self.unit(start, end);
+        if unit.tokens <= self.limits.max_tokens || end - start < 2 {
+            return units.push(unit);
+        }
+        let chars = &chars[blank_before..chars.len() - blank_after];
+        let middle = chars.len() / 2;
+        let space = (0..middle / 2).find_map(|distance| {
+            [middle - distance, middle + distance].into_iter().find(|&at| chars.get(at).is_some_and(|c| c.is_whitespace()))
+        });
+        let cut = start + space.unwrap_or(middle);
+        self.push_unit(start, cut, units);
+        self.push_unit(cut, end, units);
+    }
+
+    fn unit(&self, start: usize, end: usize) -> Unit {
+        Unit { start, end, tokens: (self.count_tokens)(self.text.slice(start, end)) }
+    }
+
+    /// Makes a passage of the open units, if there are any. `section_block` is any content block of the section.
+    fn close(&mut self, section_block: usize, open: &mut Vec<Unit>, header_row: &str) {
+        let (Some(first), Some(last)) = (open.first(), open.last()) else { return };
+        let (start, end) = (first.start, last.end);
+        open.clear();
+        let heading = self.extracted.blocks[section_block].heading.clone();
+        let block_idx = self.text.blocks_in(&(start..start + 1)).start;
+        self.passages.push(Passage {
+            index: 0,
+            start,
+            end,
+            page: self.extracted.blocks.get(block_idx).and_then(|block| block.page),
+            header: self.header(&heading, header_row),
+            heading,
+            text: self.text.slice(start, end).to_owned(),
+        });
+    }
+
+    /// Merges passages below `min_tokens` with the one behind or before them if the two fit into one.
+    fn merge_crumbs(&mut self, first_passage: usize) {
+        let mut at = first_passage;
+        while at + 1 < self.passages.len() {
+            let (a, b) = (&self.passages[at], &self.passages[at + 1]);
+            let (a_tokens, b_tokens) = ((self.count_tokens)(&a.text), (self.count_tokens)(&b.text));
+            let crumb = a_tokens.min(b_tokens) < self.limits.min_tokens;
+            if crumb && a_tokens + b_tokens <= self.limits.max_tokens && a.header == b.header {
+                let end = b.end;
+                self.passages.remove(at + 1);
+                let merged = &mut self.passages[at];
+                merged.end = end;
+                merged.text = self.text.slice(merged.start, end).to_owned();
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// `title > H1 > H2` within its share of the tokens: inner headings are left out first, then the title, and at
+    /// last words at the end of the last heading.
+    fn header(&self, heading: &[String], header_row: &str) -> String {
+        let budget = (self.limits.max_tokens as f32 * self.limits.header_max_fraction) as usize;
+        let mut path: Vec<&str> = Vec::new();
+        for part in self.extracted.title.iter().chain(heading) {
+            if !path.last().is_some_and(|last| last.eq_ignore_ascii_case(part)) {
+                path.push(part);
+            }
+        }
+        let fits = |header: &str| (self.count_tokens)(header) <= budget;
+        while path.len() > 1 && !fits(&path.join(PATH_SEPARATOR)) {
+            path.remove(usize::from(path.len() > 2));
+        }
+        let header = self.shortened(&path.join(PATH_SEPARATOR), budget);
+        if header_row.is_empty() {
+            return header;
+        }
+        let left = budget.saturating_sub((self.count_tokens)(&header));
+        let row = self.shortened(header_row, left);
+        if row.is_empty() { header } else { format!("{header}\n{row}").trim_start().to_owned() }
+    }
+
+    /// As many words of `text` as fit into `budget` tokens.
+    fn shortened(&self, text: &str, budget: usize) -> String {
+        let mut shortened = text.to_owned();
+        while (self.count_tokens)(&shortened) > budget {
+            let Some((shorter, _)) = shortened.trim_end().rsplit_once(char::is_whitespace) else { return String::new() };
+            shortened = shorter.to_owned();
+        }
+        shortened
+    }
+}
+
+fn sum(units: &[Unit]) -> usize {
+    units.iter().map(|unit| unit.tokens).sum()
+}
+
+/// Char ranges of the lines of `text`, without their line ends.
+fn line_ranges(text: &str) -> Vec<(usize, usize)> {
+    let mut start = 0;
+    let mut ranges = Vec::new();
+    for line in text.split('\n') {
+        let length = line.chars().count();
+        ranges.push((start, start + length));
+        start += length + 1;
+    }
+    ranges
 }

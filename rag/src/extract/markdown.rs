@@ -71,10 +71,7 @@ impl Walker {
             Tag::Table(_) => {
                 self.flow.flush();
                 self.grid = Some((
-                    Grid {
-                        num_header_rows: 1,
-                        ..Grid::default()
-                    },
+                    Grid::with_header_rows(1),
                     Vec::new(),
                 ));
             }

@@ -21,6 +21,8 @@ mod text;
 
 use std::path::Path;
 
+pub(crate) use table::is_rule as is_table_rule;
+
 pub use child::{Extractor, Limits, extract_child_main};
 pub use error::ExtractError;
 
@@ -42,33 +44,35 @@ pub const SUPPORTED_EXTENSIONS: &[&str] = &[
 /// # Errors
 /// The reason why there is no text, one of [`ExtractError`].
 pub fn extract_file(path: &Path) -> Result<Extracted, ExtractError> {
-    let bytes = read_file(path)?;
-    let extension = path
-        .extension()
-        .map(|e| e.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    extract_bytes(&bytes, &extension)
+    extract_bytes(&read_file(path)?, &extension_of(path))
 }
 
 /// Extracts the blocks of a file's content whose name ends in `extension` (lower case, no dot).
 ///
+/// A panic of a parser is the file's fault as far as the caller can tell: [`ExtractError::Corrupt`].
+///
 /// # Errors
 /// As [`extract_file`].
 pub fn extract_bytes(bytes: &[u8], extension: &str) -> Result<Extracted, ExtractError> {
-    let mut extracted = match sniff::detect(bytes, extension)? {
-        Format::Text => text::extract(bytes)?,
-        Format::Markdown => markdown::extract(bytes)?,
-        Format::Html => html::extract(bytes)?,
-        Format::Pdf => pdf::extract(bytes)?,
-        Format::Docx => docx::extract(bytes)?,
+    let format = sniff::detect(bytes, extension)?;
+    let extract = || match format {
+        Format::Text => text::extract(bytes),
+        Format::Markdown => markdown::extract(bytes),
+        Format::Html => html::extract(bytes),
+        Format::Pdf => pdf::extract(bytes),
+        Format::Docx => docx::extract(bytes),
     };
-    extracted
-        .blocks
-        .retain(|block| !block.text.trim().is_empty());
+    let mut extracted = std::panic::catch_unwind(extract)
+        .unwrap_or_else(|_| Err(ExtractError::corrupt("the reader gave up on it")))?;
+    extracted.blocks.retain(|block| block.text.contains(char::is_alphanumeric));
     if extracted.blocks.is_empty() {
         return Err(ExtractError::Empty);
     }
     Ok(extracted)
+}
+
+fn extension_of(path: &Path) -> String {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ExtractError> {

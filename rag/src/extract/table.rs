@@ -19,6 +19,11 @@ pub(super) struct Grid {
 }
 
 impl Grid {
+    /// An empty grid whose first `num_header_rows` rows will be headers.
+    pub(super) fn with_header_rows(num_header_rows: usize) -> Self {
+        Self { num_header_rows, ..Self::default() }
+    }
+
     pub(super) fn push_row(&mut self, row: impl IntoIterator<Item = String>) {
         let row: Vec<String> = row
             .into_iter()
@@ -82,10 +87,7 @@ mod tests {
 
     #[test]
     fn drops_empty_rows_and_columns_and_rules_off_the_header() {
-        let mut grid = Grid {
-            num_header_rows: 1,
-            ..Grid::default()
-        };
+        let mut grid = Grid::with_header_rows(1);
         grid.push_row(["a".into(), String::new(), "b|c".into()]);
         grid.push_row([String::new(), String::new(), String::new()]);
         grid.push_row(["1\n2".into()]);

@@ -198,19 +198,17 @@ fn lone_heading_level(line: &str) -> Option<u8> {
 /// Depth of a leading section number: "2 Scope" is 1, "2.1 Scope" is 2. A bare number must be small ("1998 was"
 /// is a sentence) and what follows starts with a capital.
 pub(super) fn section_number_level(line: &str) -> Option<u8> {
-    let (number, rest) = line.trim().split_once(char::is_whitespace)?;
-    if !rest
-        .trim_start()
-        .chars()
-        .next()
-        .is_some_and(char::is_uppercase)
-    {
+    let line = line.trim();
+    let end = line.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, rest) = line.split_at(end);
+    let rest = rest.strip_prefix(')').unwrap_or(rest);
+    // "4.Aims" and "4 Aims" are numbered, "4Aims" is a name.
+    let separated = number.ends_with('.') || rest.len() < line.len() - end || rest.starts_with(char::is_whitespace);
+    if !separated || !rest.trim_start().chars().next().is_some_and(char::is_uppercase) {
         return None;
     }
-    let parts: Vec<&str> = number.trim_end_matches(['.', ')']).split('.').collect();
-    let numeric = parts
-        .iter()
-        .all(|part| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+    let parts: Vec<&str> = number.trim_end_matches('.').split('.').collect();
+    let numeric = parts.iter().all(|part| (1..=2).contains(&part.len()));
     (numeric && parts.len() <= 6).then(|| u8::try_from(parts.len()).unwrap_or(6))
 }
 

@@ -11,6 +11,8 @@ const MIN_COLUMN_SEGMENTS: usize = 5;
 const MIN_LINE_CHARS: usize = 16;
 /// Share of its column's width that the median line fills.
 const MIN_FILL: f32 = 0.6;
+/// The same for a list beside running text.
+const MIN_LIST_FILL: f32 = 0.25;
 /// Columns within columns are separated down to this depth (three columns need two).
 const MAX_DEPTH: usize = 3;
 /// Distance of the gutter positions that are tried, in points, and half the width a gutter has at least.
@@ -91,31 +93,50 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
     if run.len() < 2 * MIN_COLUMN_SEGMENTS || crosses(&run[0], gutter) {
         return None;
     }
-    let (left, right): (Vec<&Segment>, Vec<&Segment>) =
-        run.iter().partition(|segment| segment.x1 <= gutter);
-    let left_range = column_range(&left)?;
-    let right_range = column_range(&right)?;
-    let overlap = left_range.1.min(right_range.1) - left_range.0.max(right_range.0);
-    let shorter = (left_range.1 - left_range.0).min(right_range.1 - right_range.0);
-    (overlap > 0.5 * shorter).then(|| run.iter().map(|segment| segment.text.len()).sum())
+    let (left, right): (Vec<&Segment>, Vec<&Segment>) = run.iter().partition(|segment| segment.x1 <= gutter);
+    let (left, right) = (Side::of(&left)?, Side::of(&right)?);
+    let overlap = left.top.min(right.top) - left.bottom.max(right.bottom);
+    let shorter = (left.top - left.bottom).min(right.top - right.bottom);
+    // A list beside running text is a column too if it is as wide and as long; the labels of a table are narrow.
+    let alike = left.width.min(right.width) >= 0.75 * left.width.max(right.width);
+    let long = left.num_segments.min(right.num_segments) >= 2 * MIN_COLUMN_SEGMENTS;
+    let both = left.is_text && right.is_text;
+    let one = (left.is_text || right.is_text) && alike && long && left.fill.min(right.fill) >= MIN_LIST_FILL;
+    (overlap > 0.5 * shorter && (both || one)).then(|| run.iter().map(|segment| segment.text.len()).sum())
 }
 
-/// Vertical range of a column of running text; `None` for anything else.
-fn column_range(side: &[&Segment]) -> Option<(f32, f32)> {
-    if side.len() < MIN_COLUMN_SEGMENTS {
-        return None;
+/// What stands on one side of a gutter.
+struct Side {
+    num_segments: usize,
+    bottom: f32,
+    top: f32,
+    width: f32,
+    /// Share of the width that the median line fills.
+    fill: f32,
+    /// Whether the lines fill the width as running text does.
+    is_text: bool,
+}
+
+impl Side {
+    fn of(segments: &[&Segment]) -> Option<Self> {
+        if segments.len() < MIN_COLUMN_SEGMENTS {
+            return None;
+        }
+        let extent = |value: fn(&Segment) -> f32| {
+            let values = || segments.iter().map(|segment| value(segment));
+            (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max))
+        };
+        let (bottom, top) = extent(|segment| segment.y);
+        let width = extent(|segment| segment.x1).1 - extent(|segment| segment.x0).0;
+        let mut widths: Vec<f32> = segments.iter().map(|segment| segment.x1 - segment.x0).collect();
+        widths.sort_by(f32::total_cmp);
+        let mut lengths: Vec<usize> = segments.iter().map(|segment| segment.text.chars().count()).collect();
+        lengths.sort_unstable();
+        let middle = segments.len() / 2;
+        let fill = widths[middle] / width.max(1.0);
+        let is_text = fill >= MIN_FILL && lengths[middle] >= MIN_LINE_CHARS;
+        Some(Self { num_segments: segments.len(), bottom, top, width, fill, is_text })
     }
-    let x0 = side.iter().map(|s| s.x0).fold(f32::INFINITY, f32::min);
-    let x1 = side.iter().map(|s| s.x1).fold(f32::NEG_INFINITY, f32::max);
-    let mut widths: Vec<f32> = side.iter().map(|s| s.x1 - s.x0).collect();
-    widths.sort_by(f32::total_cmp);
-    let mut lengths: Vec<usize> = side.iter().map(|s| s.text.chars().count()).collect();
-    lengths.sort_unstable();
-    let middle = side.len() / 2;
-    let is_text = widths[middle] >= MIN_FILL * (x1 - x0) && lengths[middle] >= MIN_LINE_CHARS;
-    let bottom = side.iter().map(|s| s.y).fold(f32::INFINITY, f32::min);
-    let top = side.iter().map(|s| s.y).fold(f32::NEG_INFINITY, f32::max);
-    is_text.then_some((bottom, top))
 }
 
 #[cfg(test)]

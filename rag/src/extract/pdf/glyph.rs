@@ -6,11 +6,18 @@
 use pdf_oxide::layout::{FontWeight, TextChar};
 use unicode_normalization::UnicodeNormalization;
 
+use super::lines::TableCells;
+
 /// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
 /// narrower than the space between table cells. A prose line split by mistake is joined again later.
 const SEGMENT_GAP_EM: f32 = 0.9;
 /// A gap wider than this many em (beyond the letter spacing of the segment) separates words.
 const WORD_GAP_EM: f32 = 0.16;
+
+/// How many glyphs to the left or right are looked at for the base of a script: about 50 points of a dense page.
+const SCRIPT_WINDOW: usize = 400;
+/// Smaller type cannot be read by people, so it is not read here: it carries identifiers or hidden instructions.
+const MIN_SIZE: f32 = 1.5;
 
 /// One visible character, in a frame in which its text runs left to right.
 #[derive(Debug, Clone)]
@@ -37,80 +44,126 @@ pub(super) struct Segment {
     pub(super) size: f32,
     pub(super) bold: bool,
     pub(super) text: String,
+    /// A drawn table that stands here in place of text.
+    pub(super) table: Option<Box<TableCells>>,
 }
 
-/// Reading frame of a page: its size after rotation.
+/// Reading frame of a page: how it is turned, and its lower and upper edge after that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
+    /// Quarter turns that the text runs away from left to right.
+    turn: usize,
     pub(super) bottom: f32,
     pub(super) top: f32,
 }
 
-/// Turns a page's characters so that most of its text is upright, and drops the rest (stamps at the
-/// side), what lies off the page (`media`: x0, y0, x1, y1), and glyphs too small to see.
-pub(super) fn upright(chars: &[TextChar], media: (f32, f32, f32, f32)) -> (Vec<Glyph>, Frame) {
-    let quadrant = |c: &TextChar| ((c.rotation_degrees / 90.0).round() as i32).rem_euclid(4);
-    let mut counts = [0usize; 4];
-    for c in chars.iter().filter(|c| !c.char.is_whitespace()) {
-        counts[usize::try_from(quadrant(c)).unwrap_or(0)] += 1;
+impl Frame {
+    /// The frame in which most of a page's text is upright. `media`: x0, y0, x1, y1.
+    pub(super) fn of(chars: &[TextChar], media: (f32, f32, f32, f32)) -> Self {
+        let mut counts = [0usize; 4];
+        for c in chars.iter().filter(|c| !c.char.is_whitespace()) {
+            counts[quadrant(c)] += 1;
+        }
+        let turn = (0..4).max_by_key(|&turn| counts[turn]).filter(|&turn| counts[turn] > counts[0]).unwrap_or(0);
+        let mut frame = Self { turn, bottom: 0.0, top: 0.0 };
+        let corners = [frame.place(media.0, media.1), frame.place(media.2, media.3)];
+        frame.bottom = corners[0].1.min(corners[1].1);
+        frame.top = corners[0].1.max(corners[1].1);
+        frame
     }
-    let turn = (0..4)
-        .max_by_key(|&q| counts[q])
-        .filter(|&q| counts[q] > counts[0])
-        .unwrap_or(0);
-    let place = |x: f32, y: f32| match turn {
-        1 => (y, -x),
-        2 => (-x, -y),
-        3 => (-y, x),
-        _ => (x, y),
-    };
-    let (left, bottom, right, top) = (
-        media.0.min(media.2),
-        media.1.min(media.3),
-        media.0.max(media.2),
-        media.1.max(media.3),
-    );
+
+    /// A point of the page in this frame.
+    pub(super) fn place(&self, x: f32, y: f32) -> (f32, f32) {
+        match self.turn {
+            1 => (y, -x),
+            2 => (-x, -y),
+            3 => (-y, x),
+            _ => (x, y),
+        }
+    }
+}
+
+/// Direction of a character in quarter turns from left to right.
+fn quadrant(c: &TextChar) -> usize {
+    let quarters = (c.rotation_degrees / 90.0).round().rem_euclid(4.0);
+    if quarters.is_finite() { quarters as usize % 4 } else { 0 }
+}
+
+/// The visible characters of a page in its frame. Left out is what is not upright there (stamps at the side),
+/// what lies off the page, what is too small to see, and what is white on white; `is_painted` says whether a
+/// point of the frame is not white.
+pub(super) fn upright(
+    chars: &[TextChar],
+    frame: Frame,
+    media: (f32, f32, f32, f32),
+    is_painted: &dyn Fn(f32, f32) -> bool,
+) -> Vec<Glyph> {
+    let (left, right) = (media.0.min(media.2), media.0.max(media.2));
+    let (bottom, top) = (media.1.min(media.3), media.1.max(media.3));
     let mut glyphs = Vec::with_capacity(chars.len());
     for c in chars {
-        let tilt = (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs();
-        let on_page = c.origin_x >= left - 1.0
-            && c.origin_x <= right + 1.0
-            && c.origin_y >= bottom - 1.0
-            && c.origin_y <= top + 1.0;
-        let numbers = [c.origin_x, c.origin_y, c.font_size, c.advance_width];
-        if usize::try_from(quadrant(c)) != Ok(turn)
-            || tilt > 5.0
-            || !on_page
-            || numbers.iter().any(|n| !n.is_finite())
-        {
-            continue;
-        }
+        let numbers = [c.origin_x, c.origin_y, c.font_size, c.advance_width, c.rotation_degrees];
         let size = c.font_size.abs();
-        if size < 1.0 {
+        if numbers.iter().any(|number| !number.is_finite()) || size < MIN_SIZE {
             continue;
         }
-        let (x0, y) = place(c.origin_x, c.origin_y);
-        let bold = matches!(
-            c.font_weight,
-            FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black
-        ) || c.font_name.to_ascii_lowercase().contains("bold");
-        glyphs.push(Glyph {
-            c: c.char,
-            x0,
-            x1: x0 + c.advance_width.abs(),
-            y,
-            size,
-            bold,
-            rise: 0.0,
-            space_before: None,
-        });
+        let tilt = (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs();
+        let on_page = (left - 1.0..=right + 1.0).contains(&c.origin_x) && (bottom - 1.0..=top + 1.0).contains(&c.origin_y);
+        if quadrant(c) != frame.turn || tilt > 5.0 || !on_page {
+            continue;
+        }
+        let (x0, y) = frame.place(c.origin_x, c.origin_y);
+        let white = c.color.r > 0.97 && c.color.g > 0.97 && c.color.b > 0.97;
+        if white && !is_painted(x0 + 0.3 * size, y + 0.3 * size) {
+            continue;
+        }
+        let bold = matches!(c.font_weight, FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black)
+            || c.font_name.to_ascii_lowercase().contains("bold");
+        glyphs.push(Glyph { c: c.char, x0, x1: x0 + c.advance_width.abs(), y, size, bold, rise: 0.0, space_before: None });
     }
-    let corners = [place(left, bottom), place(right, top)];
-    let frame = Frame {
-        bottom: corners[0].1.min(corners[1].1),
-        top: corners[0].1.max(corners[1].1),
-    };
-    (glyphs, frame)
+    repair_utf8(&mut glyphs);
+    glyphs
+}
+
+/// Joins glyphs that are the bytes of one UTF-8 character: a replacement text (`ActualText`) in UTF-8 comes out of
+/// the reader byte by byte, "\u{a0}" as "Â\u{a0}". `glyphs` are sorted from top to bottom and left to right.
+fn repair_utf8(glyphs: &mut Vec<Glyph>) {
+    let mut at = 0;
+    while at < glyphs.len() {
+        let lead = u32::from(glyphs[at].c);
+        let length = match lead {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let mut bytes = vec![lead as u8];
+        let mut parts = vec![at];
+        while bytes.len() < length {
+            let last = &glyphs[parts[parts.len() - 1]];
+            // The next byte stands exactly where the last one ends; the following text may stand in between.
+            let next = (at + 1..glyphs.len().min(at + 12)).find(|&next| {
+                let glyph = &glyphs[next];
+                (0x80..=0xbf).contains(&u32::from(glyph.c)) && glyph.y == last.y && (glyph.x0 - last.x1).abs() < 0.02
+            });
+            let Some(next) = next else { break };
+            bytes.push(u32::from(glyphs[next].c) as u8);
+            parts.push(next);
+        }
+        if bytes.len() == length
+            && let Ok(text) = std::str::from_utf8(&bytes)
+            && let Some(c) = text.chars().next()
+        {
+            glyphs[at].c = c;
+            glyphs[at].x1 = glyphs[at].x0 + if c.is_whitespace() { 0.2 * glyphs[at].size } else { glyphs[at].x1 - glyphs[at].x0 };
+            for &part in parts[1..].iter().rev() {
+                glyphs.remove(part);
+            }
+        }
+        at += 1;
+    }
 }
 
 /// The font size in which most of the text is set.
@@ -141,35 +194,42 @@ pub(super) fn segments(mut glyphs: Vec<Glyph>) -> Vec<Segment> {
     segments
 }
 
-/// Gives small raised or lowered glyphs the baseline of the larger glyph they follow.
+/// Gives small raised or lowered glyphs the baseline of the larger glyph they follow, or precede.
 fn attach_scripts(glyphs: &mut [Glyph]) {
     let body = body_size(glyphs.iter().map(|glyph| (glyph.size, 1)));
     glyphs.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+    let is_small = |glyph: &Glyph| glyph.size <= 0.85 * body && !glyph.c.is_whitespace();
     for at in 0..glyphs.len() {
-        let small = &glyphs[at];
-        if small.size > 0.85 * body || small.c.is_whitespace() {
-            continue;
-        }
-        // Sorted by x0, so the base is close before; footnote markers have few glyphs.
-        let base = glyphs[..at].iter().rev().take(400).find(|base| {
-            let same_run = (base.size - small.size).abs() < 0.1 && base.rise != 0.0;
-            let rise = small.y - (base.y + if same_run { base.rise } else { 0.0 });
-            !base.c.is_whitespace()
-                && (base.x1 - small.x0).abs() < 0.35 * small.size.max(base.size * 0.8)
-                && if same_run {
-                    rise.abs() < 0.5
-                } else {
-                    base.size * 0.85 >= small.size
-                        && rise.abs() > 0.5
-                        && rise.abs() < 0.6 * base.size
-                }
-        });
-        if let Some(base) = base {
-            let y = base.y;
+        // Sorted by x0, so the base is close before.
+        if is_small(&glyphs[at])
+            && let Some(y) = glyphs[..at].iter().rev().take(SCRIPT_WINDOW).find_map(|base| base_line(&glyphs[at], base, base.x1 - glyphs[at].x0))
+        {
             glyphs[at].rise = glyphs[at].y - y;
             glyphs[at].y = y;
         }
     }
+    // "1 Ibid." begins with its raised number: the base follows.
+    for at in (0..glyphs.len()).rev() {
+        if is_small(&glyphs[at])
+            && glyphs[at].rise == 0.0
+            && let Some(y) = glyphs[at + 1..].iter().take(SCRIPT_WINDOW).find_map(|base| base_line(&glyphs[at], base, base.x0 - glyphs[at].x1))
+        {
+            glyphs[at].rise = glyphs[at].y - y;
+            glyphs[at].y = y;
+        }
+    }
+}
+
+/// The baseline that `small` shares with `base` if it is a script of it; `gap` is the distance between them.
+fn base_line(small: &Glyph, base: &Glyph, gap: f32) -> Option<f32> {
+    let same_run = (base.size - small.size).abs() < 0.1 && base.rise != 0.0;
+    let rise = small.y - (base.y + if same_run { base.rise } else { 0.0 });
+    let is_script = if same_run {
+        rise.abs() < 0.5
+    } else {
+        base.size * 0.85 >= small.size && rise.abs() > 0.5 && rise.abs() < 0.6 * base.size
+    };
+    (is_script && !base.c.is_whitespace() && gap.abs() < 0.5 * small.size.max(base.size)).then_some(base.y)
 }
 
 fn line_segments(mut line: Vec<Glyph>, segments: &mut Vec<Segment>) {
@@ -207,7 +267,11 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
     let first = glyphs.first()?;
     let x1 = glyphs.iter().fold(first.x1, |x1, glyph| x1.max(glyph.x1));
     let full_size: Vec<&Glyph> = glyphs.iter().filter(|glyph| glyph.rise == 0.0).collect();
-    let size = body_size(full_size.iter().map(|glyph| (glyph.size, 1)));
+    // Small capitals are set in two sizes; the larger one is the segment's.
+    let common = full_size.iter().map(|glyph| glyph.size).filter(|size| {
+        full_size.iter().filter(|other| (other.size - size).abs() < 0.3).count() * 5 >= full_size.len()
+    });
+    let size = common.fold(0.0, f32::max).max(full_size.first().map_or(first.size, |_| MIN_SIZE));
     let bold = glyphs.iter().filter(|glyph| glyph.bold).count() * 10 >= glyphs.len() * 8;
     let spacing = letter_spacing(glyphs);
     let mut text = String::with_capacity(glyphs.len() * 2);
@@ -226,6 +290,7 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
         size,
         bold,
         text,
+        table: None,
     })
 }
 

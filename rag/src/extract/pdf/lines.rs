@@ -2,7 +2,6 @@
 //! document (heading or not, which level) is decided once all pages are known.
 
 use super::glyph::Segment;
-use crate::extract::table::Grid;
 use crate::extract::text::list_marker;
 
 /// Columns of a table are at least this far apart, in points.
@@ -37,8 +36,15 @@ pub(super) enum PieceKind {
     Text,
     /// A list item with its marker.
     Item(String),
-    /// Markdown rows.
-    Table(String),
+    Table(TableCells),
+}
+
+/// The cells of a table, each as its lines of text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct TableCells {
+    pub(super) rows: Vec<Vec<Vec<String>>>,
+    /// How many rows at the top are headers.
+    pub(super) num_header_rows: usize,
 }
 
 /// A paragraph, list item or table of one page.
@@ -58,8 +64,12 @@ pub(super) fn lines(mut region: Vec<Segment>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for segment in region {
         match lines.last_mut() {
-            Some(line) if line.y - segment.y <= 0.35 * segment.size.min(line.size) => {
-                line.segments.push(segment)
+            Some(line)
+                if line.y - segment.y <= 0.35 * segment.size.min(line.size)
+                    && segment.table.is_none()
+                    && line.segments[0].table.is_none() =>
+            {
+                line.segments.push(segment);
             }
             _ => lines.push(Line {
                 x0: segment.x0,
@@ -95,11 +105,12 @@ pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
     let mut at = 0;
     let mut text_from = 0;
     while at < lines.len() {
-        if let Some((length, markdown)) = table_at(&lines[at..]) {
+        let drawn = lines[at].segments[0].table.as_deref().map(|table| (1, table.clone()));
+        if let Some((length, table)) = drawn.or_else(|| table_at(&lines[at..])) {
             text_pieces(&lines[text_from..at], page, &mut pieces);
             let first = &lines[at];
             pieces.push(Piece {
-                kind: PieceKind::Table(markdown),
+                kind: PieceKind::Table(table),
                 lines: vec![],
                 page,
                 x0: first.x0,
@@ -116,8 +127,8 @@ pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
     pieces
 }
 
-/// The table that starts with the first line: how many lines it has and its rows.
-fn table_at(lines: &[Line]) -> Option<(usize, String)> {
+/// The table that starts with the first line: how many lines it has and its cells.
+fn table_at(lines: &[Line]) -> Option<(usize, TableCells)> {
     if lines.first()?.segments.len() < 2 || marker_and_text(&lines[0]) {
         return None;
     }
@@ -127,7 +138,7 @@ fn table_at(lines: &[Line]) -> Option<(usize, String)> {
         let rows = &lines[..length];
         let columns = columns(rows);
         if columns.len() >= 2 && fits(rows, &columns) {
-            return Some((length, grid(rows, &columns).to_markdown()));
+            return Some((length, cells(rows, &columns)));
         }
         length = if length > 8 {
             length * 3 / 4
@@ -156,7 +167,7 @@ fn table_length(lines: &[Line]) -> usize {
         let gap = line_idx
             .checked_sub(1)
             .map_or(0.0, |before| lines[before].y - line.y);
-        if gap > 4.0 * line.size {
+        if gap > 4.0 * line.size || line.segments[0].table.is_some() {
             break;
         }
         if line.segments.len() >= 2 && !marker_and_text(line) {
@@ -234,7 +245,10 @@ fn fits(rows: &[Line], columns: &[(f32, f32)]) -> bool {
                 != column_of(&line.segments[line.segments.len() - 1], columns)
         })
         .count();
-    multi.len() >= 2 && split * 4 >= multi.len() * 3
+    // Two lines alone can be badly justified text: there the columns must be far apart.
+    let gap = columns.windows(2).map(|pair| pair[1].0 - pair[0].1).fold(f32::INFINITY, f32::min);
+    let far_apart = gap > 1.8 * rows[0].size;
+    multi.len() >= 2 && split * 4 >= multi.len() * 3 && (multi.len() >= 3 || far_apart)
 }
 
 /// The column that a segment overlaps most.
@@ -247,52 +261,42 @@ fn column_of(segment: &Segment, columns: &[(f32, f32)]) -> usize {
     widest.map_or(0, |(column, _)| column)
 }
 
-fn grid(rows: &[Line], columns: &[(f32, f32)]) -> Grid {
+fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {
     let gaps: Vec<f32> = rows.windows(2).map(|pair| pair[0].y - pair[1].y).collect();
     let tight = gaps.iter().copied().fold(f32::INFINITY, f32::min);
     let loose = gaps.iter().copied().fold(0.0, f32::max);
     // Rows are set apart from the lines of one cell; where they are not, every line is a row.
     let two_spacings = loose > 1.25 * tight && tight < 1.45 * rows[0].size;
-    let mut cells: Vec<Vec<String>> = Vec::new();
+    let mut table = TableCells::default();
     let mut bold: Vec<bool> = Vec::new();
     for (line_idx, line) in rows.iter().enumerate() {
         let mut row = vec![String::new(); columns.len()];
         for segment in &line.segments {
-            push_words(&mut row[column_of(segment, columns)], &segment.text);
+            let cell = &mut row[column_of(segment, columns)];
+            if !cell.is_empty() {
+                cell.push(' ');
+            }
+            cell.push_str(&segment.text);
         }
         let gap = line_idx.checked_sub(1).map(|before| gaps[before]);
-        let continues = match (gap, cells.last()) {
+        let continues = match (gap, table.rows.last()) {
             (Some(gap), Some(above)) => {
-                let below_text = row
-                    .iter()
-                    .zip(above)
-                    .all(|(cell, above)| cell.is_empty() || !above.is_empty());
+                let below_text = row.iter().zip(above).all(|(cell, above)| cell.is_empty() || !above.is_empty());
                 (two_spacings && gap <= 1.12 * tight && below_text)
                     || (row[0].is_empty() && gap < 1.4 * line.size && below_text)
             }
             _ => false,
         };
-        if let (true, Some(above)) = (continues, cells.last_mut()) {
-            above
-                .iter_mut()
-                .zip(row)
-                .for_each(|(above, cell)| push_words(above, &cell));
+        let row = row.into_iter().map(|cell| if cell.is_empty() { vec![] } else { vec![cell] });
+        if let (true, Some(above)) = (continues, table.rows.last_mut()) {
+            above.iter_mut().zip(row).for_each(|(above, cell)| above.extend(cell));
         } else {
-            cells.push(row);
+            table.rows.push(row.collect());
             bold.push(line.bold);
         }
     }
-    let mut grid = Grid::default();
-    grid.num_header_rows = usize::from(bold.len() > 1 && bold[0] && !bold[1..].iter().all(|&b| b));
-    cells.into_iter().for_each(|row| grid.push_row(row));
-    grid
-}
-
-fn push_words(cell: &mut String, text: &str) {
-    if !cell.is_empty() && !text.is_empty() {
-        cell.push(' ');
-    }
-    cell.push_str(text);
+    table.num_header_rows = usize::from(bold.len() > 1 && bold[0] && !bold[1..].iter().all(|&b| b));
+    table
 }
 
 /// Groups lines of running text into paragraphs and list items.

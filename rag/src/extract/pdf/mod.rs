@@ -8,15 +8,19 @@
 mod columns;
 mod glyph;
 mod lines;
+mod rules;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pdf_oxide::PdfDocument;
+use pdf_oxide::layout::TextChar;
 
 use self::glyph::Frame;
-use self::lines::{Line, Piece, PieceKind};
+use self::lines::{Line, Piece, PieceKind, TableCells};
+use self::rules::Drawing;
 use super::ExtractError;
 use super::outline::BlockWriter;
+use super::table::Grid;
 use super::text::section_number_level;
 use crate::document::{BlockKind, Extracted};
 
@@ -110,7 +114,14 @@ fn read_pages(
         let media = document
             .get_page_media_box(page_idx)
             .unwrap_or((0.0, 0.0, 612.0, 792.0));
-        let (glyphs, frame) = glyph::upright(&chars, media);
+        let frame = Frame::of(&chars, media);
+        let paths = if chars.is_empty() { vec![] } else { document.extract_paths(page_idx).unwrap_or_default() };
+        let drawing = Drawing::of(&paths, frame);
+        // White text may stand on a picture, whose place is not known here.
+        let is_white = |c: &TextChar| c.color.r > 0.97 && c.color.g > 0.97 && c.color.b > 0.97;
+        let has_images = || document.page_image_handles(page_idx).is_ok_and(|images| !images.is_empty());
+        let on_picture = chars.iter().any(is_white) && has_images();
+        let glyphs = glyph::upright(&chars, frame, media, &|x, y| on_picture || drawing.is_painted(x, y));
         unreadable += glyphs.iter().filter(|glyph| glyph.c == '\u{fffd}').count();
         let visible = glyphs
             .iter()
@@ -124,10 +135,9 @@ fn read_pages(
         {
             scanned.push(page_idx + 1);
         }
-        let regions = columns::regions(glyph::segments(glyphs))
-            .into_iter()
-            .map(lines::lines)
-            .collect();
+        let mut segments = glyph::segments(glyphs);
+        drawing.take_tables(&mut segments);
+        let regions = columns::regions(segments).into_iter().map(lines::lines).collect();
         pages.push(PageLines { regions, frame });
     }
     if readable == 0 {
@@ -277,7 +287,15 @@ fn drop_contents(pages: &mut [PageLines], num_pages: usize) -> bool {
         let rising = targets.windows(2).filter(|pair| pair[0] <= pair[1]).count();
         if targets.len() >= 3 && rising + 1 >= targets.len() * 9 / 10 {
             for region in &mut page.regions {
-                region.retain(|line| contents_target(&line.text(), num_pages).is_none());
+                let is_entry: Vec<bool> =
+                    region.iter().map(|line| contents_target(&line.text(), num_pages).is_some()).collect();
+                // A long entry's first line has no dots; only its neighbours tell what it is.
+                let mut line_idx = 0;
+                region.retain(|_| {
+                    let near = is_entry[line_idx] || is_entry[line_idx + 1..].iter().take(2).any(|&entry| entry) && is_entry[..line_idx].iter().rev().take(2).any(|&entry| entry);
+                    line_idx += 1;
+                    !near
+                });
             }
             dropped = true;
         }
@@ -412,7 +430,7 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
             indents.clear();
         }
         match (&piece.kind, class) {
-            (PieceKind::Table(rows), _) => writer.lines(BlockKind::Table, rows),
+            (PieceKind::Table(table), _) => write_table(table, &vocabulary, writer),
             (_, Some(class)) => {
                 let text = join_lines(&piece.lines, &vocabulary);
                 writer.heading(
@@ -431,6 +449,17 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
             }
             (PieceKind::Text, None) => writer.paragraph(&join_lines(&piece.lines, &vocabulary)),
         }
+    }
+}
+
+fn write_table(table: &TableCells, vocabulary: &HashSet<String>, writer: &mut BlockWriter) {
+    let mut grid = Grid::with_header_rows(table.num_header_rows);
+    for row in &table.rows {
+        grid.push_row(row.iter().map(|cell| join_lines(cell, vocabulary)));
+    }
+    writer.lines(BlockKind::Table, &grid.to_markdown());
+    if grid.truncated {
+        writer.warn("the end of a very large table was left out");
     }
 }
 
@@ -583,7 +612,7 @@ fn vocabulary<'a>(lines: impl Iterator<Item = &'a Line>) -> HashSet<String> {
 }
 
 /// Joins the lines of a paragraph. A hyphen at a line's end goes if the joined word occurs elsewhere in the
-/// document or the hyphenated one does not; Chinese and Japanese lines are joined without a space.
+/// document, and stays if the hyphenated word or both of its parts do; Chinese and Japanese lines are joined without a space.
 fn join_lines(lines: &[String], vocabulary: &HashSet<String>) -> String {
     let mut text = String::new();
     for line in lines {
@@ -612,9 +641,9 @@ fn join_lines(lines: &[String], vocabulary: &HashSet<String>) -> String {
                     .rev()
                     .collect();
                 let tail = word(line);
-                let keeps = last == '-'
-                    && !vocabulary.contains(&format!("{head}{tail}"))
-                    && vocabulary.contains(&format!("{head}-{tail}"));
+                let knows = |word: &str| vocabulary.contains(word);
+                let two_words = knows(&format!("{head}-{tail}")) || (knows(&head) && knows(&tail));
+                let keeps = last == '-' && !knows(&format!("{head}{tail}")) && two_words;
                 if !keeps {
                     text.truncate(stem.len());
                 }
