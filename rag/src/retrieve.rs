@@ -13,8 +13,9 @@ use crate::{AccessScope, CollectionId, DocumentId, Library, LibraryError};
 const MIN_CANDIDATES: usize = 150;
 /// Most candidates taken, whatever was asked for: bounds the work of one query.
 const MAX_CANDIDATES: usize = 1000;
-/// Weight of the dense search in the fused score; the rest is BM25's.
-const DENSE_WEIGHT: f32 = 0.5;
+/// Weight of the dense search in the fused score; the rest is BM25's. On half of XQuAD English (120
+/// paragraphs, 612 questions) recall@1 is .946, .949, .946 and recall@5 .994, .995, .997 for .5, .6, .7.
+const DENSE_WEIGHT: f32 = 0.6;
 
 /// What to look for.
 #[derive(Debug, Clone, Default)]
@@ -142,8 +143,10 @@ pub(crate) struct Fused {
 
 /// Weighted sum of the two scores, each scaled to 0..=1 over its list; best first, ties by id.
 ///
-/// A candidate that one search did not list gets 0 from it. Min-max beats reciprocal ranks on this
-/// pair (Anserini on 29 BEIR sets: 27 of 29), because it keeps how far ahead a candidate is.
+/// A candidate that one search did not list gets 0 from it. BM25 is scaled from 0, which is what a
+/// passage without any of the words scores; cosine has no such floor and is scaled from the lowest of
+/// the list. Sums of scaled scores beat reciprocal ranks on this pair (Anserini on 29 BEIR sets: 27 of
+/// 29), because they keep how far ahead a candidate is.
 pub(crate) fn fuse(candidates: &Candidates) -> Vec<Fused> {
     let mut fused: HashMap<Uuid, Fused> = HashMap::new();
     let empty = |id| Fused {
@@ -152,14 +155,18 @@ pub(crate) fn fuse(candidates: &Candidates) -> Vec<Fused> {
         dense: None,
         bm25: None,
     };
-    for (candidate, scaled) in candidates.dense.iter().zip(min_max(&candidates.dense)) {
+    for (candidate, scaled) in candidates
+        .dense
+        .iter()
+        .zip(scaled(&candidates.dense, lowest(&candidates.dense)))
+    {
         let entry = fused
             .entry(candidate.id)
             .or_insert_with(|| empty(candidate.id));
         entry.dense = Some(candidate.score);
         entry.score += DENSE_WEIGHT * scaled;
     }
-    for (candidate, scaled) in candidates.bm25.iter().zip(min_max(&candidates.bm25)) {
+    for (candidate, scaled) in candidates.bm25.iter().zip(scaled(&candidates.bm25, 0.0)) {
         let entry = fused
             .entry(candidate.id)
             .or_insert_with(|| empty(candidate.id));
@@ -171,12 +178,14 @@ pub(crate) fn fuse(candidates: &Candidates) -> Vec<Fused> {
     fused
 }
 
-/// Scores scaled so that the lowest is 0 and the highest 1; all 1 where they are equal.
-fn min_max(list: &[Scored]) -> Vec<f32> {
-    let low = list
-        .iter()
+fn lowest(list: &[Scored]) -> f32 {
+    list.iter()
         .map(|scored| scored.score)
-        .fold(f32::INFINITY, f32::min);
+        .fold(f32::INFINITY, f32::min)
+}
+
+/// Scores scaled so that `low` is 0 and the highest 1; all 1 where they are equal.
+fn scaled(list: &[Scored], low: f32) -> Vec<f32> {
     let high = list
         .iter()
         .map(|scored| scored.score)
@@ -215,7 +224,7 @@ fn hit(passage: StoredPassage, candidate: &Fused) -> Hit {
 mod tests {
     use super::*;
 
-    fn scored(id: u128, score: f32) -> Scored {
+    fn of(id: u128, score: f32) -> Scored {
         Scored {
             id: Uuid::from_u128(id),
             score,
@@ -225,20 +234,23 @@ mod tests {
     #[test]
     fn the_fused_score_adds_both_scaled_scores_and_breaks_ties_by_id() {
         let candidates = Candidates {
-            dense: vec![scored(1, 0.9), scored(2, 0.7), scored(3, 0.5)],
-            bm25: vec![scored(4, 12.0), scored(2, 7.0), scored(5, 2.0)],
+            dense: vec![of(1, 0.9), of(2, 0.7), of(3, 0.5)],
+            bm25: vec![of(4, 12.0), of(2, 6.0), of(6, 3.0), of(5, 3.0)],
         };
-        let fused: Vec<(u128, f32)> = fuse(&candidates)
+        let fused: Vec<(u128, u32)> = fuse(&candidates)
             .iter()
-            .map(|f| (f.id.as_u128(), f.score))
+            .map(|f| (f.id.as_u128(), (f.score * 1000.0).round() as u32))
             .collect();
-        assert_eq!(fused, [(1, 0.5), (2, 0.5), (4, 0.5), (3, 0.0), (5, 0.0)]);
+        assert_eq!(
+            fused,
+            [(1, 600), (2, 500), (4, 400), (5, 100), (6, 100), (3, 0)]
+        );
     }
 
     #[test]
     fn a_single_candidate_scores_its_full_weight() {
         let candidates = Candidates {
-            dense: vec![scored(1, 0.2)],
+            dense: vec![of(1, 0.2)],
             bm25: vec![],
         };
         assert_eq!(fuse(&candidates)[0].score, DENSE_WEIGHT);

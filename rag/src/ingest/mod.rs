@@ -10,6 +10,7 @@
 //! not any more, because the folder no longer says so.
 
 mod plan;
+mod prepare;
 mod run;
 mod scan;
 #[cfg(test)]

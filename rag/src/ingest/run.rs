@@ -1,17 +1,17 @@
 //! The work of an ingestion: extraction in worker threads, embedding and writing in this one.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::plan::{Change, Job, Plan, Rename, Unreadable, hash_file, plan};
-use super::scan::{ScannedFile, modified_ns, scan};
+use super::plan::{Change, Job, Plan, Rename, Unreadable, plan};
+use super::prepare::{Prepared, Unprepared};
+use super::scan::scan;
 use super::{
     FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage,
     OPTIMIZE_AFTER,
@@ -21,10 +21,7 @@ use crate::catalogue::{
 };
 use crate::library::{check_name, searchable_text};
 use crate::store::{Point, PointKey, point_id};
-use crate::{
-    CollectionId, DocumentId, DocumentText, EmbedError, ExtractError, Extracted, Library,
-    LibraryError, PassageLimits, StoredBlock, split_passages,
-};
+use crate::{CollectionId, DocumentId, EmbedError, Library, LibraryError};
 
 /// Passages that are embedded at a time; enough to sort them by length into even batches.
 const EMBED_BATCH: usize = 128;
@@ -34,8 +31,8 @@ const MAX_BATCH_DOCUMENTS: usize = 64;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Extraction processes at a time.
 const MAX_EXTRACTORS: usize = 4;
-/// How often a file that changes while it is read is read again.
-const MAX_READS: usize = 3;
+/// Coarsest clock of a file system in use (FAT).
+const CLOCK_TICK: Duration = Duration::from_secs(2);
 
 impl Library {
     /// Makes the collection equal to the given paths: documents are added, updated, renamed and
@@ -133,27 +130,6 @@ impl Library {
     }
 }
 
-/// A document that is ready to be embedded.
-pub(super) struct Prepared {
-    facts: FileFacts,
-    hash: String,
-    own_title: bool,
-    title: String,
-    note: Option<String>,
-    pages: Option<u32>,
-    text: String,
-    blocks: Vec<StoredBlock>,
-    passages: Vec<crate::Passage>,
-}
-
-/// A document that could not be read.
-pub(super) struct Unprepared {
-    facts: FileFacts,
-    /// Only where the same content will fail again.
-    hash: Option<String>,
-    reason: String,
-}
-
 /// One ingestion.
 pub(super) struct Run<'a> {
     library: &'a Library,
@@ -207,6 +183,10 @@ impl<'a> Run<'a> {
         self.total = unchanged + still_failed.len() + unreadable.len() + renames.len() + jobs.len();
         self.done = unchanged + still_failed.len();
         self.report.failed.extend(still_failed);
+        let touched: Vec<_> = touched
+            .into_iter()
+            .map(|(id, facts)| (id, recorded(facts)))
+            .collect();
         self.library.catalogue.write_touched(&touched)?;
         self.library.checkpoint()?;
         self.record_unreadable(unreadable)?;
@@ -306,7 +286,7 @@ impl<'a> Run<'a> {
             .collect();
         let renamed = RenamedDocument {
             id: row.id,
-            file: file.facts,
+            file: recorded(file.facts),
             points: indices,
         };
         let written = self
@@ -450,7 +430,7 @@ impl<'a> Run<'a> {
         let path = facts.path.clone();
         let failed = FailedDocument {
             id,
-            file: facts,
+            file: recorded(facts),
             hash,
             reason: reason.clone(),
             pipeline: self.pipeline.clone(),
@@ -536,7 +516,7 @@ impl<'a> Run<'a> {
         );
         IndexedDocument {
             id,
-            file: facts,
+            file: recorded(facts),
             hash,
             title,
             own_title,
@@ -655,113 +635,6 @@ impl Batch {
 }
 
 impl Library {
-    /// Extracts and splits a file whose content had this hash when it was last looked at.
-    pub(super) fn prepare(
-        &self,
-        file: &ScannedFile,
-        hash: &str,
-    ) -> Result<Box<Prepared>, Box<Unprepared>> {
-        let mut facts = file.facts.clone();
-        let mut hash = hash.to_owned();
-        for _ in 0..MAX_READS {
-            let extracted = (self.extract)(&file.absolute);
-            // What was extracted is of this hash only if the file is as it was when it was hashed.
-            let Ok(metadata) = file.absolute.metadata() else {
-                return Err(failure(
-                    facts,
-                    None,
-                    "the file went away while it was read; run the ingestion again",
-                ));
-            };
-            let now = (metadata.len(), modified_ns(&metadata));
-            if now == (facts.bytes, facts.modified_ns) {
-                return match extracted {
-                    Ok(extracted) => self.split(facts, hash, extracted),
-                    Err(error) => {
-                        let hash = repeats(&error).then_some(hash);
-                        Err(failure(facts, hash, &error.to_string()))
-                    }
-                };
-            }
-            (facts.bytes, facts.modified_ns) = now;
-            match hash_file(&file.absolute) {
-                Ok(new_hash) => hash = new_hash,
-                Err(error) => {
-                    return Err(failure(
-                        facts,
-                        None,
-                        &format!("the file cannot be read ({error})"),
-                    ));
-                }
-            }
-        }
-        Err(failure(
-            facts,
-            None,
-            "the file changes while it is read; run the ingestion again when it is finished",
-        ))
-    }
-
-    fn split(
-        &self,
-        facts: FileFacts,
-        hash: String,
-        mut extracted: Extracted,
-    ) -> Result<Box<Prepared>, Box<Unprepared>> {
-        let text = DocumentText::build(&extracted);
-        let own_title = extracted
-            .title
-            .as_ref()
-            .is_some_and(|title| !title.trim().is_empty());
-        let name = facts
-            .path
-            .rsplit('/')
-            .next()
-            .unwrap_or(&facts.path)
-            .to_owned();
-        let title = if own_title {
-            extracted.title.clone().unwrap_or_default()
-        } else {
-            name
-        };
-        if !own_title {
-            // A file name often says what the document is about, and nothing else may.
-            extracted.title = spoken_name(&facts.path);
-        }
-        let embedder = &self.embedder;
-        let count_tokens = |text: &str| embedder.count_tokens(text);
-        let passages = split_passages(&extracted, &text, &count_tokens, &PassageLimits::default());
-        if passages.is_empty() {
-            return Err(failure(facts, Some(hash), &ExtractError::Empty.to_string()));
-        }
-        let blocks = extracted
-            .blocks
-            .into_iter()
-            .zip(&text.spans)
-            .map(|(block, span)| StoredBlock {
-                kind: block.kind,
-                page: block.page,
-                heading: block.heading,
-                level: block.level,
-                start: span.start,
-                end: span.end,
-            })
-            .collect();
-        let note = (!extracted.warnings.is_empty()).then(|| extracted.warnings.join("; "));
-        let (pages, text) = (extracted.pages, text.text);
-        Ok(Box::new(Prepared {
-            facts,
-            hash,
-            own_title,
-            title,
-            note,
-            pages,
-            text,
-            blocks,
-            passages,
-        }))
-    }
-
     /// Embeds and checks that the embedder keeps its contract.
     fn embed_passages(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let vectors = self.embedder.embed(texts)?;
@@ -777,41 +650,15 @@ impl Library {
     }
 }
 
-fn failure(facts: FileFacts, hash: Option<String>, reason: &str) -> Box<Unprepared> {
-    Box::new(Unprepared {
-        facts,
-        hash,
-        reason: reason.to_owned(),
-    })
-}
-
-/// Whether the same content will fail again, so that trying is not worth the time.
-fn repeats(error: &ExtractError) -> bool {
-    match error {
-        ExtractError::Unsupported { .. }
-        | ExtractError::Encrypted
-        | ExtractError::Empty
-        | ExtractError::Corrupt { .. }
-        | ExtractError::TypeMismatch { .. }
-        | ExtractError::TooLarge { .. }
-        | ExtractError::NeedsOcr { .. } => true,
-        ExtractError::Timeout { .. }
-        | ExtractError::OutOfMemory { .. }
-        | ExtractError::Unreadable { .. }
-        | ExtractError::Failed { .. } => false,
+/// The facts as the catalogue keeps them. A file that was changed a moment ago may change again within
+/// the same tick of the file system's clock, so its time is not trusted: it is hashed next time.
+fn recorded(mut facts: FileFacts) -> FileFacts {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let modified = u128::try_from(facts.modified_ns).unwrap_or(0);
+    if modified + CLOCK_TICK.as_nanos() > now {
+        facts.modified_ns = -1;
     }
-}
-
-/// The words of a file name, or nothing where it has none: `travel-policy_2024.txt` is
-/// "travel policy 2024", `0017.txt` is nothing.
-fn spoken_name(path: &str) -> Option<String> {
-    let stem = Path::new(path).file_stem()?.to_string_lossy().into_owned();
-    let words: Vec<&str> = stem
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
-    words
-        .iter()
-        .any(|word| word.chars().any(char::is_alphabetic))
-        .then(|| words.join(" "))
+    facts
 }

@@ -151,3 +151,38 @@ impl VectorStore for ExactStore {
         Ok(())
     }
 }
+
+/// A store that outlives the library that uses it, as a disk does.
+impl VectorStore for std::sync::Arc<ExactStore> {
+    fn upsert(&self, points: &[Point]) -> Result<(), StoreError> {
+        (**self).upsert(points)
+    }
+
+    fn delete(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+        (**self).delete(ids)
+    }
+
+    fn query(&self, query: &HybridQuery) -> Result<Candidates, StoreError> {
+        (**self).query(query)
+    }
+
+    fn dense_vectors(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Vec<f32>)>, StoreError> {
+        (**self).dense_vectors(ids)
+    }
+
+    fn count(&self, filter: &Filter) -> Result<usize, StoreError> {
+        (**self).count(filter)
+    }
+
+    fn ids(&self) -> Result<Vec<Uuid>, StoreError> {
+        (**self).ids()
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        (**self).flush()
+    }
+
+    fn optimize(&self) -> Result<(), StoreError> {
+        (**self).optimize()
+    }
+}

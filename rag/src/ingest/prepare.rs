@@ -1,0 +1,182 @@
+//! From a file to a document that is ready to be embedded: extracted, split, with its facts.
+
+use std::path::Path;
+
+use super::plan::hash_file;
+use super::scan::{ScannedFile, modified_ns};
+use crate::catalogue::FileFacts;
+use crate::{
+    DocumentText, ExtractError, Extracted, Library, PassageLimits, StoredBlock, split_passages,
+};
+
+/// How often a file that changes while it is read is read again.
+const MAX_READS: usize = 3;
+
+/// A document that is ready to be embedded.
+pub(super) struct Prepared {
+    pub(super) facts: FileFacts,
+    pub(super) hash: String,
+    pub(super) own_title: bool,
+    pub(super) title: String,
+    pub(super) note: Option<String>,
+    pub(super) pages: Option<u32>,
+    pub(super) text: String,
+    pub(super) blocks: Vec<StoredBlock>,
+    pub(super) passages: Vec<crate::Passage>,
+}
+
+/// A document that could not be read.
+pub(super) struct Unprepared {
+    pub(super) facts: FileFacts,
+    /// Only where the same content will fail again.
+    pub(super) hash: Option<String>,
+    pub(super) reason: String,
+}
+
+impl Library {
+    /// Extracts and splits a file whose content had this hash when it was last looked at.
+    pub(super) fn prepare(
+        &self,
+        file: &ScannedFile,
+        hash: &str,
+    ) -> Result<Box<Prepared>, Box<Unprepared>> {
+        let mut facts = file.facts.clone();
+        let mut hash = hash.to_owned();
+        for _ in 0..MAX_READS {
+            let extracted = (self.extract)(&file.absolute);
+            // What was extracted is of this hash only if the file is as it was when it was hashed.
+            let Ok(metadata) = file.absolute.metadata() else {
+                return Err(failure(
+                    facts,
+                    None,
+                    "the file went away while it was read; run the ingestion again",
+                ));
+            };
+            let now = (metadata.len(), modified_ns(&metadata));
+            if now == (facts.bytes, facts.modified_ns) {
+                return match extracted {
+                    Ok(extracted) => self.split(facts, hash, extracted),
+                    Err(error) => {
+                        let hash = repeats(&error).then_some(hash);
+                        Err(failure(facts, hash, &error.to_string()))
+                    }
+                };
+            }
+            (facts.bytes, facts.modified_ns) = now;
+            match hash_file(&file.absolute) {
+                Ok(new_hash) => hash = new_hash,
+                Err(error) => {
+                    return Err(failure(
+                        facts,
+                        None,
+                        &format!("the file cannot be read ({error})"),
+                    ));
+                }
+            }
+        }
+        Err(failure(
+            facts,
+            None,
+            "the file changes while it is read; run the ingestion again when it is finished",
+        ))
+    }
+
+    fn split(
+        &self,
+        facts: FileFacts,
+        hash: String,
+        mut extracted: Extracted,
+    ) -> Result<Box<Prepared>, Box<Unprepared>> {
+        let text = DocumentText::build(&extracted);
+        let own_title = extracted
+            .title
+            .as_ref()
+            .is_some_and(|title| !title.trim().is_empty());
+        let name = facts
+            .path
+            .rsplit('/')
+            .next()
+            .unwrap_or(&facts.path)
+            .to_owned();
+        let title = if own_title {
+            extracted.title.clone().unwrap_or_default()
+        } else {
+            name
+        };
+        if !own_title {
+            // A file name often says what the document is about, and nothing else may.
+            extracted.title = spoken_name(&facts.path);
+        }
+        let embedder = &self.embedder;
+        let count_tokens = |text: &str| embedder.count_tokens(text);
+        let passages = split_passages(&extracted, &text, &count_tokens, &PassageLimits::default());
+        if passages.is_empty() {
+            return Err(failure(facts, Some(hash), &ExtractError::Empty.to_string()));
+        }
+        let blocks = extracted
+            .blocks
+            .into_iter()
+            .zip(&text.spans)
+            .map(|(block, span)| StoredBlock {
+                kind: block.kind,
+                page: block.page,
+                heading: block.heading,
+                level: block.level,
+                start: span.start,
+                end: span.end,
+            })
+            .collect();
+        let note = (!extracted.warnings.is_empty()).then(|| extracted.warnings.join("; "));
+        let (pages, text) = (extracted.pages, text.text);
+        Ok(Box::new(Prepared {
+            facts,
+            hash,
+            own_title,
+            title,
+            note,
+            pages,
+            text,
+            blocks,
+            passages,
+        }))
+    }
+}
+
+fn failure(facts: FileFacts, hash: Option<String>, reason: &str) -> Box<Unprepared> {
+    Box::new(Unprepared {
+        facts,
+        hash,
+        reason: reason.to_owned(),
+    })
+}
+
+/// Whether the same content will fail again, so that trying is not worth the time.
+fn repeats(error: &ExtractError) -> bool {
+    match error {
+        ExtractError::Unsupported { .. }
+        | ExtractError::Encrypted
+        | ExtractError::Empty
+        | ExtractError::Corrupt { .. }
+        | ExtractError::TypeMismatch { .. }
+        | ExtractError::TooLarge { .. }
+        | ExtractError::NeedsOcr { .. } => true,
+        ExtractError::Timeout { .. }
+        | ExtractError::OutOfMemory { .. }
+        | ExtractError::Unreadable { .. }
+        | ExtractError::Failed { .. } => false,
+    }
+}
+
+/// The words of a file name, or nothing where it has none: `travel-policy_2024.txt` is
+/// "travel policy 2024", `0017.txt` is nothing.
+fn spoken_name(path: &str) -> Option<String> {
+    let stem = Path::new(path).file_stem()?.to_string_lossy().into_owned();
+    let words: Vec<&str> = stem
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words
+        .iter()
+        .any(|word| word.chars().any(char::is_alphabetic))
+        .then(|| words.join(" "))
+}
