@@ -38,7 +38,11 @@ pub struct PassageLimits {
 
 impl Default for PassageLimits {
     fn default() -> Self {
-        Self { max_tokens: 200, min_tokens: 60, header_max_fraction: 0.25 }
+        Self {
+            max_tokens: 200,
+            min_tokens: 60,
+            header_max_fraction: 0.25,
+        }
     }
 }
 
@@ -81,7 +85,13 @@ pub fn split_passages(
     count_tokens: &dyn Fn(&str) -> usize,
     limits: &PassageLimits,
 ) -> Vec<Passage> {
-    let splitter = Splitter { extracted, text, count_tokens, limits, passages: Vec::new() };
+    let splitter = Splitter {
+        extracted,
+        text,
+        count_tokens,
+        limits,
+        passages: Vec::new(),
+    };
     splitter.split()
 }
 
@@ -96,8 +106,12 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     fn split(mut self) -> Vec<Passage> {
         let blocks = &self.extracted.blocks;
-        let content: Vec<usize> = (0..blocks.len()).filter(|&block_idx| self.is_content(block_idx)).collect();
-        let same_section = |a: &usize, b: &usize| blocks[*a].heading == blocks[*b].heading && !self.heading_between(*a, *b);
+        let content: Vec<usize> = (0..blocks.len())
+            .filter(|&block_idx| self.is_content(block_idx))
+            .collect();
+        let same_section = |a: &usize, b: &usize| {
+            blocks[*a].heading == blocks[*b].heading && !self.heading_between(*a, *b)
+        };
         let sections: Vec<&[usize]> = content.chunk_by(same_section).collect();
         for section in sections {
             self.split_section(section);
@@ -118,7 +132,8 @@ impl Splitter<'_> {
                 let depth = block.heading.len();
                 !blocks.get(block_idx + 1).is_some_and(|next| {
                     // Paths shorten very long headings, so the start decides.
-                    next.heading.len() > depth && block.text.starts_with(next.heading[depth].as_str())
+                    next.heading.len() > depth
+                        && block.text.starts_with(next.heading[depth].as_str())
                 })
             }
             _ => true,
@@ -126,7 +141,9 @@ impl Splitter<'_> {
     }
 
     fn heading_between(&self, a: usize, b: usize) -> bool {
-        (a + 1..b).any(|block_idx| self.extracted.blocks[block_idx].kind.is_heading() && !self.is_content(block_idx))
+        (a + 1..b).any(|block_idx| {
+            self.extracted.blocks[block_idx].kind.is_heading() && !self.is_content(block_idx)
+        })
     }
 
     /// Splits the content blocks of one section.
@@ -183,18 +200,29 @@ impl Splitter<'_> {
     /// Closes passages of whole rows; all but the first carry the header rows in their header.
     fn split_table(&mut self, section_block: usize, block: &Block, rows: &[Unit]) {
         let lines: Vec<&str> = block.text.lines().collect();
-        let header_len = lines.iter().position(|line| is_table_rule(line)).unwrap_or(0);
+        let header_len = lines
+            .iter()
+            .position(|line| is_table_rule(line))
+            .unwrap_or(0);
         let header_row = lines[..header_len].join("\n");
         let mut open: Vec<Unit> = Vec::new();
         let mut part = 0;
         for &row in rows {
             if !open.is_empty() && sum(&open) + row.tokens > self.limits.max_tokens {
-                self.close(section_block, &mut open, if part > 0 { &header_row } else { "" });
+                self.close(
+                    section_block,
+                    &mut open,
+                    if part > 0 { &header_row } else { "" },
+                );
                 part += 1;
             }
             open.push(row);
         }
-        self.close(section_block, &mut open, if part > 0 { &header_row } else { "" });
+        self.close(
+            section_block,
+            &mut open,
+            if part > 0 { &header_row } else { "" },
+        );
     }
 
     /// The units of a block. Their tokens add up to at least the block's.
@@ -208,7 +236,10 @@ impl Splitter<'_> {
         }
         let ranges: Vec<(usize, usize)> = match block.kind {
             BlockKind::Table | BlockKind::Code => line_ranges(&block.text),
-            _ => split_sentences(&block.text).into_iter().map(|sentence| (sentence.start, sentence.end)).collect(),
+            _ => split_sentences(&block.text)
+                .into_iter()
+                .map(|sentence| (sentence.start, sentence.end))
+                .collect(),
         };
         let mut units = Vec::new();
         for (start, end) in ranges {
@@ -236,7 +267,9 @@ impl Splitter<'_> {
         let chars = &chars[blank_before..chars.len() - blank_after];
         let middle = chars.len() / 2;
         let space = (0..middle / 2).find_map(|distance| {
-            [middle - distance, middle + distance].into_iter().find(|&at| chars.get(at).is_some_and(|c| c.is_whitespace()))
+            [middle - distance, middle + distance]
+                .into_iter()
+                .find(|&at| chars.get(at).is_some_and(|c| c.is_whitespace()))
         });
         let cut = start + space.unwrap_or(middle);
         self.push_unit(start, cut, units);
@@ -244,12 +277,18 @@ impl Splitter<'_> {
     }
 
     fn unit(&self, start: usize, end: usize) -> Unit {
-        Unit { start, end, tokens: (self.count_tokens)(self.text.slice(start, end)) }
+        Unit {
+            start,
+            end,
+            tokens: (self.count_tokens)(self.text.slice(start, end)),
+        }
     }
 
     /// Makes a passage of the open units, if there are any. `section_block` is any content block of the section.
     fn close(&mut self, section_block: usize, open: &mut Vec<Unit>, header_row: &str) {
-        let (Some(first), Some(last)) = (open.first(), open.last()) else { return };
+        let (Some(first), Some(last)) = (open.first(), open.last()) else {
+            return;
+        };
         let (start, end) = (first.start, last.end);
         open.clear();
         let heading = self.extracted.blocks[section_block].heading.clone();
@@ -258,7 +297,11 @@ impl Splitter<'_> {
             index: 0,
             start,
             end,
-            page: self.extracted.blocks.get(block_idx).and_then(|block| block.page),
+            page: self
+                .extracted
+                .blocks
+                .get(block_idx)
+                .and_then(|block| block.page),
             header: self.header(&heading, header_row),
             heading,
             text: self.text.slice(start, end).to_owned(),
@@ -290,7 +333,10 @@ impl Splitter<'_> {
         let budget = (self.limits.max_tokens as f32 * self.limits.header_max_fraction) as usize;
         let mut path: Vec<&str> = Vec::new();
         for part in self.extracted.title.iter().chain(heading) {
-            if !path.last().is_some_and(|last| last.eq_ignore_ascii_case(part)) {
+            if !path
+                .last()
+                .is_some_and(|last| last.eq_ignore_ascii_case(part))
+            {
                 path.push(part);
             }
         }
@@ -304,14 +350,20 @@ impl Splitter<'_> {
         }
         let left = budget.saturating_sub((self.count_tokens)(&header));
         let row = self.shortened(header_row, left);
-        if row.is_empty() { header } else { format!("{header}\n{row}").trim_start().to_owned() }
+        if row.is_empty() {
+            header
+        } else {
+            format!("{header}\n{row}").trim_start().to_owned()
+        }
     }
 
     /// As many words of `text` as fit into `budget` tokens.
     fn shortened(&self, text: &str, budget: usize) -> String {
         let mut shortened = text.to_owned();
         while (self.count_tokens)(&shortened) > budget {
-            let Some((shorter, _)) = shortened.trim_end().rsplit_once(char::is_whitespace) else { return String::new() };
+            let Some((shorter, _)) = shortened.trim_end().rsplit_once(char::is_whitespace) else {
+                return String::new();
+            };
             shortened = shorter.to_owned();
         }
         shortened

@@ -84,14 +84,25 @@ impl Extractor {
         let mut child = self.spawn(&path)?;
         let outcome = self.read(&mut child, started)?;
         if outcome.timed_out {
-            return Err(ExtractError::Timeout { seconds: self.limits.wall.as_secs() });
+            return Err(ExtractError::Timeout {
+                seconds: self.limits.wall.as_secs(),
+            });
         }
         if outcome.stdout.len() as u64 > self.limits.output_bytes {
             let got = outcome.stdout.len() as u64;
-            return Err(ExtractError::TooLarge { what: "bytes of extracted text".into(), got, limit: self.limits.output_bytes });
+            return Err(ExtractError::TooLarge {
+                what: "bytes of extracted text".into(),
+                got,
+                limit: self.limits.output_bytes,
+            });
         }
         // The answer is the last line: a library may have printed before.
-        let line = outcome.stdout.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line = outcome
+            .stdout
+            .trim_ascii_end()
+            .rsplit(|&byte| byte == b'\n')
+            .next()
+            .unwrap_or_default();
         match serde_json::from_slice(line) {
             Ok(Answer::Ok(extracted)) if outcome.status.success() => Ok(extracted),
             Ok(Answer::Error(error)) if outcome.status.success() => Err(error),
@@ -105,8 +116,19 @@ impl Extractor {
             .args(&self.args)
             .arg(path)
             .env_clear()
-            .envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-            .env(LIMITS_VARIABLE, format!("{},{}", self.limits.memory_bytes, whole_seconds(self.limits.cpu)))
+            .envs(
+                KEPT_VARIABLES
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
+            .env(
+                LIMITS_VARIABLE,
+                format!(
+                    "{},{}",
+                    self.limits.memory_bytes,
+                    whole_seconds(self.limits.cpu)
+                ),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -118,7 +140,9 @@ impl Extractor {
 
     /// Reads what the child prints and waits for its end, or ends it.
     fn read(&self, child: &mut Child, started: Instant) -> Result<Outcome, ExtractError> {
-        let failed = |error: std::io::Error| ExtractError::Failed { reason: error.to_string() };
+        let failed = |error: std::io::Error| ExtractError::Failed {
+            reason: error.to_string(),
+        };
         let pid = child.id();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let timed_out = AtomicBool::new(false);
@@ -146,7 +170,12 @@ impl Extractor {
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
                 let timed_out = timed_out.into_inner();
-                return Ok(Outcome { status, stdout, stderr, timed_out });
+                return Ok(Outcome {
+                    status,
+                    stdout,
+                    stderr,
+                    timed_out,
+                });
             }
             if started.elapsed() >= self.limits.wall {
                 timed_out.store(true, Ordering::Relaxed);
@@ -159,17 +188,27 @@ impl Extractor {
     /// What the end of a child without an answer means.
     fn failure(&self, status: ExitStatus, stderr: &[u8]) -> ExtractError {
         let complaint = String::from_utf8_lossy(stderr);
-        let out_of_memory = ExtractError::OutOfMemory { limit_bytes: self.limits.memory_bytes };
+        let out_of_memory = ExtractError::OutOfMemory {
+            limit_bytes: self.limits.memory_bytes,
+        };
         match status.signal() {
-            Some(libc::SIGXCPU) => ExtractError::Timeout { seconds: whole_seconds(self.limits.cpu) },
+            Some(libc::SIGXCPU) => ExtractError::Timeout {
+                seconds: whole_seconds(self.limits.cpu),
+            },
             // Not killed by this process: the kernel took the memory back.
             Some(libc::SIGKILL) => out_of_memory,
             _ if complaint.contains("memory allocation of") => out_of_memory,
-            Some(_) if complaint.contains("overflowed its stack") => ExtractError::corrupt("it is nested too deeply"),
-            Some(signal) => ExtractError::Failed { reason: format!("the reader was ended by signal {signal}") },
+            Some(_) if complaint.contains("overflowed its stack") => {
+                ExtractError::corrupt("it is nested too deeply")
+            }
+            Some(signal) => ExtractError::Failed {
+                reason: format!("the reader was ended by signal {signal}"),
+            },
             None => {
                 let first_line = complaint.lines().next().unwrap_or("no message");
-                ExtractError::Failed { reason: format!("the reader ended with {status}: {first_line}") }
+                ExtractError::Failed {
+                    reason: format!("the reader ended with {status}: {first_line}"),
+                }
             }
         }
     }
@@ -199,7 +238,9 @@ fn read_some(pipe: Option<impl Read>, limit: u64) -> Vec<u8> {
 
 /// Ends a child that has not been waited for, with everything it started.
 fn kill_group(pid: u32) {
-    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
+    let Ok(pid) = libc::pid_t::try_from(pid) else {
+        return;
+    };
     // SAFETY: kill has no memory effects; the child leads its own group and is not reaped yet, so the id is its own.
     unsafe { libc::kill(-pid, libc::SIGKILL) };
 }
@@ -215,7 +256,11 @@ pub fn extract_child_main(path: &Path) -> i32 {
         Err(error) => Answer::Error(error),
     };
     let mut stdout = std::io::stdout().lock();
-    let printed = serde_json::to_writer(&mut stdout, &answer).is_ok() && stdout.write_all(b"\n").and_then(|()| stdout.flush()).is_ok();
+    let printed = serde_json::to_writer(&mut stdout, &answer).is_ok()
+        && stdout
+            .write_all(b"\n")
+            .and_then(|()| stdout.flush())
+            .is_ok();
     i32::from(!printed)
 }
 
@@ -224,13 +269,20 @@ fn parse_confined(bytes: Vec<u8>, path: &Path) -> Result<Extracted, ExtractError
     let limits = limits.as_deref().and_then(|limits| limits.split_once(','));
     let limits = limits.and_then(|(memory, cpu)| Some((memory.parse().ok()?, cpu.parse().ok()?)));
     let default = Limits::default();
-    let (memory_bytes, cpu_seconds) = limits.unwrap_or((default.memory_bytes, whole_seconds(default.cpu)));
+    let (memory_bytes, cpu_seconds) =
+        limits.unwrap_or((default.memory_bytes, whole_seconds(default.cpu)));
     confine(memory_bytes, cpu_seconds);
     let extension = super::extension_of(path);
     let parse = move || extract_bytes(&bytes, &extension);
-    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(parse);
-    let thread = thread.map_err(|_| ExtractError::OutOfMemory { limit_bytes: memory_bytes })?;
-    thread.join().unwrap_or_else(|_| Err(ExtractError::corrupt("the reader gave up on it")))
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(parse);
+    let thread = thread.map_err(|_| ExtractError::OutOfMemory {
+        limit_bytes: memory_bytes,
+    })?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(ExtractError::corrupt("the reader gave up on it")))
 }
 
 /// Gives up every right that parsing does not need. Each step is best effort, none depends on another.
@@ -255,8 +307,15 @@ fn confine(memory_bytes: u64, cpu_seconds: u64) {
     }
     for (resource, value) in limits {
         // The hard CPU limit is a second later: the soft one ends the child with a signal of its own.
-        let rlim_max = if resource == libc::RLIMIT_CPU { value.saturating_add(1) } else { value };
-        let limit = libc::rlimit { rlim_cur: value, rlim_max };
+        let rlim_max = if resource == libc::RLIMIT_CPU {
+            value.saturating_add(1)
+        } else {
+            value
+        };
+        let limit = libc::rlimit {
+            rlim_cur: value,
+            rlim_max,
+        };
         // SAFETY: `limit` is a valid rlimit that lives across the call.
         unsafe { libc::setrlimit(resource, &raw const limit) };
     }

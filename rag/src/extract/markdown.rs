@@ -70,10 +70,7 @@ impl Walker {
             Tag::Item => self.flow.open_item(),
             Tag::Table(_) => {
                 self.flow.flush();
-                self.grid = Some((
-                    Grid::with_header_rows(1),
-                    Vec::new(),
-                ));
+                self.grid = Some((Grid::with_header_rows(1), Vec::new()));
             }
             Tag::CodeBlock(kind) => {
                 self.flow.flush();

@@ -64,7 +64,9 @@ pub fn extract_bytes(bytes: &[u8], extension: &str) -> Result<Extracted, Extract
     };
     let mut extracted = std::panic::catch_unwind(extract)
         .unwrap_or_else(|_| Err(ExtractError::corrupt("the reader gave up on it")))?;
-    extracted.blocks.retain(|block| block.text.contains(char::is_alphanumeric));
+    extracted
+        .blocks
+        .retain(|block| block.text.contains(char::is_alphanumeric));
     if extracted.blocks.is_empty() {
         return Err(ExtractError::Empty);
     }
@@ -72,7 +74,9 @@ pub fn extract_bytes(bytes: &[u8], extension: &str) -> Result<Extracted, Extract
 }
 
 fn extension_of(path: &Path) -> String {
-    path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()
+    path.extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ExtractError> {

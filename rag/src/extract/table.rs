@@ -21,7 +21,10 @@ pub(super) struct Grid {
 impl Grid {
     /// An empty grid whose first `num_header_rows` rows will be headers.
     pub(super) fn with_header_rows(num_header_rows: usize) -> Self {
-        Self { num_header_rows, ..Self::default() }
+        Self {
+            num_header_rows,
+            ..Self::default()
+        }
     }
 
     pub(super) fn push_row(&mut self, row: impl IntoIterator<Item = String>) {

@@ -203,8 +203,16 @@ pub(super) fn section_number_level(line: &str) -> Option<u8> {
     let (number, rest) = line.split_at(end);
     let rest = rest.strip_prefix(')').unwrap_or(rest);
     // "4.Aims" and "4 Aims" are numbered, "4Aims" is a name.
-    let separated = number.ends_with('.') || rest.len() < line.len() - end || rest.starts_with(char::is_whitespace);
-    if !separated || !rest.trim_start().chars().next().is_some_and(char::is_uppercase) {
+    let separated = number.ends_with('.')
+        || rest.len() < line.len() - end
+        || rest.starts_with(char::is_whitespace);
+    if !separated
+        || !rest
+            .trim_start()
+            .chars()
+            .next()
+            .is_some_and(char::is_uppercase)
+    {
         return None;
     }
     let parts: Vec<&str> = number.trim_end_matches('.').split('.').collect();

@@ -93,7 +93,8 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
     if run.len() < 2 * MIN_COLUMN_SEGMENTS || crosses(&run[0], gutter) {
         return None;
     }
-    let (left, right): (Vec<&Segment>, Vec<&Segment>) = run.iter().partition(|segment| segment.x1 <= gutter);
+    let (left, right): (Vec<&Segment>, Vec<&Segment>) =
+        run.iter().partition(|segment| segment.x1 <= gutter);
     let (left, right) = (Side::of(&left)?, Side::of(&right)?);
     let overlap = left.top.min(right.top) - left.bottom.max(right.bottom);
     let shorter = (left.top - left.bottom).min(right.top - right.bottom);
@@ -101,8 +102,12 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
     let alike = left.width.min(right.width) >= 0.75 * left.width.max(right.width);
     let long = left.num_segments.min(right.num_segments) >= 2 * MIN_COLUMN_SEGMENTS;
     let both = left.is_text && right.is_text;
-    let one = (left.is_text || right.is_text) && alike && long && left.fill.min(right.fill) >= MIN_LIST_FILL;
-    (overlap > 0.5 * shorter && (both || one)).then(|| run.iter().map(|segment| segment.text.len()).sum())
+    let one = (left.is_text || right.is_text)
+        && alike
+        && long
+        && left.fill.min(right.fill) >= MIN_LIST_FILL;
+    (overlap > 0.5 * shorter && (both || one))
+        .then(|| run.iter().map(|segment| segment.text.len()).sum())
 }
 
 /// What stands on one side of a gutter.
@@ -124,18 +129,34 @@ impl Side {
         }
         let extent = |value: fn(&Segment) -> f32| {
             let values = || segments.iter().map(|segment| value(segment));
-            (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max))
+            (
+                values().fold(f32::INFINITY, f32::min),
+                values().fold(f32::NEG_INFINITY, f32::max),
+            )
         };
         let (bottom, top) = extent(|segment| segment.y);
         let width = extent(|segment| segment.x1).1 - extent(|segment| segment.x0).0;
-        let mut widths: Vec<f32> = segments.iter().map(|segment| segment.x1 - segment.x0).collect();
+        let mut widths: Vec<f32> = segments
+            .iter()
+            .map(|segment| segment.x1 - segment.x0)
+            .collect();
         widths.sort_by(f32::total_cmp);
-        let mut lengths: Vec<usize> = segments.iter().map(|segment| segment.text.chars().count()).collect();
+        let mut lengths: Vec<usize> = segments
+            .iter()
+            .map(|segment| segment.text.chars().count())
+            .collect();
         lengths.sort_unstable();
         let middle = segments.len() / 2;
         let fill = widths[middle] / width.max(1.0);
         let is_text = fill >= MIN_FILL && lengths[middle] >= MIN_LINE_CHARS;
-        Some(Self { num_segments: segments.len(), bottom, top, width, fill, is_text })
+        Some(Self {
+            num_segments: segments.len(),
+            bottom,
+            top,
+            width,
+            fill,
+            is_text,
+        })
     }
 }
 

@@ -11,8 +11,10 @@ use super::lines::TableCells;
 /// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
 /// narrower than the space between table cells. A prose line split by mistake is joined again later.
 const SEGMENT_GAP_EM: f32 = 0.9;
-/// A gap wider than this many em (beyond the letter spacing of the segment) separates words.
+/// A gap wider than this many em (beyond the letter spacing of the segment) separates words...
 const WORD_GAP_EM: f32 = 0.16;
+/// ... and than this many where the text has space characters, which then tell the words apart themselves.
+const WORD_GAP_BESIDE_SPACES_EM: f32 = 0.3;
 
 /// How many glyphs to the left or right are looked at for the base of a script: about 50 points of a dense page.
 const SCRIPT_WINDOW: usize = 400;
@@ -64,8 +66,15 @@ impl Frame {
         for c in chars.iter().filter(|c| !c.char.is_whitespace()) {
             counts[quadrant(c)] += 1;
         }
-        let turn = (0..4).max_by_key(|&turn| counts[turn]).filter(|&turn| counts[turn] > counts[0]).unwrap_or(0);
-        let mut frame = Self { turn, bottom: 0.0, top: 0.0 };
+        let turn = (0..4)
+            .max_by_key(|&turn| counts[turn])
+            .filter(|&turn| counts[turn] > counts[0])
+            .unwrap_or(0);
+        let mut frame = Self {
+            turn,
+            bottom: 0.0,
+            top: 0.0,
+        };
         let corners = [frame.place(media.0, media.1), frame.place(media.2, media.3)];
         frame.bottom = corners[0].1.min(corners[1].1);
         frame.top = corners[0].1.max(corners[1].1);
@@ -86,7 +95,11 @@ impl Frame {
 /// Direction of a character in quarter turns from left to right.
 fn quadrant(c: &TextChar) -> usize {
     let quarters = (c.rotation_degrees / 90.0).round().rem_euclid(4.0);
-    if quarters.is_finite() { quarters as usize % 4 } else { 0 }
+    if quarters.is_finite() {
+        quarters as usize % 4
+    } else {
+        0
+    }
 }
 
 /// The visible characters of a page in its frame. Left out is what is not upright there (stamps at the side),
@@ -102,13 +115,20 @@ pub(super) fn upright(
     let (bottom, top) = (media.1.min(media.3), media.1.max(media.3));
     let mut glyphs = Vec::with_capacity(chars.len());
     for c in chars {
-        let numbers = [c.origin_x, c.origin_y, c.font_size, c.advance_width, c.rotation_degrees];
+        let numbers = [
+            c.origin_x,
+            c.origin_y,
+            c.font_size,
+            c.advance_width,
+            c.rotation_degrees,
+        ];
         let size = c.font_size.abs();
         if numbers.iter().any(|number| !number.is_finite()) || size < MIN_SIZE {
             continue;
         }
         let tilt = (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs();
-        let on_page = (left - 1.0..=right + 1.0).contains(&c.origin_x) && (bottom - 1.0..=top + 1.0).contains(&c.origin_y);
+        let on_page = (left - 1.0..=right + 1.0).contains(&c.origin_x)
+            && (bottom - 1.0..=top + 1.0).contains(&c.origin_y);
         if quadrant(c) != frame.turn || tilt > 5.0 || !on_page {
             continue;
         }
@@ -117,9 +137,20 @@ pub(super) fn upright(
         if white && !is_painted(x0 + 0.3 * size, y + 0.3 * size) {
             continue;
         }
-        let bold = matches!(c.font_weight, FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black)
-            || c.font_name.to_ascii_lowercase().contains("bold");
-        glyphs.push(Glyph { c: c.char, x0, x1: x0 + c.advance_width.abs(), y, size, bold, rise: 0.0, space_before: None });
+        let bold = matches!(
+            c.font_weight,
+            FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black
+        ) || c.font_name.to_ascii_lowercase().contains("bold");
+        glyphs.push(Glyph {
+            c: c.char,
+            x0,
+            x1: x0 + c.advance_width.abs(),
+            y,
+            size,
+            bold,
+            rise: 0.0,
+            space_before: None,
+        });
     }
     repair_utf8(&mut glyphs);
     glyphs
@@ -146,7 +177,9 @@ fn repair_utf8(glyphs: &mut Vec<Glyph>) {
             // The next byte stands exactly where the last one ends; the following text may stand in between.
             let next = (at + 1..glyphs.len().min(at + 12)).find(|&next| {
                 let glyph = &glyphs[next];
-                (0x80..=0xbf).contains(&u32::from(glyph.c)) && glyph.y == last.y && (glyph.x0 - last.x1).abs() < 0.02
+                (0x80..=0xbf).contains(&u32::from(glyph.c))
+                    && glyph.y == last.y
+                    && (glyph.x0 - last.x1).abs() < 0.02
             });
             let Some(next) = next else { break };
             bytes.push(u32::from(glyphs[next].c) as u8);
@@ -157,7 +190,12 @@ fn repair_utf8(glyphs: &mut Vec<Glyph>) {
             && let Some(c) = text.chars().next()
         {
             glyphs[at].c = c;
-            glyphs[at].x1 = glyphs[at].x0 + if c.is_whitespace() { 0.2 * glyphs[at].size } else { glyphs[at].x1 - glyphs[at].x0 };
+            glyphs[at].x1 = glyphs[at].x0
+                + if c.is_whitespace() {
+                    0.2 * glyphs[at].size
+                } else {
+                    glyphs[at].x1 - glyphs[at].x0
+                };
             for &part in parts[1..].iter().rev() {
                 glyphs.remove(part);
             }
@@ -202,7 +240,11 @@ fn attach_scripts(glyphs: &mut [Glyph]) {
     for at in 0..glyphs.len() {
         // Sorted by x0, so the base is close before.
         if is_small(&glyphs[at])
-            && let Some(y) = glyphs[..at].iter().rev().take(SCRIPT_WINDOW).find_map(|base| base_line(&glyphs[at], base, base.x1 - glyphs[at].x0))
+            && let Some(y) = glyphs[..at]
+                .iter()
+                .rev()
+                .take(SCRIPT_WINDOW)
+                .find_map(|base| base_line(&glyphs[at], base, base.x1 - glyphs[at].x0))
         {
             glyphs[at].rise = glyphs[at].y - y;
             glyphs[at].y = y;
@@ -212,7 +254,10 @@ fn attach_scripts(glyphs: &mut [Glyph]) {
     for at in (0..glyphs.len()).rev() {
         if is_small(&glyphs[at])
             && glyphs[at].rise == 0.0
-            && let Some(y) = glyphs[at + 1..].iter().take(SCRIPT_WINDOW).find_map(|base| base_line(&glyphs[at], base, base.x0 - glyphs[at].x1))
+            && let Some(y) = glyphs[at + 1..]
+                .iter()
+                .take(SCRIPT_WINDOW)
+                .find_map(|base| base_line(&glyphs[at], base, base.x0 - glyphs[at].x1))
         {
             glyphs[at].rise = glyphs[at].y - y;
             glyphs[at].y = y;
@@ -229,7 +274,8 @@ fn base_line(small: &Glyph, base: &Glyph, gap: f32) -> Option<f32> {
     } else {
         base.size * 0.85 >= small.size && rise.abs() > 0.5 && rise.abs() < 0.6 * base.size
     };
-    (is_script && !base.c.is_whitespace() && gap.abs() < 0.5 * small.size.max(base.size)).then_some(base.y)
+    (is_script && !base.c.is_whitespace() && gap.abs() < 0.5 * small.size.max(base.size))
+        .then_some(base.y)
 }
 
 fn line_segments(mut line: Vec<Glyph>, segments: &mut Vec<Segment>) {
@@ -269,16 +315,23 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
     let full_size: Vec<&Glyph> = glyphs.iter().filter(|glyph| glyph.rise == 0.0).collect();
     // Small capitals are set in two sizes; the larger one is the segment's.
     let common = full_size.iter().map(|glyph| glyph.size).filter(|size| {
-        full_size.iter().filter(|other| (other.size - size).abs() < 0.3).count() * 5 >= full_size.len()
+        full_size
+            .iter()
+            .filter(|other| (other.size - size).abs() < 0.3)
+            .count()
+            * 5
+            >= full_size.len()
     });
-    let size = common.fold(0.0, f32::max).max(full_size.first().map_or(first.size, |_| MIN_SIZE));
+    let size = common
+        .fold(0.0, f32::max)
+        .max(full_size.first().map_or(first.size, |_| MIN_SIZE));
     let bold = glyphs.iter().filter(|glyph| glyph.bold).count() * 10 >= glyphs.len() * 8;
-    let spacing = letter_spacing(glyphs);
+    let gaps = WordGaps::of(glyphs);
     let mut text = String::with_capacity(glyphs.len() * 2);
     for (at, glyph) in glyphs.iter().enumerate() {
         let previous = at.checked_sub(1).map(|before| &glyphs[before]);
         if let Some(previous) = previous {
-            push_gap(&mut text, previous, glyph, spacing);
+            gaps.push(&mut text, previous, glyph);
         }
         push_char(&mut text, glyph.c);
     }
@@ -294,41 +347,78 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
     })
 }
 
-/// Extra space between all letters of a segment ("M e s s a g e"), in points; 0 for ordinary text.
-/// Space characters count with their own width, so that single letters with spaces are not taken for it.
-fn letter_spacing(glyphs: &[Glyph]) -> f32 {
-    if glyphs.len() < 6 {
-        return 0.0;
-    }
-    let mut gaps: Vec<f32> = glyphs
-        .windows(2)
-        .map(|pair| pair[1].x0 - pair[0].x1 - pair[1].space_before.unwrap_or(0.0))
-        .collect();
-    gaps.sort_by(f32::total_cmp);
-    let median = gaps[gaps.len() / 2];
-    if median > 0.1 * glyphs[0].size {
-        median
-    } else {
-        0.0
-    }
+/// What separates the words of a segment.
+struct WordGaps {
+    /// Extra space between all letters ("M e s s a g e"), in points; 0 for ordinary text.
+    spacing: f32,
+    /// A gap wider than this many em separates words.
+    gap_em: f32,
+    /// A space character over a narrower gap than this, in points, was set back and is not seen.
+    min_space: f32,
 }
 
-fn push_gap(text: &mut String, previous: &Glyph, glyph: &Glyph, spacing: f32) {
-    let em = glyph.size.max(previous.size);
-    let gap = glyph.x0 - previous.x1 - spacing;
-    // In spaced-out type a space character of hardly any width only carries the spacing.
-    let real_space = glyph
-        .space_before
-        .is_some_and(|width| spacing == 0.0 || width > 0.1 * em || gap > WORD_GAP_EM * em);
-    if real_space || gap > WORD_GAP_EM * em {
-        text.push(' ');
-    } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 && glyph.c.is_ascii_digit() {
-        // 10^6 is not 106; a footnote number is not part of the word; m2 and 21st are fine as they are.
-        let word_len = text.chars().rev().take_while(|c| c.is_alphabetic()).count();
-        if previous.c.is_ascii_digit() {
-            text.push('^');
-        } else if word_len == 0 || word_len > 2 {
+impl WordGaps {
+    fn of(glyphs: &[Glyph]) -> Self {
+        let median = |mut gaps: Vec<f32>| {
+            gaps.sort_by(f32::total_cmp);
+            gaps.get(gaps.len() / 2).copied().unwrap_or(0.0)
+        };
+        let size = glyphs.first().map_or(10.0, |glyph| glyph.size);
+        let pairs = || glyphs.windows(2);
+        // Space characters count with their own width, so that single letters between spaces are no spacing.
+        let inner = pairs()
+            .map(|pair| pair[1].x0 - pair[0].x1 - pair[1].space_before.unwrap_or(0.0))
+            .collect();
+        let spacing = if glyphs.len() >= 6 {
+            Some(median(inner)).filter(|gap| *gap > 0.1 * size)
+        } else {
+            None
+        };
+        let spaces: Vec<f32> = pairs()
+            .filter(|pair| pair[1].space_before.is_some())
+            .map(|pair| pair[1].x0 - pair[0].x1)
+            .collect();
+        let has_spaces = spaces.len() * 12 >= glyphs.len();
+        let usual_space = median(spaces);
+        Self {
+            spacing: spacing.unwrap_or(0.0),
+            gap_em: if has_spaces {
+                WORD_GAP_BESIDE_SPACES_EM
+            } else {
+                WORD_GAP_EM
+            },
+            // Fonts without widths have spaces without gaps; there every space counts.
+            min_space: if usual_space > 0.15 * size {
+                0.4 * usual_space
+            } else {
+                f32::NEG_INFINITY
+            },
+        }
+    }
+
+    /// Writes what stands between two glyphs.
+    fn push(&self, text: &mut String, previous: &Glyph, glyph: &Glyph) {
+        let em = glyph.size.max(previous.size);
+        let gap = glyph.x0 - previous.x1 - self.spacing;
+        let is_gap = gap > self.gap_em * em;
+        // In spaced-out type a space character of hardly any width only carries the spacing.
+        let is_space = glyph.space_before.is_some_and(|width| {
+            if self.spacing == 0.0 {
+                gap >= self.min_space
+            } else {
+                width > 0.1 * em || is_gap
+            }
+        });
+        if is_space || is_gap {
             text.push(' ');
+        } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 && glyph.c.is_ascii_digit() {
+            // 10^6 is not 106; a footnote number is not part of the word; m2 and 21st are fine as they are.
+            let word_len = text.chars().rev().take_while(|c| c.is_alphabetic()).count();
+            if previous.c.is_ascii_digit() {
+                text.push('^');
+            } else if word_len == 0 || word_len > 2 {
+                text.push(' ');
+            }
         }
     }
 }

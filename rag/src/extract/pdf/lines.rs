@@ -105,7 +105,10 @@ pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
     let mut at = 0;
     let mut text_from = 0;
     while at < lines.len() {
-        let drawn = lines[at].segments[0].table.as_deref().map(|table| (1, table.clone()));
+        let drawn = lines[at].segments[0]
+            .table
+            .as_deref()
+            .map(|table| (1, table.clone()));
         if let Some((length, table)) = drawn.or_else(|| table_at(&lines[at..])) {
             text_pieces(&lines[text_from..at], page, &mut pieces);
             let first = &lines[at];
@@ -246,7 +249,10 @@ fn fits(rows: &[Line], columns: &[(f32, f32)]) -> bool {
         })
         .count();
     // Two lines alone can be badly justified text: there the columns must be far apart.
-    let gap = columns.windows(2).map(|pair| pair[1].0 - pair[0].1).fold(f32::INFINITY, f32::min);
+    let gap = columns
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].1)
+        .fold(f32::INFINITY, f32::min);
     let far_apart = gap > 1.8 * rows[0].size;
     multi.len() >= 2 && split * 4 >= multi.len() * 3 && (multi.len() >= 3 || far_apart)
 }
@@ -281,15 +287,23 @@ fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {
         let gap = line_idx.checked_sub(1).map(|before| gaps[before]);
         let continues = match (gap, table.rows.last()) {
             (Some(gap), Some(above)) => {
-                let below_text = row.iter().zip(above).all(|(cell, above)| cell.is_empty() || !above.is_empty());
+                let below_text = row
+                    .iter()
+                    .zip(above)
+                    .all(|(cell, above)| cell.is_empty() || !above.is_empty());
                 (two_spacings && gap <= 1.12 * tight && below_text)
                     || (row[0].is_empty() && gap < 1.4 * line.size && below_text)
             }
             _ => false,
         };
-        let row = row.into_iter().map(|cell| if cell.is_empty() { vec![] } else { vec![cell] });
+        let row = row
+            .into_iter()
+            .map(|cell| if cell.is_empty() { vec![] } else { vec![cell] });
         if let (true, Some(above)) = (continues, table.rows.last_mut()) {
-            above.iter_mut().zip(row).for_each(|(above, cell)| above.extend(cell));
+            above
+                .iter_mut()
+                .zip(row)
+                .for_each(|(above, cell)| above.extend(cell));
         } else {
             table.rows.push(row.collect());
             bold.push(line.bold);

@@ -115,13 +115,23 @@ fn read_pages(
             .get_page_media_box(page_idx)
             .unwrap_or((0.0, 0.0, 612.0, 792.0));
         let frame = Frame::of(&chars, media);
-        let paths = if chars.is_empty() { vec![] } else { document.extract_paths(page_idx).unwrap_or_default() };
+        let paths = if chars.is_empty() {
+            vec![]
+        } else {
+            document.extract_paths(page_idx).unwrap_or_default()
+        };
         let drawing = Drawing::of(&paths, frame);
         // White text may stand on a picture, whose place is not known here.
         let is_white = |c: &TextChar| c.color.r > 0.97 && c.color.g > 0.97 && c.color.b > 0.97;
-        let has_images = || document.page_image_handles(page_idx).is_ok_and(|images| !images.is_empty());
+        let has_images = || {
+            document
+                .page_image_handles(page_idx)
+                .is_ok_and(|images| !images.is_empty())
+        };
         let on_picture = chars.iter().any(is_white) && has_images();
-        let glyphs = glyph::upright(&chars, frame, media, &|x, y| on_picture || drawing.is_painted(x, y));
+        let glyphs = glyph::upright(&chars, frame, media, &|x, y| {
+            on_picture || drawing.is_painted(x, y)
+        });
         unreadable += glyphs.iter().filter(|glyph| glyph.c == '\u{fffd}').count();
         let visible = glyphs
             .iter()
@@ -137,7 +147,10 @@ fn read_pages(
         }
         let mut segments = glyph::segments(glyphs);
         drawing.take_tables(&mut segments);
-        let regions = columns::regions(segments).into_iter().map(lines::lines).collect();
+        let regions = columns::regions(segments)
+            .into_iter()
+            .map(lines::lines)
+            .collect();
         pages.push(PageLines { regions, frame });
     }
     if readable == 0 {
@@ -287,12 +300,20 @@ fn drop_contents(pages: &mut [PageLines], num_pages: usize) -> bool {
         let rising = targets.windows(2).filter(|pair| pair[0] <= pair[1]).count();
         if targets.len() >= 3 && rising + 1 >= targets.len() * 9 / 10 {
             for region in &mut page.regions {
-                let is_entry: Vec<bool> =
-                    region.iter().map(|line| contents_target(&line.text(), num_pages).is_some()).collect();
+                let is_entry: Vec<bool> = region
+                    .iter()
+                    .map(|line| contents_target(&line.text(), num_pages).is_some())
+                    .collect();
                 // A long entry's first line has no dots; only its neighbours tell what it is.
                 let mut line_idx = 0;
                 region.retain(|_| {
-                    let near = is_entry[line_idx] || is_entry[line_idx + 1..].iter().take(2).any(|&entry| entry) && is_entry[..line_idx].iter().rev().take(2).any(|&entry| entry);
+                    let near = is_entry[line_idx]
+                        || is_entry[line_idx + 1..].iter().take(2).any(|&entry| entry)
+                            && is_entry[..line_idx]
+                                .iter()
+                                .rev()
+                                .take(2)
+                                .any(|&entry| entry);
                     line_idx += 1;
                     !near
                 });
