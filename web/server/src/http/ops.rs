@@ -81,30 +81,30 @@ fn render_engine(suite: &Suite, text: &mut String) -> std::fmt::Result {
         "engine_prompt_tokens_total",
         "counter",
         "Prompt tokens computed.",
-        stats.prompt_tokens_total as u64,
+        stats.prompt_tokens_total,
     )?;
     gauge(
         "engine_generated_tokens_total",
         "counter",
         "Tokens generated.",
-        stats.generated_tokens_total as u64,
+        stats.generated_tokens_total,
     )?;
     gauge(
         "engine_preemptions_total",
         "counter",
         "Sequences put back into the queue.",
-        stats.preemptions_total as u64,
+        stats.preemptions_total,
     )?;
     gauge(
         "engine_cancelled_total",
         "counter",
         "Requests cancelled by their clients.",
-        stats.cancelled_total as u64,
+        stats.cancelled_total,
     )?;
     gauge(
         "engine_steps_total",
         "counter",
         "Steps of the engine.",
-        stats.steps_total as u64,
+        stats.steps_total,
     )
 }

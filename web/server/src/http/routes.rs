@@ -111,9 +111,17 @@ fn declare_pages(routes: Routes) -> Routes {
 }
 
 fn declare_api(routes: Routes) -> Routes {
-    use Access::{Admin, KeyOrSession, Public, Session};
-    use api::{account, answers, ask_docs, collections, conversations, documents};
-    let mut routes = routes
+    let mut routes = declare_conversations(declare_documents(declare_accounts(routes)));
+    routes.router = routes
+        .router
+        .route("/api/{*rest}", axum::routing::any(api::not_found));
+    routes
+}
+
+fn declare_accounts(routes: Routes) -> Routes {
+    use Access::{Public, Session};
+    use api::account;
+    routes
         .add(Method::POST, "/api/auth/setup", Public, account::set_up)
         .add(Method::POST, "/api/auth/sign-in", Public, account::sign_in)
         .add(
@@ -123,6 +131,13 @@ fn declare_api(routes: Routes) -> Routes {
             account::sign_out,
         )
         .add(Method::GET, "/api/me", Session, account::me)
+}
+
+fn declare_documents(routes: Routes) -> Routes {
+    use Access::{Admin, Session};
+    use api::{collections, documents};
+    let upload = documents::upload.layer(unlimited_body());
+    routes
         .add(Method::GET, "/api/collections", Session, collections::list)
         .add(Method::POST, "/api/collections", Admin, collections::create)
         .add(
@@ -141,7 +156,7 @@ fn declare_api(routes: Routes) -> Routes {
             Method::POST,
             "/api/collections/{id}/documents",
             Admin,
-            documents::upload.layer(unlimited_body()),
+            upload,
         )
         .add(
             Method::DELETE,
@@ -155,6 +170,12 @@ fn declare_api(routes: Routes) -> Routes {
             Session,
             documents::view,
         )
+}
+
+fn declare_conversations(routes: Routes) -> Routes {
+    use Access::{KeyOrSession, Session};
+    use api::{answers, ask_docs, conversations};
+    routes
         .add(
             Method::GET,
             "/api/conversations",
@@ -208,11 +229,7 @@ fn declare_api(routes: Routes) -> Routes {
             "/api/ask-docs",
             KeyOrSession,
             ask_docs::ask_docs,
-        );
-    routes.router = routes
-        .router
-        .route("/api/{*rest}", axum::routing::any(api::not_found));
-    routes
+        )
 }
 
 fn declare_openai(routes: Routes) -> Routes {

@@ -19,7 +19,7 @@ use crate::auth::AccountError;
 use crate::db::{DatabaseError, conversations, keys, users};
 use crate::model::ModelError;
 use crate::suite::Suite;
-use crate::suite::ask::{Ask, AskError, Ending, WhenBusy, citation};
+use crate::suite::ask::{Ask, AskError, Ending, citation};
 use crate::suite::ask_stream::{Item, ask_stream};
 
 /// Does one command. The last event is [`LocalEvent::Output`] or [`LocalEvent::Error`]. Dropping the future, or the
@@ -296,7 +296,7 @@ async fn answer(
     if ask.question.trim().is_empty() {
         return Err(LocalError::user("the question is empty", None));
     }
-    let mut items = Box::pin(ask_stream(Arc::clone(suite), ask, WhenBusy::Quote));
+    let mut items = Box::pin(ask_stream(Arc::clone(suite), ask));
     while let Some(item) = items.next().await {
         let event = match item {
             Item::Event(AnswerEvent::Status { text }) => LocalEvent::Progress {

@@ -127,6 +127,7 @@ async fn answer_all(
         .map(|question| Ask {
             collections: vec![collection],
             priority: Priority::Batch,
+            when_busy: WhenBusy::Fail,
             ..Ask::new(question.question.clone(), AccessScope::all())
         })
         .collect();
@@ -146,10 +147,7 @@ async fn answer_all(
 async fn answer_patiently(suite: Arc<Suite>, ask: Ask) -> Result<Outcome, AskError> {
     loop {
         let (_never, stop) = watch::channel(false);
-        match suite
-            .ask(ask.clone(), WhenBusy::Fail, stop, &mut |_| {})
-            .await
-        {
+        match suite.ask(ask.clone(), stop, &mut |_| {}).await {
             Err(AskError::Model(ModelError::Overloaded { retry_after, .. })) => {
                 tokio::time::sleep(retry_after.max(Duration::from_millis(200))).await;
             }

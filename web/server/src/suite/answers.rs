@@ -15,7 +15,7 @@ use web_api::{
 };
 
 use super::Suite;
-use super::ask::{Ask, Ending, Outcome, WhenBusy};
+use super::ask::{Ask, Ending, Outcome};
 use crate::auth::CurrentUser;
 use crate::db::{DatabaseError, UserId, conversations, messages, now_ms};
 
@@ -266,7 +266,7 @@ async fn run(suite: &Suite, running: &Running, user: UserId, mut message: Messag
             }
             running.push(event);
         };
-        suite.ask(ask, WhenBusy::Quote, stop, &mut sink).await
+        suite.ask(ask, stop, &mut sink).await
     };
     let message = match result {
         Ok(outcome) => with_outcome(message, outcome),

@@ -47,6 +47,8 @@ pub struct Ask {
     pub quote_only: bool,
     /// Place in the model's queue.
     pub priority: Priority,
+    /// What to do when the model's queue is full.
+    pub when_busy: WhenBusy,
     /// How to choose tokens; `None` is greedy with the suite's limit.
     pub sampling: Option<SamplingParams>,
 }
@@ -62,6 +64,7 @@ impl Ask {
             exclude: Vec::new(),
             quote_only: false,
             priority: Priority::Interactive,
+            when_busy: WhenBusy::Quote,
             sampling: None,
         }
     }
@@ -143,7 +146,6 @@ impl Suite {
     pub async fn ask(
         &self,
         ask: Ask,
-        when_busy: WhenBusy,
         stop: watch::Receiver<bool>,
         sink: Sink<'_>,
     ) -> Result<Outcome, AskError> {
@@ -162,7 +164,7 @@ impl Suite {
             sink(event);
         };
         let written = self
-            .write_answer(&ask, &found, when_busy, stop, &mut timed_sink, started)
+            .write_answer(&ask, &found, stop, &mut timed_sink, started)
             .await?;
         timings.first_delta_ms = first_delta;
         timings.total_ms = millis(started.elapsed());
@@ -251,7 +253,6 @@ impl Suite {
         &self,
         ask: &Ask,
         found: &Found,
-        when_busy: WhenBusy,
         stop: watch::Receiver<bool>,
         sink: Sink<'_>,
         started: Instant,
@@ -280,7 +281,7 @@ impl Suite {
         };
         let stream = match self.start_model(model, ask, &found.context).await {
             Ok(stream) => stream,
-            Err(ModelError::Overloaded { .. }) if when_busy == WhenBusy::Quote => {
+            Err(ModelError::Overloaded { .. }) if ask.when_busy == WhenBusy::Quote => {
                 let notice = "The language model is busy, so these are verbatim quotes. Ask again later for a written answer.";
                 sink(AnswerEvent::Status {
                     text: "The language model is busy: quoting the documents".to_owned(),

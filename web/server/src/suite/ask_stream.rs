@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use web_api::AnswerEvent;
 
 use super::Suite;
-use super::ask::{Ask, AskError, Outcome, WhenBusy};
+use super::ask::{Ask, AskError, Outcome};
 
 /// What happens in an answer.
 #[derive(Debug)]
@@ -19,11 +19,7 @@ pub enum Item {
 }
 
 /// Starts an answer and returns what happens in it. Dropping the stream cancels the answer.
-pub fn ask_stream(
-    suite: Arc<Suite>,
-    ask: Ask,
-    when_busy: WhenBusy,
-) -> impl Stream<Item = Item> + Send + 'static {
+pub fn ask_stream(suite: Arc<Suite>, ask: Ask) -> impl Stream<Item = Item> + Send + 'static {
     // Unbounded, because an answer is bounded itself: some hundred tokens, each at most one event.
     let (sender, receiver) = mpsc::unbounded_channel();
     // Nobody stops these answers by a signal; the sender only has to outlive the work.
@@ -34,7 +30,7 @@ pub fn ask_stream(
             let _ = sender.send(Item::Event(event));
         };
         let result = tokio::select! {
-            result = suite.ask(ask, when_busy, stop, &mut sink) => result,
+            result = suite.ask(ask, stop, &mut sink) => result,
             () = sender.closed() => return,
         };
         let _ = sender.send(Item::End(result.map(Box::new)));

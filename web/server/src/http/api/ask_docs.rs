@@ -30,12 +30,18 @@ pub(crate) async fn ask_docs(
         collections: suite.named_collections(&user, request.collections).await?,
         quote_only: request.quote_only,
         priority: Priority::Api,
+        // A stream says that the model is busy by quoting; a plain request gets 429 and can come back.
+        when_busy: if request.stream {
+            WhenBusy::Quote
+        } else {
+            WhenBusy::Fail
+        },
         ..Ask::new(question.clone(), suite.scope_of(&user))
     };
     if request.stream {
         return Ok(stream_answer(suite, ask, question));
     }
-    let mut items = Box::pin(ask_stream(suite, ask, WhenBusy::Fail));
+    let mut items = Box::pin(ask_stream(suite, ask));
     while let Some(item) = items.next().await {
         if let Item::End(result) = item {
             return Ok(JsonResponse(response(*result?)?).into_response());
@@ -45,8 +51,7 @@ pub(crate) async fn ask_docs(
 }
 
 fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
-    // A stream says that the model is busy by quoting; a plain request gets 429 and can come back.
-    let items = ask_stream(suite, ask, WhenBusy::Quote)
+    let items = ask_stream(suite, ask)
         .enumerate()
         .map(move |(index, item)| {
             let event = match item {

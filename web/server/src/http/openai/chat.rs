@@ -90,7 +90,7 @@ async fn answer_from_documents(
     request: &ChatCompletionRequest,
     head: Head,
 ) -> Result<Response, Failure> {
-    let mut items = Box::pin(ask_stream(suite, ask, WhenBusy::Fail));
+    let mut items = Box::pin(ask_stream(suite, ask));
     // A failure before the first word has a status of its own; after it, 200 has been sent.
     let mut first = None;
     while let Some(item) = items.next().await {
@@ -331,6 +331,7 @@ fn ask(
     Ok(Ask {
         history,
         priority: Priority::Api,
+        when_busy: WhenBusy::Fail,
         sampling: Some(sampling_params(
             &request.sampling,
             0.0,

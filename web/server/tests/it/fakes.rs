@@ -1,0 +1,232 @@
+//! Stand-ins for the two models: an embedder that hashes words, a language model that follows a script.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::stream;
+use inference::{
+    ChatMessage, EngineStats, Event, FinishReason, Priority, SamplingParams, Timings, Usage,
+};
+use rag::{EmbedError, Embedder};
+use web_server::{LanguageModel, ModelError, ModelStream};
+
+/// Texts with common words have similar vectors.
+pub struct HashingEmbedder;
+
+const DIM: usize = 128;
+
+impl Embedder for HashingEmbedder {
+    fn name(&self) -> &str {
+        "hashing-embedder"
+    }
+
+    fn dim(&self) -> usize {
+        DIM
+    }
+
+    fn max_tokens(&self) -> usize {
+        256
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        text.split_whitespace().count()
+    }
+
+    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Ok(texts.iter().map(|text| embed(text)).collect())
+    }
+}
+
+fn embed(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.0_f32; DIM];
+    for word in text
+        .to_lowercase()
+        .split(|character: char| !character.is_alphanumeric())
+    {
+        let mut hasher = DefaultHasher::new();
+        word.hash(&mut hasher);
+        vector[hasher.finish() as usize % DIM] += 1.0;
+    }
+    let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    vector.iter().map(|value| value / norm.max(1e-6)).collect()
+}
+
+/// What the model does with the next request.
+pub enum Script {
+    /// Says this, word by word.
+    Say(&'static str),
+    /// Says words until it is cancelled.
+    Babble,
+    /// Its queue is full.
+    Busy,
+    /// Panics, as a bug would.
+    Panic,
+}
+
+/// Follows its script; without one it says [`DEFAULT_ANSWER`].
+#[derive(Default)]
+pub struct ScriptedModel {
+    script: Mutex<VecDeque<Script>>,
+    pub requests: Mutex<Vec<(String, SamplingParams, Priority)>>,
+    pub cancelled: Arc<AtomicUsize>,
+}
+
+pub const DEFAULT_ANSWER: &str = "Every employee has 30 days of vacation per year.";
+pub const CONTEXT_LEN: usize = 2000;
+
+impl ScriptedModel {
+    pub fn will(&self, script: Script) {
+        self.script.lock().unwrap().push_back(script);
+    }
+
+    fn start(
+        &self,
+        prompt: String,
+        sampling: SamplingParams,
+        priority: Priority,
+    ) -> Result<ModelStream, ModelError> {
+        let prompt_tokens = self.count_tokens(&prompt);
+        let max_tokens = sampling.max_tokens;
+        if prompt_tokens + max_tokens > CONTEXT_LEN {
+            return Err(ModelError::TooLong {
+                prompt_tokens,
+                max_tokens,
+                limit: CONTEXT_LEN,
+            });
+        }
+        self.requests
+            .lock()
+            .unwrap()
+            .push((prompt, sampling, priority));
+        let script = self
+            .script
+            .lock()
+            .unwrap()
+            .pop_front()
+            .unwrap_or(Script::Say(DEFAULT_ANSWER));
+        let text = match script {
+            Script::Busy => {
+                return Err(ModelError::Overloaded {
+                    capacity: 2,
+                    retry_after: Duration::from_secs(7),
+                });
+            }
+            Script::Panic => panic!("a bug in the model"),
+            Script::Babble => None,
+            Script::Say(text) => Some(text),
+        };
+        let words: Option<VecDeque<String>> = text.map(|text| {
+            text.split_inclusive(' ')
+                .take(max_tokens)
+                .map(str::to_owned)
+                .collect()
+        });
+        let reason = match text {
+            Some(text) if text.split_inclusive(' ').count() > max_tokens => FinishReason::Length,
+            _ => FinishReason::Stop,
+        };
+        let guard = CountDrop(Arc::clone(&self.cancelled), false);
+        Ok(Box::pin(stream::unfold(
+            (words, 0, guard),
+            move |(mut words, said, mut guard)| async move {
+                if guard.1 {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let word = match &mut words {
+                    None => Some("word. ".to_owned()),
+                    Some(words) => words.pop_front(),
+                };
+                let event = match word {
+                    Some(text) => Event::Delta {
+                        text,
+                        tokens: vec![said],
+                    },
+                    None => {
+                        guard.1 = true;
+                        Event::Finished {
+                            reason,
+                            usage: Usage {
+                                prompt_tokens,
+                                completion_tokens: said as usize,
+                            },
+                            timings: Timings {
+                                queue_ms: 1.0,
+                                prefill_ms: 2.0,
+                                decode_ms: 3.0,
+                            },
+                        }
+                    }
+                };
+                Some((event, (words, said + 1, guard)))
+            },
+        )))
+    }
+}
+
+/// Counts streams that were dropped before their end.
+struct CountDrop(Arc<AtomicUsize>, bool);
+
+impl Drop for CountDrop {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl LanguageModel for ScriptedModel {
+    fn name(&self) -> &str {
+        "scripted-model"
+    }
+
+    fn context_len(&self) -> usize {
+        CONTEXT_LEN
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        text.split_whitespace().count()
+    }
+
+    fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError> {
+        Ok(messages
+            .iter()
+            .map(|message| self.count_tokens(&message.content))
+            .sum())
+    }
+
+    fn chat(
+        &self,
+        messages: &[ChatMessage],
+        sampling: SamplingParams,
+        priority: Priority,
+    ) -> Result<ModelStream, ModelError> {
+        let prompt = messages
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
+        self.start(prompt, sampling, priority)
+    }
+
+    fn complete(
+        &self,
+        prompt: &str,
+        sampling: SamplingParams,
+        priority: Priority,
+    ) -> Result<ModelStream, ModelError> {
+        self.start(prompt.to_owned(), sampling, priority)
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            running: 1,
+            num_blocks: 64,
+            free_blocks: 32,
+            ..EngineStats::default()
+        }
+    }
+}

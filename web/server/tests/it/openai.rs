@@ -1,0 +1,363 @@
+//! `/v1/*` in OpenAI's shapes.
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use inference::Priority;
+use serde_json::{Value, json};
+
+use crate::app::{Client, MEMBER, eventually, spawn_app};
+use crate::fakes::{CONTEXT_LEN, Script};
+
+fn chat(extra: Value) -> Value {
+    let mut body = json!({
+        "model": "scripted-model",
+        "messages": [{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "Say something." }],
+    });
+    for (name, value) in extra.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+/// The JSON of all chunks before `[DONE]`.
+fn chunks(client: &Client, path: &str, body: Value) -> Vec<Value> {
+    let mut events: Vec<_> = client.events("POST", path, Some(body)).collect();
+    assert_eq!(events.pop().unwrap().data, "[DONE]");
+    events.iter().map(|event| event.json()).collect()
+}
+
+#[test]
+fn a_chat_answer_has_openais_shape() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    app.model.will(Script::Say("Something said."));
+    let reply = client.post("/v1/chat/completions", chat(json!({})));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let body = reply.json;
+    assert!(body["id"].as_str().unwrap().starts_with("chatcmpl-"));
+    assert_eq!(body["object"], "chat.completion");
+    assert_eq!(
+        body["choices"][0]["message"],
+        json!({ "role": "assistant", "content": "Something said." })
+    );
+    assert_eq!(body["choices"][0]["finish_reason"], "stop");
+    assert_eq!(
+        body["usage"],
+        json!({ "prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6 })
+    );
+    app.model.will(Script::Say("one two three four"));
+    let cut = client.post("/v1/chat/completions", chat(json!({ "max_tokens": 2 })));
+    assert_eq!(cut.json["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn a_chat_stream_opens_with_the_role_and_ends_with_reason_usage_and_done() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    app.model.will(Script::Say("Something said."));
+    let body = chat(json!({ "stream": true, "stream_options": { "include_usage": true } }));
+    let chunks = chunks(&client, "/v1/chat/completions", body);
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["object"] == "chat.completion.chunk"
+                && chunk["id"] == chunks[0]["id"])
+    );
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    let text: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, "Something said.");
+    let [.., last, usage] = chunks.as_slice() else {
+        panic!("{chunks:?}")
+    };
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+    assert_eq!(
+        (
+            usage["choices"].clone(),
+            usage["usage"]["completion_tokens"].as_u64()
+        ),
+        (json!([]), Some(2))
+    );
+}
+
+#[test]
+fn collections_make_a_chat_an_answer_from_documents_with_citations() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let body = json!({
+        "model": "scripted-model",
+        "messages": [{ "role": "user", "content": "How many days of vacation does every employee have?" }],
+        "collections": ["handbook"],
+    });
+    let reply = client.post("/v1/chat/completions", body.clone());
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let message = &reply.json["choices"][0]["message"];
+    assert!(
+        message["content"].as_str().unwrap().contains("[1]"),
+        "{message}"
+    );
+    assert_eq!(message["citations"][0]["path"], "vacation.md");
+    assert_eq!(message["refused"], false);
+    assert_eq!(app.model.requests.lock().unwrap()[0].2, Priority::Api);
+
+    let mut stream = body.clone();
+    stream["stream"] = json!(true);
+    let chunks = chunks(&client, "/v1/chat/completions", stream);
+    let last = chunks.last().unwrap();
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+    assert_eq!(
+        last["choices"][0]["delta"]["citations"],
+        message["citations"]
+    );
+
+    let mut unknown = body;
+    unknown["collections"] = json!(["nope"]);
+    let reply = client.post("/v1/chat/completions", unknown);
+    assert_eq!(
+        (reply.status, reply.json["error"]["param"].as_str()),
+        (404, Some("collections"))
+    );
+}
+
+#[test]
+fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let fields = json!({
+        "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["\n"], "presence_penalty": 0.1, "frequency_penalty": 0.2,
+        "max_completion_tokens": 12, "user": "ignored", "logit_bias": {},
+    });
+    assert_eq!(
+        client.post("/v1/chat/completions", chat(fields)).status,
+        200
+    );
+    let sampling = app.model.requests.lock().unwrap()[0].1.clone();
+    assert_eq!(
+        (
+            sampling.temperature,
+            sampling.top_p,
+            sampling.seed,
+            sampling.max_tokens
+        ),
+        (0.5, 0.9, Some(7), 12)
+    );
+    assert_eq!(
+        (
+            sampling.stop,
+            sampling.presence_penalty,
+            sampling.frequency_penalty
+        ),
+        (vec!["\n".into()], 0.1, 0.2)
+    );
+
+    let wrong = [
+        ("temperature", json!({ "temperature": 3 })),
+        ("n", json!({ "n": 2 })),
+        ("stop", json!({ "stop": ["a", "b", "c", "d", "e"] })),
+        ("messages", json!({ "messages": [] })),
+        (
+            "messages",
+            json!({ "messages": [{ "role": "tool", "content": "x" }] }),
+        ),
+        (
+            "messages",
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+        ),
+    ];
+    for (param, extra) in wrong {
+        let reply = client.post("/v1/chat/completions", chat(extra));
+        assert_eq!(
+            (reply.status, reply.json["error"]["param"].as_str()),
+            (400, Some(param)),
+            "{}",
+            reply.text
+        );
+        assert_eq!(reply.json["error"]["type"], "invalid_request_error");
+    }
+    let model = client.post("/v1/chat/completions", chat(json!({ "model": "gpt-4" })));
+    assert_eq!(
+        (model.status, model.json["error"]["code"].as_str()),
+        (404, Some("model_not_found"))
+    );
+    assert!(
+        model.json["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("scripted-model")
+    );
+}
+
+#[test]
+fn an_oversize_prompt_is_refused_with_the_numbers_and_a_busy_model_with_a_time() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let long = "word ".repeat(CONTEXT_LEN);
+    let body = chat(json!({ "messages": [{ "role": "user", "content": long }] }));
+    let reply = client.post("/v1/chat/completions", body);
+    assert_eq!(
+        (reply.status, reply.json["error"]["code"].as_str()),
+        (400, Some("context_length_exceeded"))
+    );
+    let message = reply.json["error"]["message"].as_str().unwrap();
+    assert!(
+        message.matches(&CONTEXT_LEN.to_string()).count() >= 2,
+        "{message}"
+    );
+    let completion = client.post(
+        "/v1/completions",
+        json!({ "model": "scripted-model", "prompt": long }),
+    );
+    assert_eq!(completion.status, 400);
+
+    for extra in [
+        json!({}),
+        json!({ "stream": true }),
+        json!({ "collections": [] }),
+    ] {
+        app.model.will(Script::Busy);
+        let question = json!([{ "role": "user", "content": "How many days of vacation does every employee have?" }]);
+        let mut body = chat(extra);
+        body["messages"] = question;
+        let busy = client.post("/v1/chat/completions", body);
+        assert_eq!(
+            (busy.status, busy.header("retry-after")),
+            (429, Some("7")),
+            "{}",
+            busy.text
+        );
+        assert_eq!(busy.json["error"]["type"], "rate_limit_error");
+    }
+}
+
+#[test]
+fn completions_continue_a_text() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    app.model.will(Script::Say("upon a time"));
+    let reply = client.post(
+        "/v1/completions",
+        json!({ "model": "scripted-model", "prompt": "Once" }),
+    );
+    assert_eq!(reply.json["object"], "text_completion");
+    assert_eq!(reply.json["choices"][0]["text"], "upon a time");
+    app.model.will(Script::Say("upon a time"));
+    let body = json!({ "model": "scripted-model", "prompt": ["Once"], "stream": true });
+    let chunks = chunks(&client, "/v1/completions", body);
+    let text: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["text"].as_str())
+        .collect();
+    assert_eq!(text, "upon a time");
+    let two = client.post(
+        "/v1/completions",
+        json!({ "model": "scripted-model", "prompt": ["a", "b"] }),
+    );
+    assert_eq!(two.json["error"]["param"], "prompt");
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_the_model() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    app.model.will(Script::Babble);
+    let mut events = client.events(
+        "POST",
+        "/v1/chat/completions",
+        Some(chat(json!({ "stream": true }))),
+    );
+    assert!(events.next().is_some());
+    drop(events);
+    drop(client);
+    eventually("the cancellation", || {
+        (app.model.cancelled.load(Ordering::SeqCst) == 1).then_some(())
+    });
+}
+
+#[test]
+fn embeddings_come_as_numbers_or_base64() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let body = json!({ "model": "hashing-embedder", "input": ["one text", "another text"] });
+    let reply = client.post("/v1/embeddings", body).json;
+    let vectors: Vec<Vec<f32>> = reply["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| serde_json::from_value(item["embedding"].clone()).unwrap())
+        .collect();
+    assert_eq!(
+        (
+            vectors.len(),
+            vectors[0].len(),
+            reply["usage"]["prompt_tokens"].as_u64()
+        ),
+        (2, 128, Some(4))
+    );
+    let body =
+        json!({ "model": "hashing-embedder", "input": "one text", "encoding_format": "base64" });
+    let encoded = client.post("/v1/embeddings", body).json["data"][0]["embedding"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .unwrap();
+    let decoded: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect();
+    assert_eq!(decoded, vectors[0]);
+    let empty = client.post(
+        "/v1/embeddings",
+        json!({ "model": "hashing-embedder", "input": [] }),
+    );
+    assert_eq!(empty.json["error"]["param"], "input");
+}
+
+#[test]
+fn models_are_listed_and_unknown_addresses_have_openais_shape() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let ids: Vec<String> = client.get("/v1/models").json["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids, ["scripted-model", "hashing-embedder"]);
+    assert_eq!(
+        client.get("/v1/models/scripted-model").json["object"],
+        "model"
+    );
+    assert_eq!(client.get("/v1/nothing").json["error"]["code"], "not_found");
+    let broken = client.send_bytes(
+        "POST",
+        "/v1/chat/completions",
+        "application/json",
+        b"{".to_vec(),
+    );
+    assert_eq!(
+        (broken.status, broken.json["error"]["type"].as_str()),
+        (400, Some("invalid_request_error"))
+    );
+}
+
+#[test]
+fn metrics_name_routes_and_no_ids() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    client.get("/v1/models");
+    client.get("/api/conversations/some-secret-id");
+    let text = app.client().get("/metrics").text;
+    assert!(
+        text.contains(
+            "cloister_http_requests_total{method=\"GET\",route=\"/v1/models\",status=\"200\"} 1"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("cloister_engine_kv_blocks_free 32"), "{text}");
+    assert!(!text.contains("some-secret-id"), "{text}");
+}
