@@ -26,8 +26,6 @@ pub fn App() -> impl IntoView {
     provide_context(session);
     provide_context(overlay);
     provide_context(Chat::new(session, overlay));
-    // Effects run in the browser only, after hydration.
-    Effect::new(move |_| session.load());
     view! {
         <Title text="Cloister" />
         <Router>

@@ -9,6 +9,9 @@
 //!
 //! Offsets of citations and unsupported sentences are in chars, never in bytes or UTF-16 units.
 
+// A view's type nests as deep as its elements.
+#![recursion_limit = "256"]
+
 mod api;
 mod app;
 mod components;

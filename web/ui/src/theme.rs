@@ -24,6 +24,7 @@ pub fn ThemeToggle() -> impl IntoView {
             <Icon symbol=Symbol::Sun />
         </button>
     }
+    .into_any()
 }
 
 fn is_dark() -> bool {

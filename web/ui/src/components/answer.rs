@@ -51,6 +51,7 @@ pub fn Answer(
             </div>
         </article>
     }
+    .into_any()
 }
 
 /// The text, block by block: while it streams, only blocks that changed are replaced.
@@ -95,6 +96,7 @@ fn AnswerText(view: RwSignal<AnswerView>, preview: RwSignal<Option<Preview>>) ->
             </For>
         </div>
     }
+    .into_any()
 }
 
 /// `html` comes from [`markdown::render`], which lets no markup of the answer through.
@@ -141,6 +143,7 @@ fn Activity(view: RwSignal<AnswerView>) -> impl IntoView {
             })}
         </div>
     }
+    .into_any()
 }
 
 /// Who answered, what it took, and copying.
@@ -156,6 +159,7 @@ fn Footer(view: RwSignal<AnswerView>) -> impl IntoView {
             <CopyButton text label="Copy answer" />
         </footer>
     }
+    .into_any()
 }
 
 fn answered_by(message: &Message) -> String {

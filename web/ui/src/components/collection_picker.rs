@@ -31,6 +31,7 @@ pub fn CollectionPicker() -> impl IntoView {
             </For>
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -45,4 +46,5 @@ fn Chip(collection: Collection) -> impl IntoView {
             {collection.name}
         </button>
     }
+    .into_any()
 }

@@ -114,4 +114,5 @@ pub fn Composer() -> impl IntoView {
             </p>
         </form>
     }
+    .into_any()
 }

@@ -48,4 +48,5 @@ pub fn Confirm() -> impl IntoView {
             </div>
         </dialog>
     }
+    .into_any()
 }

@@ -53,6 +53,7 @@ pub fn ConversationRow(
             }}
         </li>
     }
+    .into_any()
 }
 
 fn title_of(hit: StoredValue<ConversationHit>) -> String {
@@ -115,4 +116,5 @@ fn RenameField(id: String, title: String, #[prop(into)] on_done: Callback<()>) -
             on:blur=move |_| save()
         />
     }
+    .into_any()
 }

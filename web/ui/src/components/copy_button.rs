@@ -42,6 +42,7 @@ pub fn CopyButton(
             <span aria-live="polite">{move || if copied.get() { "Copied" } else { label }}</span>
         </button>
     }
+    .into_any()
 }
 
 /// A command for the terminal.
@@ -58,4 +59,5 @@ pub fn Command(
             <CopyButton text=Signal::derive(move || copied.clone()) />
         </div>
     }
+    .into_any()
 }

@@ -39,6 +39,7 @@ pub fn DocumentsTable(
             </tbody>
         </table>
     }
+    .into_any()
 }
 
 #[component]
@@ -85,6 +86,7 @@ fn Row(document: Document, on_change: Callback<()>) -> impl IntoView {
             <td class="actions">{remove}</td>
         </tr>
     }
+    .into_any()
 }
 
 #[component]

@@ -77,4 +77,5 @@ pub fn Icon(
             <path d=symbol.path() />
         </svg>
     }
+    .into_any()
 }

@@ -30,6 +30,7 @@ pub fn ModelBadge() -> impl IntoView {
             </span>
         })}
     }
+    .into_any()
 }
 
 /// Says that there is no language model and how an administrator adds one.
@@ -59,4 +60,5 @@ pub fn ModelBanner() -> impl IntoView {
             </aside>
         })}
     }
+    .into_any()
 }

@@ -22,4 +22,5 @@ pub fn Notices() -> impl IntoView {
             </For>
         </div>
     }
+    .into_any()
 }

@@ -18,6 +18,7 @@ pub fn Skeleton(
             {(0..lines).map(|_| view! { <span class="skeleton-line" aria-hidden="true"></span> }).collect_view()}
         </div>
     }
+    .into_any()
 }
 
 /// Plain words about what went wrong, and the way to try again.
@@ -53,6 +54,7 @@ pub fn Failed(
             {error.request_id.map(|id| view! { <p class="fine-print">"Request " <code>{id}</code></p> })}
         </div>
     }
+    .into_any()
 }
 
 /// What could be here, and how it gets here.
@@ -73,4 +75,5 @@ pub fn Empty(
             {children()}
         </div>
     }
+    .into_any()
 }

@@ -63,4 +63,5 @@ pub fn PreviewCard(
             }
         })}
     }
+    .into_any()
 }

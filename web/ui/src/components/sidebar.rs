@@ -60,6 +60,7 @@ pub fn Sidebar(
             </div>
         </nav>
     }
+    .into_any()
 }
 
 #[component]
@@ -85,6 +86,7 @@ fn SearchField() -> impl IntoView {
             />
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -127,6 +129,7 @@ fn ConversationList(#[prop(into)] on_open: Callback<()>) -> impl IntoView {
             }}
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -143,6 +146,7 @@ fn Group(
             </ul>
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -182,4 +186,5 @@ fn Account() -> impl IntoView {
             </button>
         </div>
     }
+    .into_any()
 }

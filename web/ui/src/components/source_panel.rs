@@ -41,6 +41,7 @@ pub fn SourcePanel() -> impl IntoView {
     view! {
         {move || is_open.get().then(|| view! { <OpenPanel /> })}
     }
+    .into_any()
 }
 
 fn give_back(opener: Option<HtmlElement>) {
@@ -128,6 +129,7 @@ fn OpenPanel() -> impl IntoView {
             </div>
         </aside>
     }
+    .into_any()
 }
 
 fn scroll_to_quote() {
@@ -187,6 +189,7 @@ fn Pager(target: Memo<Option<Target>>) -> impl IntoView {
             </button>
         </div>
     }
+    .into_any()
 }
 
 /// The blocks around the quote, with the way to what stands before and after.
@@ -245,6 +248,7 @@ fn DocumentText(
             </button>
         })}
     }
+    .into_any()
 }
 
 /// Extends what is shown by what was loaded.

@@ -59,6 +59,7 @@ pub fn Sources(
             </section>
         })}
     }
+    .into_any()
 }
 
 #[component]
@@ -84,4 +85,5 @@ fn SourceButton(targets: Memo<Vec<Target>>, at: usize, target: Target) -> impl I
             </span>
         </button>
     }
+    .into_any()
 }

@@ -105,6 +105,7 @@ pub fn UploadArea(
             </For>
         </ul>
     }
+    .into_any()
 }
 
 #[component]
@@ -125,6 +126,7 @@ fn UploadRow(upload: Upload) -> impl IntoView {
             {state}
         </li>
     }
+    .into_any()
 }
 
 fn list_files(list: &FileList) -> Vec<File> {

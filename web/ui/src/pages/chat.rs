@@ -56,6 +56,7 @@ pub fn ChatPage() -> impl IntoView {
             <Composer />
         </main>
     }
+    .into_any()
 }
 
 /// The questions and answers, scrolled to the end while they grow.
@@ -129,6 +130,7 @@ fn Conversation() -> impl IntoView {
         </div>
         <PreviewCard preview />
     }
+    .into_any()
 }
 
 #[component]
@@ -148,6 +150,7 @@ fn Turns(preview: RwSignal<Option<Preview>>) -> impl IntoView {
             </For>
         </div>
     }
+    .into_any()
 }
 
 /// The start of a new conversation: what can be asked, or how documents get here.
@@ -195,6 +198,7 @@ fn Welcome() -> impl IntoView {
             }}
         </div>
     }
+    .into_any()
 }
 
 /// What there is to ask about, as cards that choose a collection.
@@ -228,4 +232,5 @@ fn Collections() -> impl IntoView {
             }).collect_view()}
         </ul>
     }
+    .into_any()
 }

@@ -126,6 +126,7 @@ pub fn DocumentsPage() -> impl IntoView {
             }}
         </main>
     }
+    .into_any()
 }
 
 #[component]
@@ -164,6 +165,7 @@ fn ShelfView() -> impl IntoView {
             }.into_any(),
         }}
     }
+    .into_any()
 }
 
 #[component]
@@ -200,6 +202,7 @@ fn CollectionList(shelf: Shelf, collections: Vec<Collection>) -> impl IntoView {
             <NewCollection shelf />
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -233,6 +236,7 @@ fn NewCollection(shelf: Shelf) -> impl IntoView {
             <button type="submit" class="button"><Icon symbol=Symbol::Plus />"Create"</button>
         </form>
     }
+    .into_any()
 }
 
 #[component]
@@ -271,6 +275,7 @@ fn OpenCollection(shelf: Shelf) -> impl IntoView {
             }}
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -302,6 +307,7 @@ fn CollectionHead(shelf: Shelf, collection: Collection) -> impl IntoView {
             </button>
         </header>
     }
+    .into_any()
 }
 
 fn delete_collection(shelf: Shelf, id: i64) {

@@ -16,4 +16,5 @@ pub fn NotFound() -> impl IntoView {
             <A href="/" attr:class="button">"Go to the chat"</A>
         </main>
     }
+    .into_any()
 }

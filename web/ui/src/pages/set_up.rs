@@ -90,6 +90,7 @@ pub fn SetUpPage() -> impl IntoView {
             </Show>
         </AuthFrame>
     }
+    .into_any()
 }
 
 /// The token of `/setup?token=...` or `/setup#token=...` (or `/setup#...`); empty when there is none.

@@ -68,6 +68,7 @@ pub fn SignInPage() -> impl IntoView {
             <p class="fine-print auth-help">"Forgotten your password? An administrator can give you a new one."</p>
         </AuthFrame>
     }
+    .into_any()
 }
 
 /// The address to go to after the sign-in: only paths of this page, never another site.
@@ -100,6 +101,7 @@ pub fn AuthFrame(
             </main>
         </div>
     }
+    .into_any()
 }
 
 /// A labelled text field.
@@ -136,6 +138,7 @@ pub fn Field(
             {hint.map(|hint| view! { <p class="fine-print" id=hint_id>{hint}</p> })}
         </div>
     }
+    .into_any()
 }
 
 /// Why the form was not accepted.
@@ -151,6 +154,7 @@ pub fn FormError(
             })}
         </div>
     }
+    .into_any()
 }
 
 #[cfg(test)]

@@ -24,6 +24,15 @@ pub fn Workspace() -> impl IntoView {
     let chat = Chat::here();
     let drawer = RwSignal::new(false);
     provide_context(Drawer(drawer));
+    // Effects run in the browser only, after hydration.
+    Effect::new(move |_| {
+        if session
+            .me
+            .with_untracked(|me| matches!(me, Loadable::Loading))
+        {
+            session.load();
+        }
+    });
     let navigate = use_navigate();
     let path = use_location().pathname;
     Effect::new({
@@ -86,6 +95,7 @@ pub fn Workspace() -> impl IntoView {
             <SourcePanel />
         </div>
     }
+    .into_any()
 }
 
 /// Opens the drawer; only on a phone.
@@ -104,4 +114,5 @@ pub fn MenuButton() -> impl IntoView {
             <Icon symbol=Symbol::Menu />
         </button>
     }
+    .into_any()
 }
