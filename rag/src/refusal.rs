@@ -18,7 +18,7 @@
 //!
 //! AUROC .924 (paragraph out: four paragraphs about the same subject remain) and .992 (article out). Without the second
 //! kind of positives .937 and .990, but 35 % of the questions with other words would be refused.
-//! `scripts/calibrate-refusal.py` fits the coefficients from exported features.
+//! `scripts/calibrate-refusal.py` repeats it on any collection with questions.
 
 use serde::Serialize;
 

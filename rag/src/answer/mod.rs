@@ -15,6 +15,8 @@ pub(crate) mod support;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracker;
+#[cfg(test)]
+mod xquad;
 
 use serde::{Deserialize, Serialize};
 

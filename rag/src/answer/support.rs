@@ -19,9 +19,13 @@ use crate::{
     terms::{Term, TermKind, capitalises_nouns, match_strength, term_keys, terms},
 };
 
-/// Share of the weight of the novel terms that a quote must hold. Below .5 sentences about something else pass, above
-/// .7 honest paraphrases of the 1.5B model fail.
-const MIN_NOVEL_COVERAGE: f32 = 0.6;
+/// Share of the weight of the novel terms that a quote must hold.
+///
+/// Measured on 602 XQuAD questions with four retrieved paragraphs. Sentences of the gold paragraph: 99.7 % supported, all
+/// of them by that paragraph; "question: it is ANSWER": 96.4 %. The same with the answer exchanged for another one of its
+/// kind: 1.6 % of the numbers, 8.7 % of the names and 51 % of the common words still pass as sentences (65 % at .6), 4.7,
+/// 5.8 and 4.1 % as short answers. Sentences of the 1.5B model: .7 flags none that .6 does not.
+const MIN_NOVEL_COVERAGE: f32 = 0.7;
 
 /// Share of the weight of all terms of question and sentence that quote and passage must hold.
 const MIN_TOPIC_COVERAGE: f32 = 0.3;
