@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::failure::{Failure, Outcome};
 
 /// Exit status after Ctrl-C, as shells expect it.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -59,15 +59,18 @@ fn run(cli: Cli) -> Outcome<ExitCode> {
                 .await
                 .map(|()| ExitCode::SUCCESS);
         }
+        let work = commands::run(config, cli.command);
+        tokio::pin!(work);
         tokio::select! {
-            outcome = commands::run(config, cli.command) => outcome.map(|()| ExitCode::SUCCESS),
+            outcome = &mut work => outcome.map(|()| ExitCode::SUCCESS),
             _ = tokio::signal::ctrl_c() => {
                 output::note("\nstopped; running the same command again continues where it can");
-                Ok(ExitCode::from(INTERRUPTED))
+                // Ends at once, whatever runs: all work can be continued after any end, a power cut included.
+                std::process::exit(INTERRUPTED)
             }
         }
     });
-    // Work on blocking threads (a download, an ingestion) ends with the process; what it left can be continued.
+    // A failure must not wait for threads that are still at work; what they leave can be continued.
     runtime.shutdown_background();
     outcome
 }
