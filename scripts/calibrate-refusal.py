@@ -68,7 +68,7 @@ def main():
     for q in questions:
         hits = hits_of(q["question"], collection, options)
         found_rows.append((q["question"], hits))
-        absent_rows.append((q["question"], [h for h in hits if q["document"] not in (h.get("document"), h.get("path"))]))
+        absent_rows.append((q["question"], [h for h in hits if h["document"] != q["document"]]))
     found, absent = features(found_rows), features(absent_rows)
     documents = sorted({q["document"] for q in questions})
     fold = np.array([documents.index(q["document"]) % 5 for q in questions])

@@ -7,7 +7,7 @@
 //! Invariants (checked by the tests): `text` is the characters `start..end` of the document; windows of one document
 //! do not overlap; the tokens of all windows with their headers stay within the budget.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use crate::{
     AccessScope, DocumentId, DocumentRecord, Hit, Library, LibraryError, StoredBlock,
@@ -139,12 +139,11 @@ impl Document {
 impl Packer<'_> {
     fn choose(&mut self, hits: &[Hit], read: &mut ReadDocument) -> Result<(), LibraryError> {
         for hit in hits {
-            if !self.documents.contains_key(&hit.document) {
-                let document = read(hit.document)?.map(|r| Document {
-                    chars: r.text.chars().collect(),
-                    blocks: r.blocks,
-                });
-                self.documents.insert(hit.document, document);
+            if let Entry::Vacant(slot) = self.documents.entry(hit.document) {
+                slot.insert(read(hit.document)?.map(|record| Document {
+                    chars: record.text.chars().collect(),
+                    blocks: record.blocks,
+                }));
             }
             let Some(Some(document)) = self.documents.get(&hit.document) else {
                 continue;
