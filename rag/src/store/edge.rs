@@ -251,9 +251,22 @@ impl VectorStore for EdgeStore {
     }
 }
 
-/// Loads the shard and checks that it was made for `schema`. The error is a sentence for the log.
+/// Loads the shard and checks that it can be read and was made for `schema`. The error is a sentence
+/// for the log.
 fn load(path: &Path, schema: &StoreSchema) -> Result<EdgeShard, String> {
-    let shard = EdgeShard::load(path, None).map_err(|error| error.to_string())?;
+    // Files that were cut short make the shard panic rather than fail in places.
+    let loaded = std::panic::catch_unwind(|| {
+        let shard = EdgeShard::load(path, None)?;
+        shard.count(CountRequest {
+            filter: None,
+            exact: true,
+        })?;
+        Ok::<_, OperationError>(shard)
+    });
+    let shard = match loaded {
+        Ok(loaded) => loaded.map_err(|error| error.to_string())?,
+        Err(_) => return Err("its files are damaged".to_owned()),
+    };
     let found = shard
         .config()
         .vectors
