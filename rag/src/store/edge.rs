@@ -96,21 +96,24 @@ impl EdgeStore {
             .map_err(|error| self.error(what, &error))
     }
 
-    fn search_request(
-        &self,
-        vector: VectorInternal,
-        using: &str,
-        query: &HybridQuery,
-    ) -> QueryRequest {
+    fn search_request(&self, vector: VectorInternal, query: &HybridQuery) -> QueryRequest {
         let filter = edge_filter(&query.filter);
+        // The dense search has no IDF, and refuses to be given one.
+        let (using, idf) = match vector {
+            VectorInternal::Sparse(_) => (
+                SPARSE_VECTOR,
+                filter
+                    .clone()
+                    .map(|corpus| IdfParams::Corpus(IdfCorpusParams { corpus })),
+            ),
+            _ => (self.dense_name.as_str(), None),
+        };
         let nearest = NamedQuery::new(vector, using.to_owned());
         let mut request = QueryRequest::new(query.limit);
         request.query = Some(ScoringQuery::Vector(QueryEnum::Nearest(nearest)));
         request.params = Some(SearchParams {
             exact: true,
-            idf: filter
-                .clone()
-                .map(|corpus| IdfParams::Corpus(IdfCorpusParams { corpus })),
+            idf,
             ..SearchParams::default()
         });
         request.filter = filter;
@@ -150,13 +153,10 @@ impl VectorStore for EdgeStore {
         if query.filter.is_nothing() || query.limit == 0 {
             return Ok(Candidates::default());
         }
-        let mut queries = vec![self.search_request(
-            VectorInternal::Dense(query.dense.clone()),
-            &self.dense_name,
-            query,
-        )];
+        let mut queries =
+            vec![self.search_request(VectorInternal::Dense(query.dense.clone()), query)];
         if !query.sparse.indices.is_empty() {
-            queries.push(self.search_request(sparse_vector(&query.sparse), SPARSE_VECTOR, query));
+            queries.push(self.search_request(sparse_vector(&query.sparse), query));
         }
         let mut lists = self
             .shard

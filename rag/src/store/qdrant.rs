@@ -1,8 +1,8 @@
 //! The vector store on a Qdrant server, over gRPC.
 //!
 //! One Qdrant collection holds the points of all our collections, told apart by payload. Its name
-//! carries the catalogue's instance id, so several suites can share a server. Needs Qdrant 1.16 or
-//! newer for the IDF statistics of a filtered corpus; an older server computes them over everything.
+//! carries the catalogue's instance id, so several suites can share a server. Needs Qdrant 1.19 or
+//! newer, the first to compute the IDF over the points of a filter.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -227,7 +227,10 @@ impl QdrantStore {
             .limit(query.limit as u64)
             .with_payload(false);
         if let Some(filter) = server_filter(&query.filter) {
-            params = params.idf(IdfParamsBuilder::new().corpus(filter.clone()));
+            // The dense search has no IDF, and refuses to be given one.
+            if using == SPARSE_VECTOR {
+                params = params.idf(IdfParamsBuilder::new().corpus(filter.clone()));
+            }
             request = request.filter(filter);
         }
         request.params(params).build()

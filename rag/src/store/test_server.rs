@@ -396,13 +396,20 @@ fn done() -> Response<proto::PointsOperationResponse> {
     Response::new(proto::PointsOperationResponse::default())
 }
 
-/// Answers one nearest query; it must be exact, and its IDF must be that of its filter.
+/// Answers one nearest query; it must be exact, and as on a real server only the sparse search may name
+/// the points of its IDF, which must be those of its filter.
 fn answer(
     collection: &StoredCollection,
     query: proto::QueryPoints,
 ) -> Result<Vec<proto::ScoredPoint>, Status> {
     let params = query.params.unwrap_or_default();
-    if params.exact != Some(true) || params.idf.and_then(|idf| idf.corpus) != query.filter {
+    let using = query.using.unwrap_or_default();
+    let idf_of = if using == SPARSE_VECTOR {
+        &query.filter
+    } else {
+        &None
+    };
+    if params.exact != Some(true) || params.idf.and_then(|idf| idf.corpus) != *idf_of {
         return Err(Status::invalid_argument(
             "an exact search with the IDF of its filter expected",
         ));
@@ -413,7 +420,6 @@ fn answer(
     };
     let filter = stored_filter(query.filter)?;
     let limit = query.limit.unwrap_or(10) as usize;
-    let using = query.using.unwrap_or_default();
     let empty = HybridQuery {
         dense: vec![0.0; collection.dim],
         sparse: SparseVector::default(),
