@@ -7,10 +7,11 @@
 use crate::{
     answer::{
         Answer, make_citation,
-        support::{QuoteIndex, RankedSentence},
+        support::{Quote, QuoteIndex, RankedSentence},
     },
     context::ContextPassage,
     refusal::refusal,
+    sentence::{is_closer, is_terminator},
     terms::TermKind,
 };
 
@@ -20,8 +21,20 @@ const MAX_SENTENCES: usize = 3;
 /// A further sentence must reach this share of the best one's score.
 const CLOSE_TO_BEST: f32 = 0.8;
 
+/// Without a common word, a passage must be at least this near to the question ("sick" and "illness" are .36).
+const MIN_COSINE: f32 = 0.3;
+
 /// A sentence that holds the kind of thing asked for.
 const KIND_BONUS: f32 = 0.15;
+
+/// What the rest of the passage adds, against what is in the sentence.
+const NEAR_WEIGHT: f32 = 0.6;
+
+/// What the score of the passage adds.
+const PASSAGE_WEIGHT: f32 = 0.5;
+
+/// What a heading or a fragment loses.
+const FRAGMENT_MALUS: f32 = 0.3;
 
 /// A sentence shorter than this is a heading or a fragment more often than an answer.
 const MIN_TERMS: usize = 4;
@@ -36,7 +49,14 @@ enum Wanted {
 
 /// Returns the sentences of `context` that answer `question` best, verbatim; refused where none has anything of it.
 pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
-    let scored = best_sentences(question, &QuoteIndex::new(question, context), context);
+    let mut scored = best_sentences(question, &QuoteIndex::new(question, context), context);
+    let cosine = context
+        .iter()
+        .filter_map(|p| p.hit.dense)
+        .fold(0.0, f32::max);
+    if scored.iter().all(|(_, s)| s.near == 0.0) && cosine < MIN_COSINE {
+        scored.clear();
+    }
     let Some(best) = scored.first().map(|(score, _)| *score) else {
         let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
         return refusal(&hits);
@@ -61,7 +81,7 @@ pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
     answer
 }
 
-/// The sentences that have a term of the question, best first, with their scores.
+/// The sentences of the context, best first, with their scores; those of equal score in the order of the text.
 pub(crate) fn best_sentences(
     question: &str,
     index: &QuoteIndex,
@@ -70,7 +90,6 @@ pub(crate) fn best_sentences(
     let wanted = wanted(question);
     let mut scored: Vec<(f32, RankedSentence)> = index
         .rank_for_question()
-        .filter(|s| s.inside > 0.0)
         .map(|s| (score(&s, context, wanted), s))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -90,12 +109,24 @@ fn score(sentence: &RankedSentence, context: &[ContextPassage], wanted: Wanted) 
         Wanted::Anything => false,
     };
     let bonus = if held { KIND_BONUS } else { 0.0 };
-    let fragment = if sentence.num_terms < MIN_TERMS {
-        0.3
-    } else {
-        0.0
-    };
-    sentence.inside + 0.3 * sentence.near + 0.2 * passage.hit.score + bonus - fragment
+    let fragment = sentence.num_terms < MIN_TERMS || is_heading(passage, sentence.quote);
+    let malus = if fragment { FRAGMENT_MALUS } else { 0.0 };
+    sentence.inside + NEAR_WEIGHT * sentence.near + PASSAGE_WEIGHT * passage.hit.score + bonus
+        - malus
+}
+
+/// Whether a quote is a line without a full stop that is no list item and no row of a table.
+fn is_heading(passage: &ContextPassage, quote: Quote) -> bool {
+    let mut chars = passage
+        .text
+        .chars()
+        .skip(quote.span.start)
+        .take(quote.span.end - quote.span.start);
+    let first = chars.next();
+    let last = chars.last();
+    let item = first.is_some_and(|c| matches!(c, '|' | '-' | '*' | '•') || c.is_ascii_digit());
+    !item
+        && last.is_some_and(|c| !is_terminator(c) && !is_closer(c) && !matches!(c, ':' | ';' | ','))
 }
 
 fn wanted(question: &str) -> Wanted {
@@ -111,10 +142,20 @@ fn wanted(question: &str) -> Wanted {
         "how long",
         "how old",
         "how far",
+        "how often",
+        "how big",
+        "how fast",
+        "how high",
+        "how large",
         "when",
         "what year",
         "which year",
         "what percent",
+        "which day",
+        "which number",
+        "what number",
+        "which room",
+        "what time",
         "what date",
         "wie viel",
         "wann",

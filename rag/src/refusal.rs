@@ -12,12 +12,14 @@
 //!
 //! | refuse below | wrong refusals | the same, overlap halved | refused, paragraph out | refused, article out |
 //! |---|---|---|---|---|
+//! | **.15** | **.020** | **.046** | **.400** | **.874** |
 //! | .20 | .021 | .057 | .472 | .913 |
-//! | **.30** | **.033** | **.106** | **.538** | **.948** |
+//! | .30 | .033 | .106 | .538 | .948 |
 //! | .40 | .049 | .165 | .636 | .975 |
 //!
 //! AUROC .924 (paragraph out: four paragraphs about the same subject remain) and .992 (article out). Without the second
-//! kind of positives .937 and .990, but 35 % of the questions with other words would be refused.
+//! kind of positives .937 and .990, but .17 of the questions with other words would be refused below .15. Employees ask
+//! with other words ("sick" for "illness" scores .22 on the sample documents), hence the low threshold.
 //! `scripts/calibrate-refusal.py` repeats it on any collection with questions.
 
 use serde::Serialize;
@@ -50,7 +52,7 @@ const MISSING_FACTS: f32 = -3.634;
 const NUM_HITS: usize = 5;
 
 /// Below this probability the suite refuses without asking the model.
-const REFUSE_BELOW: f32 = 0.3;
+const REFUSE_BELOW: f32 = 0.15;
 
 /// What the logistic model sees; all from the first [`NUM_HITS`] hits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -170,5 +172,95 @@ pub fn refusal(hits: &[Hit]) -> Answer {
         text,
         refused: true,
         ..Answer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::tests::context;
+
+    /// The hits of a search, with a cosine and a BM25 score each.
+    fn hits(passages: &[(&str, &str, f32, Option<f32>)]) -> Vec<Hit> {
+        let texts: Vec<(&str, &str)> = passages
+            .iter()
+            .map(|(title, text, ..)| (*title, *text))
+            .collect();
+        let found = context(&texts).into_iter().zip(passages);
+        found
+            .map(|(p, &(.., dense, bm25))| Hit {
+                dense: Some(dense),
+                bm25,
+                ..p.hit
+            })
+            .collect()
+    }
+
+    const LEAVE: &str = "Every employee has 29 days of paid leave per calendar year.";
+    const ILLNESS: &str =
+        "Employees who are ill inform their team lead before 9:00 on the first day.";
+    const TRAVEL: &str = "Trips below 500 km are made by train.";
+
+    #[test]
+    fn questions_with_an_answer_pass_and_others_are_refused() {
+        let table = [
+            (
+                "How many days of paid leave does an employee have?",
+                [0.72, 0.35, 0.1],
+                true,
+            ),
+            ("What do I do when I am sick?", [0.2, 0.42, 0.05], true),
+            ("Who is the CEO of Microsoft?", [0.08, 0.1, 0.02], false),
+            ("What is the capital of France?", [0.02, 0.03, 0.12], false),
+        ];
+        for (question, dense, answered) in table {
+            let bm25 = answered.then_some(3.0);
+            let hits = hits(&[
+                ("Leave", LEAVE, dense[0], bm25),
+                ("Illness", ILLNESS, dense[1], None),
+                ("Travel", TRAVEL, dense[2], None),
+            ]);
+            let assessment = assess(question, &hits);
+            assert!((0.0..=1.0).contains(&assessment.score));
+            assert_eq!(
+                !assessment.refuse,
+                answered,
+                "{question}: {assessment:?} {:?}",
+                Features::of(question, &hits)
+            );
+        }
+        assert!(assess("Anything?", &[]).refuse);
+    }
+
+    #[test]
+    fn a_name_or_number_that_no_passage_has_lowers_the_score() {
+        let hits = hits(&[(
+            "Travel",
+            "The Fernhill office in Leiden opened in 2019.",
+            0.5,
+            Some(2.0),
+        )]);
+        let score = |question: &str| assess(question, &hits).score;
+        assert!(
+            score("When did the Leiden office open?") > score("When did the Boston office open?")
+        );
+        assert!(score("Which office opened in 2019?") > score("Which office opened in 2018?"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_closest_documents_once() {
+        let hits = hits(&[
+            ("A", "x", 0.1, None),
+            ("A", "y", 0.1, None),
+            ("B", "z", 0.1, None),
+            ("C", "z", 0.1, None),
+            ("D", "z", 0.1, None),
+        ]);
+        let answer = refusal(&hits);
+        assert!(answer.refused && answer.citations.is_empty());
+        assert_eq!(
+            answer.text,
+            "The documents do not seem to answer this question. The closest passages are in: A; B; C."
+        );
     }
 }

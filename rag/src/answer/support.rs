@@ -452,7 +452,7 @@ impl QuoteIndex {
             .iter()
             .map(|&i| match_strength(term, &self.windows[i].keys))
             .fold(0.0, f32::max);
-        if inside > 0.0 || term.kind == TermKind::Number {
+        if inside > 0.0 {
             return (inside, inside);
         }
         let elsewhere = windows
