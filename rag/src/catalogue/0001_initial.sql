@@ -23,6 +23,7 @@ CREATE TABLE documents (
     title         TEXT    NOT NULL,
     own_title     INTEGER NOT NULL DEFAULT 0, -- 1: the title is the document's, not its file name
     pages         INTEGER,
+    passages      INTEGER NOT NULL DEFAULT 0, -- rows in the table of that name, counted once
     hash          TEXT,                       -- hex BLAKE3 of the file; null while pending
     bytes         INTEGER NOT NULL,
     modified_ns   INTEGER NOT NULL,           -- modification time of the file, since 1970

@@ -1,5 +1,7 @@
 //! Documents and their passages: what ingestion reads and writes.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
@@ -184,15 +186,14 @@ impl Catalogue {
                     ],
                 )?;
                 insert_passages(transaction, document)?;
-                let is_new = |point: &Uuid| {
-                    document
-                        .passages
-                        .iter()
-                        .any(|passage| passage.point == *point)
-                };
+                let new: HashSet<Uuid> = document
+                    .passages
+                    .iter()
+                    .map(|passage| passage.point)
+                    .collect();
                 written
                     .stale_points
-                    .extend(old.into_iter().filter(|point| !is_new(point)));
+                    .extend(old.into_iter().filter(|point| !new.contains(point)));
             }
             touch_collection(transaction, collection)?;
             Ok(written)
@@ -215,7 +216,7 @@ impl Catalogue {
                 let name = file.path.rsplit('/').next().unwrap_or(&file.path);
                 let changed = transaction.execute(
                     "UPDATE documents SET path = ?2, root = ?3, uploaded = ?4, state = 'failed', reason = ?5,
-                         title = ?6, own_title = 0, pages = NULL, hash = ?7, bytes = ?8, modified_ns = ?9,
+                         title = ?6, own_title = 0, pages = NULL, passages = 0, hash = ?7, bytes = ?8, modified_ns = ?9,
                          pipeline = ?10, embedder = ?11, updated_at = ?12
                      WHERE id = ?1",
                     params![
@@ -366,11 +367,12 @@ fn update_indexed(
     let changed = transaction.execute(
         "UPDATE documents SET path = ?2, root = ?3, uploaded = ?4, state = 'indexed', reason = ?5, title = ?6,
              own_title = ?7, pages = ?8, hash = ?9, bytes = ?10, modified_ns = ?11, pipeline = ?12, embedder = ?13,
-             updated_at = ?14
+             updated_at = ?14, passages = ?15
          WHERE id = ?1",
         params![
             id.0, file.path, file.root, file.uploaded, note, title, own_title, pages, hash, file.bytes,
-            file.modified_ns, pipeline, embedder, now()
+            file.modified_ns, pipeline, embedder, now(),
+            document.passages.len()
         ],
     )?;
     Ok(changed > 0)
@@ -440,8 +442,7 @@ fn find_document(
 }
 
 const DOCUMENT_INFO: &str = "
-    SELECT d.id, d.collection_id, d.path, d.title, d.state, d.reason, d.pages, d.bytes, d.updated_at,
-           (SELECT count(*) FROM passages p WHERE p.document_id = d.id)
+    SELECT d.id, d.collection_id, d.path, d.title, d.state, d.reason, d.pages, d.bytes, d.updated_at, d.passages
     FROM documents d";
 
 fn document_info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {

@@ -126,7 +126,7 @@ impl Catalogue {
     pub(crate) fn passage_count(&self, collection: CollectionId) -> Result<usize, LibraryError> {
         self.read(|connection| {
             Ok(connection.query_row(
-                "SELECT count(*) FROM passages p JOIN documents d ON d.id = p.document_id WHERE d.collection_id = ?1",
+                "SELECT coalesce(sum(passages), 0) FROM documents WHERE collection_id = ?1",
                 [collection.0],
                 |row| row.get(0),
             )?)
