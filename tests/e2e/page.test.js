@@ -57,8 +57,10 @@ async function ask(text, onText = () => {}) {
 }
 
 step("whoever is not signed in is led to the sign-in", async () => {
-  await visit(page, `${url}/documents`);
-  await page.waitForURL(/\/sign-in/);
+  await page.expectFailures(async () => {
+    await visit(page, `${url}/documents`);
+    await page.waitForURL(/\/sign-in/);
+  });
   await screenshot(page, "sign-in");
 });
 
@@ -297,6 +299,8 @@ step("an administrator uploads, sees why a file failed, and removes", async () =
 
 step("a broken connection is said in plain words, with a way out", async () => {
   await page.expectFailures(async () => {
+    await page.getByRole("link", { name: "New chat" }).click();
+    await page.locator(".welcome").waitFor();
     await page.route("**/api/conversations/*", (route) => route.abort());
     await page.locator(".conversation-link").first().click();
     await page.getByText("No connection").waitFor();
@@ -332,7 +336,9 @@ step("after signing out nothing is reachable", async () => {
   await page.waitForURL(/\/sign-in/);
   const status = await page.expectFailures(() => page.evaluate(async () => (await fetch("/api/me")).status));
   assert.equal(status, 401);
-  await visit(page, url);
-  await page.waitForURL(/\/sign-in/);
+  await page.expectFailures(async () => {
+    await visit(page, url);
+    await page.waitForURL(/\/sign-in/);
+  });
   await signIn();
 });

@@ -74,9 +74,11 @@ fn AnswerText(view: RwSignal<AnswerView>, preview: RwSignal<Option<Preview>>) ->
             let target = view.with_untracked(|view| view.target_of_mark(mark))?;
             Some(Preview::beside(&chip, target))
         });
-        if preview.with_untracked(Option::is_some) || found.is_some() {
-            preview.set(found);
-        }
+        preview.try_maybe_update(|preview| {
+            let changed = *preview != found;
+            *preview = found;
+            (changed, ())
+        });
     };
     view! {
         <div

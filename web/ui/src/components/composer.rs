@@ -27,7 +27,8 @@ pub fn Composer() -> impl IntoView {
         !running.get() && is_ready() && !too_long() && text.with(|text| !text.trim().is_empty())
     };
     let fit = move || {
-        if let Some(field) = field.get_untracked() {
+        // Runs a frame later too, when the composer may be gone.
+        if let Some(field) = field.try_get_untracked().flatten() {
             dom::fit_height(&field);
         }
     };
@@ -109,7 +110,7 @@ pub fn Composer() -> impl IntoView {
                 {move || if too_long() {
                     format!("Questions may have up to {MAX_QUESTION_CHARS} characters.")
                 } else {
-                    "Answers can be wrong. The numbers lead to the sources.".to_owned()
+                    "Check an answer against its sources before you rely on it.".to_owned()
                 }}
             </p>
         </form>

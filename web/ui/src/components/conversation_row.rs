@@ -3,6 +3,7 @@
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos_router::components::A;
+use leptos_router::hooks::use_location;
 use std::sync::Arc;
 use web_api::ConversationHit;
 use web_sys::KeyboardEvent;
@@ -28,7 +29,8 @@ pub fn ConversationRow(
     let renaming = RwSignal::new(false);
     let hit = StoredValue::new(hit);
     let id = move || hit.with_value(|hit| hit.conversation.id.clone());
-    let is_open = move || chat.open_id.with(|open| open.as_ref() == Some(&id()));
+    let path = use_location().pathname;
+    let is_open = move || path.with(|path| path.strip_prefix("/c/") == Some(id().as_str()));
     view! {
         <li class="conversation" class:is-open=is_open>
             {move || if renaming.get() {
@@ -86,13 +88,15 @@ fn RenameField(id: String, title: String, #[prop(into)] on_done: Callback<()>) -
     });
     let before = title.clone();
     let save = move || {
+        // Leaving the page takes the field away and ends here too, by `blur`.
         let after = field
-            .get_untracked()
+            .try_get_untracked()
+            .flatten()
             .map(|field| field.value().trim().to_owned());
         if let Some(after) = after.filter(|after| !after.is_empty() && *after != before) {
             chat.rename(id.clone(), after);
         }
-        on_done.run(());
+        on_done.try_run(());
     };
     let on_key = {
         let save = save.clone();

@@ -26,7 +26,7 @@ pub fn ModelBadge() -> impl IntoView {
             <span class="model-badge" title="The language model that answers, on this server">
                 <span class="model-dot" aria-hidden="true"></span>
                 <span class="visually-hidden">"Model: "</span>
-                {name}
+                <span class="model-name">{name}</span>
             </span>
         })}
     }

@@ -29,9 +29,14 @@ pub fn Sidebar(
     let session = Session::here();
     let path = use_location().pathname;
     let close = move || drawer.set(false);
+    let on_key = move |event: web_sys::KeyboardEvent| {
+        if event.key() == "Escape" {
+            close();
+        }
+    };
     let on_documents = move || path.with(|path| path.starts_with("/documents"));
     view! {
-        <nav class="sidebar" id="sidebar" aria-label="Conversations" class:is-open=drawer>
+        <nav on:keydown=on_key class="sidebar" id="sidebar" aria-label="Conversations" class:is-open=drawer>
             <div class="sidebar-head">
                 <A href="/" attr:class="brand" on:click=move |_| close()>
                     <Icon symbol=Symbol::Arches />

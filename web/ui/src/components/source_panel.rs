@@ -157,6 +157,7 @@ fn Pager(target: Memo<Option<Target>>) -> impl IntoView {
             }
         });
     };
+    let is_last = move || position().0 + 1 >= position().1;
     let where_it_is = move || {
         target.get().map(|target| match target.page {
             Some(page) => format!("Source {}, page {page}", target.n),
@@ -182,7 +183,7 @@ fn Pager(target: Memo<Option<Target>>) -> impl IntoView {
                 type="button"
                 class="icon-button"
                 aria-label="Next source"
-                prop:disabled=move || position().0 + 1 >= position().1
+                prop:disabled=is_last
                 on:click=move |_| go(|panel| (panel.at + 1).min(panel.targets.len().saturating_sub(1)))
             >
                 <Icon symbol=Symbol::Next />

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::components::A;
 use leptos_router::hooks::use_params_map;
+use web_api::ApiError;
 
 use super::workspace::MenuButton;
 use crate::components::answer::Answer;
@@ -59,6 +60,15 @@ pub fn ChatPage() -> impl IntoView {
     .into_any()
 }
 
+/// What the chat shows. Changes of an answer do not change it, so that answers stay in place.
+#[derive(Debug, Clone, PartialEq)]
+enum Stage {
+    Loading,
+    Failed(ApiError),
+    Welcome,
+    Turns,
+}
+
 /// The questions and answers, scrolled to the end while they grow.
 #[component]
 fn Conversation() -> impl IntoView {
@@ -68,10 +78,20 @@ fn Conversation() -> impl IntoView {
     let follows = RwSignal::new(true);
     let preview = RwSignal::new(None::<Preview>);
     let to_end = move || {
-        if let Some(element) = scroller.get_untracked() {
+        // Runs a frame later, when the page may be another.
+        if let Some(element) = scroller.try_get_untracked().flatten() {
             element.set_scroll_top(element.scroll_height());
         }
     };
+    let stage = Memo::new(move |_| {
+        let signed_in = session.read(|_| ()).is_some();
+        chat.open.with(|open| match open {
+            Loadable::Failed(error) => Stage::Failed(error.clone()),
+            Loadable::Ready(open) if !open.turns.is_empty() => Stage::Turns,
+            Loadable::Ready(_) if signed_in => Stage::Welcome,
+            _ => Stage::Loading,
+        })
+    });
     let last = Memo::new(move |_| {
         chat.open.with(|open| {
             open.ready()
@@ -96,29 +116,22 @@ fn Conversation() -> impl IntoView {
         }
     });
     let on_scroll = move |_| {
-        if let Some(element) = scroller.get_untracked() {
+        if let Some(element) = scroller.try_get_untracked().flatten() {
             let below = element.scroll_height() - element.scroll_top() - element.client_height();
             follows.set(below < NEAR_END_PX);
-            if preview.with_untracked(Option::is_some) {
-                preview.set(None);
-            }
+            preview.try_maybe_update(|preview| (preview.take().is_some(), ()));
         }
     };
     view! {
         <div class="messages-frame">
             <div class="messages" node_ref=scroller on:scroll=on_scroll>
-                {move || match chat.open.get() {
-                    Loadable::Loading => view! { <div class="turns"><Skeleton lines=6 /></div> }.into_any(),
-                    Loadable::Failed(error) => view! {
+                {move || match stage.get() {
+                    Stage::Loading => view! { <div class="turns"><Skeleton lines=6 /></div> }.into_any(),
+                    Stage::Failed(error) => view! {
                         <Failed error on_retry=move |()| chat.reload() />
                     }.into_any(),
-                    Loadable::Ready(open) if open.turns.is_empty() => view! {
-                        {move || match session.me.with(|me| me.ready().is_some()) {
-                            true => view! { <Welcome /> }.into_any(),
-                            false => view! { <div class="turns"><Skeleton lines=6 /></div> }.into_any(),
-                        }}
-                    }.into_any(),
-                    Loadable::Ready(_) => view! { <Turns preview /> }.into_any(),
+                    Stage::Welcome => view! { <Welcome /> }.into_any(),
+                    Stage::Turns => view! { <Turns preview /> }.into_any(),
                 }}
             </div>
             {move || (!follows.get() && last.get().is_some()).then(|| view! {

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
 use leptos_router::components::A;
-use web_api::{Collection, Document, DocumentState};
+use web_api::{ApiError, Collection, Document, DocumentState};
 
 use super::workspace::MenuButton;
 use crate::components::copy_button::Command;
@@ -129,6 +129,15 @@ pub fn DocumentsPage() -> impl IntoView {
     .into_any()
 }
 
+/// What the page shows. A list that is loaded again does not change it, so that uploads stay in place.
+#[derive(Debug, Clone, PartialEq)]
+enum Stage {
+    Loading,
+    Failed(ApiError),
+    Empty,
+    Collections,
+}
+
 #[component]
 fn ShelfView() -> impl IntoView {
     let shelf = Shelf {
@@ -138,6 +147,14 @@ fn ShelfView() -> impl IntoView {
         open: RwSignal::new(None),
         documents: RwSignal::new(Loadable::Loading),
     };
+    let stage = Memo::new(move |_| {
+        shelf.collections.with(|collections| match collections {
+            Loadable::Loading => Stage::Loading,
+            Loadable::Failed(error) => Stage::Failed(error.clone()),
+            Loadable::Ready(collections) if collections.is_empty() => Stage::Empty,
+            Loadable::Ready(_) => Stage::Collections,
+        })
+    });
     Effect::new(move |_| shelf.load_collections());
     Effect::new(move |_| {
         if shelf.open.get().is_some() {
@@ -146,10 +163,10 @@ fn ShelfView() -> impl IntoView {
         }
     });
     view! {
-        {move || match shelf.collections.get() {
-            Loadable::Loading => view! { <Skeleton lines=6 /> }.into_any(),
-            Loadable::Failed(error) => view! { <Failed error on_retry=move |()| shelf.load_collections() /> }.into_any(),
-            Loadable::Ready(collections) if collections.is_empty() => view! {
+        {move || match stage.get() {
+            Stage::Loading => view! { <Skeleton lines=6 /> }.into_any(),
+            Stage::Failed(error) => view! { <Failed error on_retry=move |()| shelf.load_collections() /> }.into_any(),
+            Stage::Empty => view! {
                 <Empty symbol=Symbol::Folder title="No collections yet">
                     <p>"A collection is a set of documents that can be asked about together. Make one from a folder on the server:"</p>
                     <Command text="cloister ingest ./handbook --collection handbook" />
@@ -157,9 +174,9 @@ fn ShelfView() -> impl IntoView {
                     <NewCollection shelf />
                 </Empty>
             }.into_any(),
-            Loadable::Ready(collections) => view! {
+            Stage::Collections => view! {
                 <div class="shelf-columns">
-                    <CollectionList shelf collections />
+                    <CollectionList shelf />
                     <OpenCollection shelf />
                 </div>
             }.into_any(),
@@ -169,11 +186,16 @@ fn ShelfView() -> impl IntoView {
 }
 
 #[component]
-fn CollectionList(shelf: Shelf, collections: Vec<Collection>) -> impl IntoView {
+fn CollectionList(shelf: Shelf) -> impl IntoView {
+    let collections = move || {
+        shelf
+            .collections
+            .with(|list| list.ready().cloned().unwrap_or_default())
+    };
     view! {
         <section class="collection-list" aria-label="Collections">
             <ul>
-                {collections.into_iter().map(|collection| {
+                {move || collections().into_iter().map(|collection| {
                     let id = collection.id;
                     let is_open = move || shelf.open.get() == Some(id);
                     view! {

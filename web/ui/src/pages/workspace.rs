@@ -9,6 +9,7 @@ use crate::components::icon::{Icon, Symbol};
 use crate::components::placeholder::Failed;
 use crate::components::sidebar::Sidebar;
 use crate::components::source_panel::SourcePanel;
+use crate::dom;
 use crate::state::Loadable;
 use crate::state::chat::Chat;
 use crate::state::session::Session;
@@ -109,7 +110,7 @@ pub fn MenuButton() -> impl IntoView {
             aria-label="Open the menu"
             aria-controls="sidebar"
             aria-expanded=move || drawer.get().to_string()
-            on:click=move |_| drawer.set(true)
+            on:click=move |_| { drawer.set(true); dom::focus_soon(".drawer-close"); }
         >
             <Icon symbol=Symbol::Menu />
         </button>

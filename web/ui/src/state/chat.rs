@@ -23,7 +23,7 @@ const QUOTES_KEY: &str = "quote-only";
 /// A question with its answer on screen.
 #[derive(Debug, Clone)]
 pub struct Turn {
-    /// Distinguishes turns before the server has given them an id.
+    /// Unique among all turns of this visit; the server's id comes later.
     pub key: usize,
     /// The answer, which changes while it streams.
     pub view: ArcRwSignal<AnswerView>,
@@ -71,6 +71,7 @@ pub struct Chat {
     /// A question that could not be asked, given back to the composer.
     pub returned: RwSignal<Option<String>>,
     requests: StoredValue<u64>,
+    turns: StoredValue<usize>,
 }
 
 impl Chat {
@@ -89,6 +90,7 @@ impl Chat {
             go_to: RwSignal::new(None),
             returned: RwSignal::new(None),
             requests: StoredValue::new(0),
+            turns: StoredValue::new(0),
         }
     }
 
@@ -215,9 +217,8 @@ impl Chat {
         let turns: Vec<Turn> = detail
             .messages
             .into_iter()
-            .enumerate()
-            .map(|(key, message)| Turn {
-                key,
+            .map(|message| Turn {
+                key: self.next_key(),
                 view: ArcRwSignal::new(AnswerView::from_message(message)),
             })
             .collect();
@@ -231,6 +232,11 @@ impl Chat {
             conversation: Some(detail.conversation),
             turns,
         }));
+    }
+
+    fn next_key(self) -> usize {
+        self.turns.update_value(|count| *count += 1);
+        self.turns.get_value()
     }
 
     fn on_end(self) -> stream::OnEnd {
@@ -325,11 +331,7 @@ impl Chat {
     }
 
     fn push_turn(self, request: &AskRequest) -> Turn {
-        let key = self.open.with_untracked(|open| {
-            open.ready()
-                .and_then(|open| open.turns.last())
-                .map_or(0, |turn| turn.key + 1)
-        });
+        let key = self.next_key();
         let turn = Turn {
             key,
             view: ArcRwSignal::new(AnswerView::from_message(unsent(request))),
