@@ -345,6 +345,20 @@ fn a_damaged_folder_or_one_of_another_embedder_becomes_an_empty_store() {
 }
 
 #[test]
+fn a_shard_that_is_open_is_not_taken_for_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vectors");
+    let store = open_edge(&path);
+    store
+        .upsert(&[point(&mut Random(3), &Bm25::new(), 1)])
+        .unwrap();
+    let error = EdgeStore::open(&path, &schema()).err().expect("it is open");
+    assert!(error.to_string().contains("another process"), "{error}");
+    drop(store);
+    assert_eq!(open_edge(&path).count(&Filter::default()).unwrap(), 1);
+}
+
+#[test]
 fn a_collection_of_another_embedder_on_the_server_is_replaced() {
     let server = TestServer::start(None);
     let config = || QdrantConfig {

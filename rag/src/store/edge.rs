@@ -1,6 +1,6 @@
 //! The embedded vector store: one qdrant-edge shard in a folder of this process.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use qdrant_edge::{
@@ -28,6 +28,8 @@ pub struct EdgeStore {
     path: PathBuf,
     dense_name: String,
     shard: EdgeShard,
+    /// Held while the shard is open: a shard that another process has open looks like a damaged one.
+    _lock: File,
 }
 
 impl EdgeStore {
@@ -35,50 +37,33 @@ impl EdgeStore {
     /// another embedder, or where it cannot be read. The caller fills it from the catalogue.
     ///
     /// # Errors
-    /// [`StoreError::Embedded`] when not even an empty shard can be made.
+    /// [`StoreError::Embedded`] when another process has it open, or not even an empty shard can be made.
     pub fn open(path: &Path, schema: &StoreSchema) -> Result<Self, StoreError> {
-        let fail = |operation, reason: &dyn std::fmt::Display| StoreError::Embedded {
+        let fail = |reason| StoreError::Embedded {
             path: path.to_owned(),
-            operation,
-            reason: reason.to_string(),
+            operation: "be opened",
+            reason,
         };
-        if path.join("edge_config.json").exists() {
+        let lock = lock(path).map_err(fail)?;
+        if path.exists() {
             match load(path, schema) {
-                Ok(shard) => return Ok(Self::with(path, schema, shard)),
+                Ok(shard) => return Ok(Self::with(path, schema, shard, lock)),
                 Err(reason) => {
-                    tracing::warn!(path = %path.display(), %reason, "rebuilding the vector index")
+                    tracing::warn!(path = %path.display(), %reason, "rebuilding the vector index");
                 }
             }
         }
-        if path.exists() {
-            fs::remove_dir_all(path).map_err(|error| fail("be cleared", &error))?;
-        }
-        fs::create_dir_all(path).map_err(|error| fail("be created", &error))?;
-        let shard =
-            EdgeShard::new(path, config(schema)).map_err(|error| fail("be created", &error))?;
-        let store = Self::with(path, schema, shard);
-        for key in [COLLECTION_KEY, DOCUMENT_KEY] {
-            store.update(
-                "be indexed",
-                UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(
-                    CreateIndex {
-                        field_name: json_path(key),
-                        field_schema: Some(PayloadFieldSchema::FieldType(
-                            PayloadSchemaType::Integer,
-                        )),
-                    },
-                )),
-            )?;
-        }
-        store.flush()?;
-        Ok(store)
+        create(path, schema).map_err(fail)?;
+        let shard = load(path, schema).map_err(fail)?;
+        Ok(Self::with(path, schema, shard, lock))
     }
 
-    fn with(path: &Path, schema: &StoreSchema, shard: EdgeShard) -> Self {
+    fn with(path: &Path, schema: &StoreSchema, shard: EdgeShard, lock: File) -> Self {
         Self {
             path: path.to_owned(),
             dense_name: schema.embedder.clone(),
             shard,
+            _lock: lock,
         }
     }
 
@@ -249,6 +234,41 @@ impl VectorStore for EdgeStore {
             .map_err(|error| self.error("be optimized", &error))?;
         self.flush()
     }
+}
+
+/// Takes the lock beside the shard.
+fn lock(path: &Path) -> Result<File, String> {
+    let file = File::create(path.with_extension("lock")).map_err(|error| error.to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err("another process has it open".to_owned()),
+        Err(TryLockError::Error(error)) => Err(error.to_string()),
+    }
+}
+
+/// Makes an empty shard. It is built beside its place and moved there when it is whole, so that a
+/// shard without its payload indexes is never found.
+fn create(path: &Path, schema: &StoreSchema) -> Result<(), String> {
+    let building = path.with_extension("new");
+    for old in [path, &building] {
+        if old.exists() {
+            fs::remove_dir_all(old).map_err(|error| error.to_string())?;
+        }
+    }
+    fs::create_dir_all(&building).map_err(|error| error.to_string())?;
+    let shard = EdgeShard::new(&building, config(schema)).map_err(|error| error.to_string())?;
+    for key in [COLLECTION_KEY, DOCUMENT_KEY] {
+        let index = CreateIndex {
+            field_name: json_path(key),
+            field_schema: Some(PayloadFieldSchema::FieldType(PayloadSchemaType::Integer)),
+        };
+        let operation =
+            UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(index));
+        shard.update(operation).map_err(|error| error.to_string())?;
+    }
+    shard.flush().map_err(|error| error.to_string())?;
+    drop(shard);
+    fs::rename(&building, path).map_err(|error| error.to_string())
 }
 
 /// Loads the shard and checks that it can be read and was made for `schema`. The error is a sentence

@@ -64,7 +64,7 @@ fn extractor() -> Extractor {
     }
 }
 
-fn open(data_dir: &Path) -> Library {
+pub(crate) fn open(data_dir: &Path) -> Library {
     let config = LibraryConfig {
         data_dir: data_dir.to_owned(),
         store: StoreChoice::Embedded,
@@ -73,7 +73,7 @@ fn open(data_dir: &Path) -> Library {
     Library::open(config, Arc::new(WordEmbedder)).unwrap()
 }
 
-fn ingest(library: &Library, docs: &Path) -> IngestReport {
+pub(crate) fn ingest(library: &Library, docs: &Path) -> IngestReport {
     let request = IngestRequest {
         collection: "handbook".to_owned(),
         paths: vec![docs.to_owned()],

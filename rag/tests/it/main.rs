@@ -3,5 +3,6 @@
 
 mod extract;
 mod extract_child;
+mod killed;
 mod library;
 mod passage;
