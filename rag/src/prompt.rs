@@ -8,6 +8,21 @@
 //! Absent on purpose: a sentence about refusing (a 1.5B model then refuses half of what it knows; refusal is decided
 //! before the model by [`crate::refusal`] and after it by [`crate::answer`]), and a demand for markers (it forgets
 //! half of them; the quote check attaches them).
+//!
+//! The ladder, Qwen2.5-Coder-1.5B-Instruct Q4_K_M, greedy, on XQuAD English with the first four of 120 paragraphs (right
+//! one among them for 99.5 %). *Contains*: the model's sentence has the gold answer; *shown*: the checked answer has it,
+//! which quotes the closest sentence where nothing was supported; *cites*: a citation is to the gold paragraph.
+//!
+//! | prompt | questions | passages, characters | contains | shown | cites |
+//! |---|---|---|---|---|---|
+//! | "only the passages, number in brackets, else: Not in the documents" (gold paragraph among five, no check) | 40 | 3,900 | .38 | | .38 |
+//! | "answer in one sentence and end it with the number in brackets" (the same) | 24 | 3,900 | .75 | | .54 |
+//! | whole paragraphs, "one full sentence, using the exact words" | 20, set 1 | 3,140 | .75 | .80 | .90 |
+//! | sentences that matter, at most 1,200 characters | 23, set 1 | 1,170 | .74 | .83 | .96 |
+//! | **sentences that matter, cut at half of the best score (this prompt)** | 20, set 2 | 980 | .95 | .95 | 1.00 |
+//!
+//! Sets 1 and 2 are different questions, and twenty questions are worth about .1 either way.
+//! Without a model, the quotes of [`crate::quote_only`] have the answer for .88 of all 612 and cite the paragraph for .97.
 
 use std::collections::BTreeSet;
 
