@@ -10,7 +10,7 @@ pub enum DeviceError {
     #[error("this build has no CUDA support; use the CPU or build with the `cuda` feature")]
     NoCuda,
     #[error("CUDA device {index} cannot be opened: {source}")]
-    Open { index: usize, source: candle_core::Error },
+    Open { index: usize, source: Box<candle_core::Error> },
     #[error("{asked} threads were asked for, but the compute pool of this process already has {actual}")]
     Threads { asked: usize, actual: usize },
 }
@@ -24,7 +24,7 @@ pub fn open(choice: &DeviceChoice) -> Result<Device, DeviceError> {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         #[cfg(feature = "cuda")]
         DeviceChoice::Cuda(index) => {
-            Device::new_cuda(index).map_err(|source| DeviceError::Open { index, source })
+            Device::new_cuda(index).map_err(|source| DeviceError::Open { index, source: Box::new(source) })
         }
         #[cfg(not(feature = "cuda"))]
         DeviceChoice::Cuda(_) => Err(DeviceError::NoCuda),

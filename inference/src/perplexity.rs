@@ -40,7 +40,13 @@ pub enum PerplexityError {
     #[error("a window of {window} tokens does not fit: it must be from 4 to {limit}")]
     Window { window: usize, limit: usize },
     #[error("the model failed: {0}")]
-    Compute(#[from] candle_core::Error),
+    Compute(Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for PerplexityError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(Box::new(error))
+    }
 }
 
 /// Returns the perplexity of `text` over windows of `window` tokens (llama.cpp: 512).

@@ -42,6 +42,8 @@ pub(super) struct Request {
     usage: Usage,
     /// Tokens whose text has not been sent.
     unsent: Vec<u32>,
+    /// The last event, held until the request's blocks are free: who sees the end may count on that.
+    last: Option<Event>,
     submitted: Instant,
     started: Option<Instant>,
     first_token: Option<Instant>,
@@ -60,6 +62,7 @@ impl Request {
             events,
             cancelled,
             unsent: Vec::new(),
+            last: None,
             submitted,
             started: None,
             first_token: None,
@@ -83,7 +86,7 @@ impl Request {
 
     /// Chooses the next token from the logits over the vocabulary and sends what became certain.
     ///
-    /// Returns the token to continue with, or `None` when the request has ended and its last event is sent.
+    /// Returns the token to continue with, or `None` when the request has ended and waits for [`Self::send_last`].
     pub fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer, is_full: bool) -> Option<u32> {
         let Ok(token) = self.sampler.sample(logits) else {
             self.fail(EngineError::InvalidLogits);
@@ -101,7 +104,7 @@ impl Request {
         let outcome = self.stops.push(&text);
         if outcome.stopped {
             self.send(outcome.emit);
-            self.send_finished(FinishReason::Stop, now);
+            self.set_finished(FinishReason::Stop, now);
             return None;
         }
         if self.usage.completion_tokens >= self.max_tokens || is_full {
@@ -115,13 +118,20 @@ impl Request {
         Some(token)
     }
 
-    /// Sends the failure; nothing follows it.
+    /// Ends the request with a failure.
     pub fn fail(&mut self, error: EngineError) {
-        // A closed channel means that nobody wants to know.
-        let _ = self.events.send(Event::Failed(error));
+        self.last = Some(Event::Failed(error));
     }
 
-    /// Sends the text that was held back, then the end.
+    /// Sends the last event; a cancelled request has none.
+    pub fn send_last(self) {
+        if let Some(event) = self.last {
+            // A closed channel means that nobody wants to know.
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// Sends the text that was held back and ends the request.
     fn finish(&mut self, reason: FinishReason, now: Instant) {
         let outcome = self.stops.push(&self.detokenizer.finish());
         let mut rest = outcome.emit;
@@ -131,7 +141,7 @@ impl Request {
         if !rest.is_empty() || !self.unsent.is_empty() {
             self.send(rest);
         }
-        self.send_finished(reason, now);
+        self.set_finished(reason, now);
     }
 
     fn send(&mut self, text: String) {
@@ -139,7 +149,7 @@ impl Request {
         let _ = self.events.send(Event::Delta { text, tokens });
     }
 
-    fn send_finished(&mut self, reason: FinishReason, now: Instant) {
+    fn set_finished(&mut self, reason: FinishReason, now: Instant) {
         let started = self.started.unwrap_or(now);
         let first_token = self.first_token.unwrap_or(now);
         let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
@@ -148,6 +158,6 @@ impl Request {
             prefill_ms: ms(started, first_token),
             decode_ms: ms(first_token, now),
         };
-        let _ = self.events.send(Event::Finished { reason, usage: self.usage, timings });
+        self.last = Some(Event::Finished { reason, usage: self.usage, timings });
     }
 }

@@ -25,8 +25,9 @@ use super::{
 use crate::{
     config::EngineConfig,
     model::{KvCache, Model},
+    ops::cpu::with_f32,
     runner::StepInput,
-    scheduler::{Scheduler, SchedulerLimits, StepPlan, TokenBudget},
+    scheduler::{PlannedRow, Scheduler, SchedulerLimits, StepPlan, TokenBudget},
     sequence::{Sequence, SequenceId},
     text::Tokenizer,
 };
@@ -171,7 +172,7 @@ impl StepLoop {
             }
             match (&logits, row.samples) {
                 (Some(logits), true) => {
-                    self.sample(row.id, logits, next_logits, row)?;
+                    self.sample(row, logits, next_logits)?;
                     next_logits += 1;
                 }
                 _ => self.scheduler.commit(row, None),
@@ -181,29 +182,19 @@ impl StepLoop {
     }
 
     /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
-    fn sample(
-        &mut self,
-        id: SequenceId,
-        logits: &Tensor,
-        index: usize,
-        row: &crate::scheduler::PlannedRow,
-    ) -> candle_core::Result<()> {
+    fn sample(&mut self, row: &PlannedRow, logits: &Tensor, index: usize) -> candle_core::Result<()> {
+        let id = row.id;
         let vocab_size = self.parts.tokenizer.vocab_size();
         // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
         let logits = logits.narrow(0, index, 1)?.narrow(1, 0, vocab_size)?;
         let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
         let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
         let tokenizer = &self.parts.tokenizer;
-        let token = crate::ops::cpu::with_f32(&logits, |logits| Ok(request.advance(logits, tokenizer, is_full)))?;
+        let token = with_f32(&logits, |logits| Ok(request.advance(logits, tokenizer, is_full)))?;
+        self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
         match token {
-            Some(token) => {
-                self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
-                self.scheduler.commit(row, Some(token));
-            }
-            None => {
-                self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
-                self.end(id);
-            }
+            Some(token) => self.scheduler.commit(row, Some(token)),
+            None => self.end(id),
         }
         Ok(())
     }
@@ -215,15 +206,16 @@ impl StepLoop {
         self.end(id);
     }
 
-    /// Forgets a request and frees its blocks.
+    /// Forgets a request, frees its blocks, and only then tells its stream.
     fn end(&mut self, id: SequenceId) {
         self.scheduler.remove(id);
-        if let Some(request) = self.requests.remove(&id) {
-            match request.started() {
-                Some(started) => self.parts.counters.observe_service(started.elapsed()),
-                None => self.parts.counters.leave_queue(),
-            }
+        let Some(request) = self.requests.remove(&id) else { return };
+        match request.started() {
+            Some(started) => self.parts.counters.observe_service(started.elapsed()),
+            None => self.parts.counters.leave_queue(),
         }
+        self.publish();
+        request.send_last();
     }
 
     fn publish(&self) {

@@ -20,5 +20,5 @@ pub enum GgufError {
     #[error("{path}: metadata key `{key}` is missing")]
     MissingKey { path: PathBuf, key: String },
     #[error("{path}: tensor `{tensor}` cannot be placed on the device: {source}")]
-    Device { path: PathBuf, tensor: String, source: candle_core::Error },
+    Device { path: PathBuf, tensor: String, source: Box<candle_core::Error> },
 }

@@ -212,7 +212,7 @@ impl GgufFile {
             .map_err(|source| GgufError::Device {
                 path: self.path.clone(),
                 tensor: name.to_owned(),
-                source,
+                source: Box::new(source),
             })
     }
 

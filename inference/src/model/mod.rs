@@ -27,5 +27,11 @@ pub enum ModelError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
     #[error("cannot build the model: {0}")]
-    Device(#[from] candle_core::Error),
+    Device(Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Device(Box::new(error))
+    }
 }

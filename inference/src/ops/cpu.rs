@@ -174,7 +174,8 @@ mod tests {
         parallel(1_000, true, |range| {
             for item in range {
                 // SAFETY: each item is in one range.
-                unsafe { shared.range(item, 1) }[0] += 1;
+                let count = unsafe { shared.range(item, 1) };
+                count[0] += 1;
             }
         });
         assert!(counts.iter().all(|&count| count == 1));

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     kv_cache::{BlockPool, blocks_for},
-    sequence::{Sequence, SequenceId},
+    sequence::{Priority, Sequence, SequenceId},
 };
 
 /// Limits of the scheduler.
@@ -91,89 +91,110 @@ impl Scheduler {
 
     /// Plans the next step and takes the blocks it needs. An empty plan means that nothing is left to do.
     ///
-    /// Every planned row must be confirmed by [`Self::commit`] once it has run.
+    /// Decodes come first (they are what people watch), then prefills by rank, under way or new. Every planned row must
+    /// be confirmed by [`Self::commit`] once it has run.
     pub fn plan(&mut self) -> StepPlan {
         let mut plan = StepPlan::default();
-        let num_decodes = self.running.values().filter(|sequence| sequence.is_decoding()).count();
-        let mut tokens_left = self.budget.tokens(num_decodes);
-        self.plan_running(&mut plan, &mut tokens_left);
-        // A step that had to preempt admits nobody: the blocks just freed would go to a newcomer and be missed at once.
-        if plan.preempted.is_empty() {
-            self.admit(&mut plan, &mut tokens_left);
+        let decodes = self.running_by_rank(Sequence::is_decoding);
+        let mut tokens_left = self.budget.tokens(decodes.len());
+        for id in decodes {
+            self.plan_decode(id, &mut plan, &mut tokens_left);
+        }
+        // A step in which answers ran out of blocks admits nobody: the blocks just freed would be missed at once.
+        let admits = plan.preempted.is_empty();
+        for id in self.running_by_rank(|sequence| !sequence.is_decoding()) {
+            let Some(class) = self.running.get(&id).map(|sequence| sequence.priority) else { continue };
+            if admits {
+                self.admit(&mut plan, &mut tokens_left, Some(class));
+            }
+            // It may just have been preempted for a newcomer of a better class.
+            if tokens_left > 0 && self.running.contains_key(&id) {
+                self.plan_row(id, &mut plan, &mut tokens_left);
+            }
+        }
+        if admits {
+            self.admit(&mut plan, &mut tokens_left, None);
         }
         plan
     }
 
-    /// Decodes first (they are what people watch), then the prefills that are under way.
-    fn plan_running(&mut self, plan: &mut StepPlan, tokens_left: &mut usize) {
-        let mut order: Vec<_> = self.running.values().map(|s| (!s.is_decoding(), policy::rank(s), s.id)).collect();
-        order.sort_unstable();
-        for (_, _, id) in order {
-            if *tokens_left == 0 {
-                break;
-            }
-            if self.ensure_blocks(id, plan) {
-                *tokens_left -= self.plan_row(id, *tokens_left, plan);
-            }
-        }
+    fn running_by_rank(&self, wanted: impl Fn(&Sequence) -> bool) -> Vec<SequenceId> {
+        let mut ranks: Vec<_> = self.running.values().filter(|s| wanted(s)).map(policy::rank).collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Makes sure that a running sequence has blocks for all its tokens, preempting others or itself if none are
-    /// free. Returns whether it is still running.
-    fn ensure_blocks(&mut self, id: SequenceId, plan: &mut StepPlan) -> bool {
-        loop {
-            // It may have been preempted for a sequence planned earlier in this step.
-            let Some(sequence) = self.running.get_mut(&id) else { return false };
+    /// Plans a running answer's next token, preempting others or the answer itself if there is no block for it.
+    fn plan_decode(&mut self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
+        // It may have been preempted for one planned before it.
+        while let Some(sequence) = self.running.get_mut(&id) {
             let missing = blocks_for(sequence.token_ids.len()).saturating_sub(sequence.block_table.len());
             if self.pool.allocate(missing, &mut sequence.block_table) {
-                return true;
+                if *tokens_left > 0 {
+                    self.plan_row(id, plan, tokens_left);
+                }
+                return;
             }
-            // The sequence itself is running, so there is a victim. One that is already planned in this step ranks
-            // before this one within its phase; taking it back is right only if it ranks last of all.
-            let victim = policy::victim(self.running.values()).unwrap_or(id);
-            self.preempt(victim, plan);
+            let victim = policy::victim(self.running.values()).map_or(id, |(_, victim)| victim);
+            self.preempt(victim, plan, tokens_left);
         }
     }
 
-    fn preempt(&mut self, id: SequenceId, plan: &mut StepPlan) {
+    /// Takes the blocks of a running sequence and its place in the step back, and queues it again.
+    fn preempt(&mut self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
         let Some(mut sequence) = self.running.remove(&id) else { return };
         self.pool.release(&mut sequence.block_table);
         sequence.num_computed_tokens = 0;
         self.waiting.insert(id, sequence);
+        *tokens_left += plan.rows.iter().filter(|row| row.id == id).map(|row| row.len).sum::<usize>();
         plan.rows.retain(|row| row.id != id);
+        plan.admitted.retain(|admitted| *admitted != id);
         plan.preempted.push(id);
     }
 
-    /// Plans as much of a sequence as the budget allows; returns the tokens used.
-    fn plan_row(&self, id: SequenceId, tokens_left: usize, plan: &mut StepPlan) -> usize {
-        let Some(sequence) = self.running.get(&id) else { return 0 };
-        let pending = sequence.num_pending_tokens();
-        let len = pending.min(tokens_left);
-        let start = sequence.num_computed_tokens;
-        plan.rows.push(PlannedRow { id, start, len, samples: len == pending });
-        len
+    /// Admits waiting sequences in order while a place, tokens and blocks for all their known tokens are there; only
+    /// those of a better class than `than`, if given. The first that does not fit blocks those behind it, so a long
+    /// prompt cannot starve. A better class takes places and blocks from a worse one.
+    fn admit(&mut self, plan: &mut StepPlan, tokens_left: &mut usize, than: Option<Priority>) {
+        while *tokens_left > 0 {
+            let Some((class, id)) = policy::next(self.waiting.values()) else { break };
+            if than.is_some_and(|than| class >= than) || plan.preempted.contains(&id) {
+                break;
+            }
+            if self.try_admit(id) {
+                plan.admitted.push(id);
+                self.plan_row(id, plan, tokens_left);
+                continue;
+            }
+            match policy::victim(self.running.values()) {
+                Some((victim_class, victim)) if victim_class > class => self.preempt(victim, plan, tokens_left),
+                _ => break,
+            }
+        }
     }
 
-    /// Admits waiting sequences in order while a place, tokens and blocks for all their known tokens are there. The
-    /// first that does not fit blocks those behind it, so a long prompt cannot starve.
-    fn admit(&mut self, plan: &mut StepPlan, tokens_left: &mut usize) {
-        while *tokens_left > 0 && self.running.len() < self.max_num_seqs {
-            let Some(id) = policy::next(self.waiting.values()) else { break };
-            let Some(sequence) = self.waiting.get_mut(&id) else { break };
-            let needed = blocks_for(sequence.token_ids.len());
-            // One block stays free for each running sequence, so that a newcomer is not preempted by the next token.
-            if needed + self.running.len() > self.pool.num_free() && !self.running.is_empty() {
-                break;
-            }
-            if !self.pool.allocate(needed, &mut sequence.block_table) {
-                break;
-            }
-            if let Some(sequence) = self.waiting.remove(&id) {
-                self.running.insert(id, sequence);
-            }
-            plan.admitted.push(id);
-            *tokens_left -= self.plan_row(id, *tokens_left, plan);
+    /// Moves a waiting sequence to the running ones if there are a place and blocks for all its known tokens.
+    fn try_admit(&mut self, id: SequenceId) -> bool {
+        let Some(sequence) = self.waiting.get_mut(&id) else { return false };
+        // One block stays free for each running sequence that would outlive the newcomer, so that the next token does
+        // not preempt it.
+        let reserve = self.running.values().filter(|running| running.priority <= sequence.priority).count();
+        let needed = blocks_for(sequence.token_ids.len());
+        let fits = self.running.len() < self.max_num_seqs && needed + reserve <= self.pool.num_free();
+        if !fits || !self.pool.allocate(needed, &mut sequence.block_table) {
+            return false;
         }
+        self.running.extend(self.waiting.remove(&id).map(|sequence| (id, sequence)));
+        true
+    }
+
+    /// Plans as much of a running sequence as the budget allows.
+    fn plan_row(&self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
+        let Some(sequence) = self.running.get(&id) else { return };
+        let pending = sequence.num_pending_tokens();
+        let len = pending.min(*tokens_left);
+        *tokens_left -= len;
+        plan.rows.push(PlannedRow { id, start: sequence.num_computed_tokens, len, samples: len == pending });
     }
 
     /// Records that a row has run; `sampled` is the token chosen from its logits, if it had any.

@@ -1,7 +1,5 @@
 //! Who goes first, and who gives way.
 
-use std::cmp::Reverse;
-
 use crate::sequence::{Priority, Sequence, SequenceId};
 
 /// Rank of a sequence: smaller runs, is admitted and keeps its blocks before larger. Within a class the older first,
@@ -10,12 +8,12 @@ pub fn rank(sequence: &Sequence) -> (Priority, SequenceId) {
     (sequence.priority, sequence.id)
 }
 
-/// Returns the sequence to preempt: the youngest of the last class.
-pub fn victim<'a>(running: impl Iterator<Item = &'a Sequence>) -> Option<SequenceId> {
-    running.max_by_key(|sequence| rank(sequence)).map(|sequence| sequence.id)
+/// Returns the rank of the sequence to preempt: the youngest of the last class.
+pub fn victim<'a>(running: impl Iterator<Item = &'a Sequence>) -> Option<(Priority, SequenceId)> {
+    running.map(rank).max()
 }
 
-/// Returns the waiting sequence to admit next: the oldest of the first class.
-pub fn next<'a>(waiting: impl Iterator<Item = &'a Sequence>) -> Option<SequenceId> {
-    waiting.max_by_key(|sequence| Reverse(rank(sequence))).map(|sequence| sequence.id)
+/// Returns the rank of the waiting sequence to admit next: the oldest of the first class.
+pub fn next<'a>(waiting: impl Iterator<Item = &'a Sequence>) -> Option<(Priority, SequenceId)> {
+    waiting.map(rank).min()
 }

@@ -1,0 +1,232 @@
+//! Schedules as data: requests in, a trace of steps out.
+
+use std::{fmt::Write, time::Duration};
+
+use expect_test::{Expect, expect};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::sequence::Priority;
+
+/// A request of a scenario: it arrives before step `arrives`, is cancelled before step `cancelled`, and generates
+/// `generates` tokens.
+#[derive(Clone)]
+struct Scripted {
+    name: &'static str,
+    prompt_len: usize,
+    generates: usize,
+    priority: Priority,
+    arrives: usize,
+    cancelled: Option<usize>,
+}
+
+fn request(name: &'static str, prompt_len: usize, generates: usize) -> Scripted {
+    Scripted { name, prompt_len, generates, priority: Priority::Interactive, arrives: 1, cancelled: None }
+}
+
+impl Scripted {
+    fn at(self, step: usize) -> Self {
+        Self { arrives: step, ..self }
+    }
+
+    fn class(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    fn cancelled_at(self, step: usize) -> Self {
+        Self { cancelled: Some(step), ..self }
+    }
+}
+
+struct Limits {
+    seqs: usize,
+    tokens: usize,
+    blocks: usize,
+}
+
+fn scheduler(limits: &Limits) -> Scheduler {
+    Scheduler::new(SchedulerLimits {
+        max_num_seqs: limits.seqs,
+        num_blocks: limits.blocks,
+        budget: TokenBudget::new(limits.tokens, Duration::from_millis(250)),
+    })
+}
+
+fn names(script: &[Scripted], ids: &[SequenceId]) -> String {
+    ids.iter().map(|id| script[id.0 as usize].name).collect::<Vec<_>>().join(" ")
+}
+
+/// Describes a plan: `prefill a[0..32]*` (a star where a token is chosen), `decode b@33`.
+fn describe(script: &[Scripted], plan: &StepPlan) -> String {
+    let mut line = String::new();
+    if !plan.preempted.is_empty() {
+        let _ = write!(line, "preempt {}  ", names(script, &plan.preempted));
+    }
+    if !plan.admitted.is_empty() {
+        let _ = write!(line, "admit {}  ", names(script, &plan.admitted));
+    }
+    for row in &plan.rows {
+        let name = script[row.id.0 as usize].name;
+        let star = if row.samples { "*" } else { "" };
+        let _ = match row.len {
+            1 => write!(line, "{name}@{}{star} ", row.start),
+            len => write!(line, "{name}[{}..{}]{star} ", row.start, row.start + len),
+        };
+    }
+    line
+}
+
+/// Plays a scenario until every request has ended and compares the trace.
+fn check_schedule(limits: Limits, script: &[Scripted], want: Expect) {
+    let mut scheduler = scheduler(&limits);
+    let mut trace = String::new();
+    for step in 1.. {
+        for (index, scripted) in script.iter().enumerate() {
+            let id = SequenceId(index as u64);
+            if scripted.arrives == step {
+                scheduler.add(Sequence::new(id, scripted.priority, vec![0; scripted.prompt_len]));
+            }
+            if scripted.cancelled == Some(step) {
+                scheduler.remove(id);
+            }
+        }
+        let plan = scheduler.plan();
+        scheduler.assert_consistent();
+        for row in &plan.rows {
+            scheduler.commit(row, row.samples.then_some(1));
+            let sequence = scheduler.get(row.id).expect("still there");
+            if sequence.num_generated() == script[row.id.0 as usize].generates {
+                scheduler.remove(row.id);
+            }
+        }
+        scheduler.assert_consistent();
+        let _ = writeln!(trace, "{step}: {}free {}", describe(script, &plan), scheduler.num_free_blocks());
+        if scheduler.is_empty() && script.iter().all(|scripted| scripted.arrives <= step) {
+            break;
+        }
+        assert!(step < 1_000, "no end in sight:\n{trace}");
+    }
+    assert_eq!(scheduler.num_free_blocks(), limits.blocks, "blocks leaked:\n{trace}");
+    want.assert_eq(&trace);
+}
+
+#[test]
+fn a_long_prompt_is_prefilled_in_chunks_beside_a_running_answer() {
+    check_schedule(
+        Limits { seqs: 4, tokens: 16, blocks: 8 },
+        &[request("a", 10, 5), request("b", 40, 1).at(2)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_full_batch_makes_newcomers_wait_for_a_place() {
+    check_schedule(
+        Limits { seqs: 2, tokens: 64, blocks: 8 },
+        &[request("a", 8, 2), request("b", 8, 3), request("c", 8, 1)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn the_youngest_is_preempted_when_blocks_run_out_and_finishes_later() {
+    check_schedule(
+        Limits { seqs: 4, tokens: 64, blocks: 4 },
+        &[request("a", 31, 4), request("b", 15, 20)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_lower_class_waits_and_gives_way() {
+    check_schedule(
+        Limits { seqs: 1, tokens: 64, blocks: 8 },
+        &[
+            request("batch", 8, 1).class(Priority::Batch),
+            request("api", 8, 1).class(Priority::Api),
+            request("person", 8, 1),
+        ],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_person_takes_blocks_from_a_batch_job_that_came_first() {
+    check_schedule(
+        Limits { seqs: 2, tokens: 64, blocks: 3 },
+        &[request("batch", 16, 18).class(Priority::Batch), request("person", 15, 4).at(2)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_person_overtakes_the_long_prompt_of_a_batch_job() {
+    check_schedule(
+        Limits { seqs: 1, tokens: 16, blocks: 8 },
+        &[request("batch", 64, 1).class(Priority::Batch), request("person", 20, 1).at(3)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn cancelling_frees_the_blocks_before_the_next_step() {
+    check_schedule(
+        Limits { seqs: 1, tokens: 64, blocks: 4 },
+        &[request("a", 40, 9).cancelled_at(3), request("b", 40, 1)],
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
+    check_schedule(
+        Limits { seqs: 4, tokens: 64, blocks: 4 },
+        &[request("a", 30, 3), request("long", 50, 1), request("short", 4, 1)],
+        expect![[r#""#]],
+    );
+}
+
+/// A tiny universe (5 blocks, prompts of up to 3 blocks) in which arrivals, ends and cancels happen at random.
+#[test]
+fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
+    for seed in 0..3 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut scheduler = scheduler(&Limits { seqs: 3, tokens: 20, blocks: 5 });
+        let mut next_id = 0;
+        let mut wants = BTreeMap::new();
+        let mut oldest_age = 0;
+        for _ in 0..10_000 {
+            if scheduler.num_waiting() < 3 && rng.random_bool(0.3) {
+                let (prompt_len, generates) = (rng.random_range(1..48), rng.random_range(1..=30));
+                let priority = [Priority::Interactive, Priority::Api, Priority::Batch][rng.random_range(0..3)];
+                // Everything must fit alone, as the engine's limit on the length guarantees.
+                let generates = generates.min(80 - prompt_len);
+                wants.insert(SequenceId(next_id), generates);
+                scheduler.add(Sequence::new(SequenceId(next_id), priority, vec![0; prompt_len]));
+                next_id += 1;
+            }
+            if rng.random_bool(0.02)
+                && let Some(&id) = scheduler.ids().first()
+            {
+                scheduler.remove(id);
+            }
+            let plan = scheduler.plan();
+            scheduler.assert_consistent();
+            assert!(plan.num_tokens() <= 20);
+            assert!(!plan.rows.is_empty() || !plan.preempted.is_empty() || scheduler.is_empty(), "stuck");
+            for row in &plan.rows {
+                assert!(!plan.preempted.contains(&row.id));
+                scheduler.commit(row, row.samples.then_some(1));
+                if scheduler.get(row.id).expect("still there").num_generated() == wants[&row.id] {
+                    scheduler.remove(row.id);
+                }
+            }
+            scheduler.assert_consistent();
+            let oldest = scheduler.ids().into_iter().min().map_or(next_id, |id| id.0);
+            oldest_age = oldest_age.max(next_id - oldest);
+        }
+        // The oldest may be of the last class and wait for many of the first; it still gets its turn.
+        assert!(oldest_age < 2_000, "a request waited while {oldest_age} came and went");
+    }
+}

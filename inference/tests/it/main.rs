@@ -1,0 +1,10 @@
+//! Integration tests of the engine: whole models through the public interface.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod common;
+mod engine;
+mod golden;
+mod golden_encoder;
+mod golden_engine;
+mod golden_text;
