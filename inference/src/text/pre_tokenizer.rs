@@ -110,11 +110,13 @@ impl CharClass {
     }
 }
 
+/// Characters that Unicode added after 15.1 stay `Other`, as in llama.cpp: a newer table would split their
+/// digits otherwise than the vocabularies were trained on.
 fn build_class_table() -> Box<[CharClass]> {
     let mut table = vec![CharClass::Other; char::MAX as usize + 1].into_boxed_slice();
     for (expression, class) in [
-        (r"\p{L}", CharClass::Letter),
-        (r"\p{N}", CharClass::Number),
+        (r"[\p{L}&&\p{Age=15.1}]", CharClass::Letter),
+        (r"[\p{N}&&\p{Age=15.1}]", CharClass::Number),
         (r"\s", CharClass::Space),
     ] {
         let hir = regex_syntax::parse(expression).expect("the expression is a Unicode class");

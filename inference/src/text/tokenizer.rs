@@ -203,7 +203,7 @@ impl TokenizerSource {
         Ok(Self {
             pre: file.get_str("tokenizer.ggml.pre").map(str::to_owned),
             tokens: strings("tokenizer.ggml.tokens")?,
-            token_types: file.get_arr_u32("tokenizer.ggml.token_type"),
+            token_types: token_types(file)?,
             // Other kinds of vocabulary have no merges; they are refused by name, not for lack of them.
             merges: if model == "gpt2" {
                 strings("tokenizer.ggml.merges")?
@@ -542,6 +542,19 @@ fn build_token(text: &str, declared: TokenKind) -> Token {
         text: text.into(),
         bytes: bytes.into(),
         kind,
+    }
+}
+
+/// Reads the token types; without them control tokens would be taken for text, so an unreadable array is
+/// not taken for an absent one.
+fn token_types(file: &GgufFile) -> Result<Option<Vec<u32>>, TokenizerError> {
+    const KEY: &str = "tokenizer.ggml.token_type";
+    match (file.get(KEY), file.get_arr_u32(KEY)) {
+        (Some(_), None) => {
+            let reason = "not an array of small numbers".into();
+            Err(TokenizerError::Malformed { key: KEY, reason })
+        }
+        (_, types) => Ok(types),
     }
 }
 

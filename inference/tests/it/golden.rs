@@ -1,0 +1,27 @@
+//! Reading the golden files, which `scripts/goldens/make.py` writes with llama.cpp and sentence-transformers.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+pub const SMOLLM2: &str = "smollm2-135m-instruct";
+pub const QWEN_05B: &str = "qwen2.5-coder-0.5b-instruct";
+pub const QWEN_15B: &str = "qwen2.5-coder-1.5b-instruct";
+
+fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+pub fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let path = golden_path(name);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text that perplexity and long embeddings are computed on.
+pub fn prose() -> String {
+    std::fs::read_to_string(golden_path("prose.txt")).expect("prose.txt is committed")
+}
