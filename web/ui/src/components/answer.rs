@@ -47,7 +47,8 @@ pub fn Answer(
                     <p class="answer-notice"><Icon symbol=Symbol::Stop />"You stopped this answer."</p>
                 })}
                 <Sources view />
-                {move || (!running.get()).then(|| view! { <Footer view /> })}
+                {move || (!running.get() && view.with(|view| !view.message.answer.is_empty()))
+                    .then(|| view! { <Footer view /> })}
             </div>
         </article>
     }

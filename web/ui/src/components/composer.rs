@@ -110,7 +110,7 @@ pub fn Composer() -> impl IntoView {
                 {move || if too_long() {
                     format!("Questions may have up to {MAX_QUESTION_CHARS} characters.")
                 } else {
-                    "Check an answer against its sources before you rely on it.".to_owned()
+                    "Check answers against their sources.".to_owned()
                 }}
             </p>
         </form>

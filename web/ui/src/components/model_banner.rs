@@ -39,12 +39,11 @@ pub fn ModelBanner() -> impl IntoView {
     let session = Session::here();
     let missing = move || {
         session
-            .read(|me| (me.model.name.is_none(), me.model.how_to_add.clone()))
-            .filter(|(missing, _)| *missing)
-            .map(|(_, how)| how)
+            .read(|me| me.model.name.is_none())
+            .unwrap_or_default()
     };
     view! {
-        {move || missing().map(|how| view! {
+        {move || missing().then(|| view! {
             <aside class="banner" aria-label="No language model">
                 <Icon symbol=Symbol::Quote />
                 <div>
@@ -53,7 +52,7 @@ pub fn ModelBanner() -> impl IntoView {
                         "Answers are verbatim quotes from the documents."
                     </p>
                     {session.is_admin().then(|| view! {
-                        <p class="fine-print">{how.unwrap_or_else(|| "Fetch one with this command and restart the server.".into())}</p>
+                        <p class="fine-print">"Fetch one on the server, then restart it:"</p>
                         <Command text=PULL_COMMAND />
                     })}
                 </div>

@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 
-use super::icon::{Icon, Symbol};
 use crate::state::answer::{AnswerView, Target, place};
 use crate::state::chat::{Chat, Panel};
 
@@ -80,7 +79,7 @@ fn SourceButton(targets: Memo<Vec<Target>>, at: usize, target: Target) -> impl I
         <button type="button" class="source" on:click=open>
             <span class="source-number" aria-label=format!("Source {}", target.n)>{target.n}</span>
             <span class="source-body">
-                <span class="source-title"><Icon symbol=Symbol::File />{place(&target.title, target.page)}</span>
+                <span class="source-title">{place(&target.title, target.page)}</span>
                 <span class="source-text">{text}</span>
             </span>
         </button>

@@ -77,9 +77,12 @@ fn Conversation() -> impl IntoView {
     let scroller = NodeRef::<Div>::new();
     let follows = RwSignal::new(true);
     let preview = RwSignal::new(None::<Preview>);
+    let last_top = StoredValue::new(0);
     let to_end = move || {
-        // Runs a frame later, when the page may be another.
-        if let Some(element) = scroller.try_get_untracked().flatten() {
+        // Runs a frame later, when the page may be another or the reader has scrolled up.
+        if follows.try_get_untracked() == Some(true)
+            && let Some(element) = scroller.try_get_untracked().flatten()
+        {
             element.set_scroll_top(element.scroll_height());
         }
     };
@@ -111,14 +114,23 @@ fn Conversation() -> impl IntoView {
         if let Some(turn) = turn {
             turn.view.track();
         }
-        if follows.get_untracked() {
+        if last.get_untracked().is_some() {
             request_animation_frame(to_end);
         }
     });
     let on_scroll = move |_| {
         if let Some(element) = scroller.try_get_untracked().flatten() {
             let below = element.scroll_height() - element.scroll_top() - element.client_height();
-            follows.set(below < NEAR_END_PX);
+            let top = element.scroll_top();
+            let before = last_top.try_get_value().unwrap_or_default();
+            last_top.try_set_value(top);
+            // Up lets go at once, however small the step: the next word would scroll down again. Text that gets
+            // shorter moves the end up, too, but then there is nothing below.
+            if top < before && below > 2 {
+                follows.set(false);
+            } else if top > before && below < NEAR_END_PX {
+                follows.set(true);
+            }
             preview.try_maybe_update(|preview| (preview.take().is_some(), ()));
         }
     };
