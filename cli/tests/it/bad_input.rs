@@ -48,7 +48,7 @@ fn check(place: &Place, cases: &[Case]) {
 }
 
 /// A GGUF header with one key and no tensors.
-fn gguf(architecture: &str) -> Vec<u8> {
+pub fn gguf(architecture: &str) -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend(3_u32.to_le_bytes());
     bytes.extend(0_u64.to_le_bytes());

@@ -290,3 +290,32 @@ fn an_unpinned_checksum_is_recorded_at_the_first_pull_and_compared_after_it() {
     assert_eq!(place.run(&["models", "remove", NAME]).code, Some(0));
     assert!(!place.path("models/tiny").exists());
 }
+
+#[test]
+fn an_imported_file_is_listed_checked_and_removed() {
+    let place = Place::new();
+    let file = place
+        .write("Mine.gguf", crate::bad_input::gguf("llama"))
+        .display()
+        .to_string();
+    let imported = place.json(&["models", "import", &file, "--licence", "MIT"]);
+    assert_eq!(imported["name"], "mine");
+    let listed = place.json(&["models", "list"]);
+    let model = listed["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|model| model["name"] == "mine")
+        .unwrap();
+    assert_eq!(
+        (model["installed"].as_bool(), model["licence"].as_str()),
+        (Some(true), Some("MIT")),
+        "{model}"
+    );
+    assert_eq!(place.run(&["models", "verify", "mine"]).code, Some(0));
+    // Named like a listed model, but not its bytes.
+    let refused = place.run(&["models", "import", &file, "--name", "qwen3-8b"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert_eq!(place.run(&["models", "remove", "mine"]).code, Some(0));
+    assert_eq!(place.run(&["models", "verify", "mine"]).code, Some(2));
+}
