@@ -191,8 +191,7 @@ pub(crate) fn match_strength(word: &Term, keys: &HashSet<String>) -> f32 {
 /// Two words that share most of a long beginning: investigate and investigation, Poland and Polish do not.
 fn same_family(a: &str, b: &str) -> bool {
     let common = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
-    let longest = a.chars().count().max(b.chars().count());
-    common >= 5 && common * 100 >= longest * 65
+    common >= 5 && common * 100 >= a.chars().count().max(b.chars().count()) * 65
 }
 
 /// Whether `text` reads as German, where every noun is capitalised and so a capital makes no name.

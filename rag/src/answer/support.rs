@@ -128,6 +128,8 @@ pub(crate) struct QuoteIndex {
     num_sentences: usize,
     question: Vec<Term>,
     question_keys: HashSet<String>,
+    /// Parallel to `question`.
+    question_strengths: Vec<Strengths>,
 }
 
 /// One sentence or two neighbouring ones.
@@ -150,9 +152,19 @@ struct Claim {
     /// Parallel to `terms`: not already in the question.
     novel: Vec<bool>,
     weights: Vec<f32>,
+    strengths: Vec<Strengths>,
     strict_names: bool,
     claimed: BTreeSet<usize>,
     denies: bool,
+}
+
+/// How well one term is matched: computed once, read for every combination of windows.
+#[derive(Debug)]
+struct Strengths {
+    /// Inside each window.
+    windows: Vec<f32>,
+    /// In each passage, title and headings included.
+    passages: Vec<f32>,
 }
 
 /// How a set of windows fits a claim.
@@ -222,14 +234,17 @@ impl QuoteIndex {
         }
         let question = unique(terms(question));
         let question_keys = question.iter().map(|t| t.key.clone()).collect();
-        Self {
+        let mut index = Self {
             windows,
             passage_keys,
             frequency,
             num_sentences,
             question,
             question_keys,
-        }
+            question_strengths: Vec::new(),
+        };
+        index.question_strengths = index.question.iter().map(|t| index.measure(t)).collect();
+        index
     }
 
     /// Number of passages.
@@ -331,8 +346,10 @@ impl QuoteIndex {
             novel = vec![true; terms.len()];
         }
         let weights = terms.iter().map(|t| self.weight(t)).collect();
+        let strengths = terms.iter().map(|t| self.measure(t)).collect();
         Some(Claim {
             strict_names: !capitalises_nouns(&text),
+            strengths,
             terms,
             novel,
             weights,
@@ -361,8 +378,8 @@ impl QuoteIndex {
             .filter(|(_, w)| w.sentences == 1)
             .map(|(i, window)| {
                 let mut sum = Sum::default();
-                for (term, weight) in self.question_terms() {
-                    let (inside, near) = self.strengths(term, &[i]);
+                for (_, strengths, weight) in self.question_terms() {
+                    let (inside, near) = self.combine(strengths, &[i]);
                     sum.add(weight, inside, near);
                 }
                 let kinds = window
@@ -384,8 +401,8 @@ impl QuoteIndex {
     /// Share of the weight of the question's terms that passage `passage_idx` has, title and headings included.
     pub fn question_coverage(&self, passage_idx: usize) -> f32 {
         let mut sum = Sum::default();
-        for (term, weight) in self.question_terms() {
-            let strength = match_strength(term, &self.passage_keys[passage_idx]);
+        for (_, strengths, weight) in self.question_terms() {
+            let strength = strengths.passages[passage_idx];
             sum.add(weight, strength, strength);
         }
         sum.inside()
@@ -393,33 +410,29 @@ impl QuoteIndex {
 
     /// Share of the names and numbers of the question that no passage has.
     pub fn missing_question_facts(&self) -> f32 {
-        let facts: Vec<&Term> = self
-            .question
-            .iter()
-            .filter(|t| matches!(t.kind, TermKind::Name | TermKind::Number))
+        let is_fact = |term: &Term| matches!(term.kind, TermKind::Name | TermKind::Number);
+        let facts = self.question_terms().filter(|(term, ..)| is_fact(term));
+        let missing: Vec<bool> = facts
+            .map(|(_, strengths, _)| strengths.passages.iter().all(|s| *s == 0.0))
             .collect();
-        let missing = |term: &&&Term| {
-            self.passage_keys
-                .iter()
-                .all(|keys| match_strength(term, keys) == 0.0)
-        };
-        if facts.is_empty() {
-            0.0
-        } else {
-            facts.iter().filter(missing).count() as f32 / facts.len() as f32
+        if missing.is_empty() {
+            return 0.0;
         }
+        missing.iter().filter(|m| **m).count() as f32 / missing.len() as f32
     }
 
-    /// The terms of the question with their weights.
-    fn question_terms(&self) -> impl Iterator<Item = (&Term, f32)> {
-        self.question.iter().map(|t| (t, self.weight(t)))
+    /// The terms of the question, how well they are matched, and their weights.
+    fn question_terms(&self) -> impl Iterator<Item = (&Term, &Strengths, f32)> {
+        let terms = self.question.iter().zip(&self.question_strengths);
+        terms.map(|(term, strengths)| (term, strengths, self.weight(term)))
     }
 
     fn fit(&self, claim: &Claim, windows: &[usize]) -> Fit {
         let mut sums = Sums::default();
         let mut facts_hold = true;
-        for ((term, &novel), &weight) in claim.terms.iter().zip(&claim.novel).zip(&claim.weights) {
-            let (inside, near) = self.strengths(term, windows);
+        for (i, term) in claim.terms.iter().enumerate() {
+            let (novel, weight) = (claim.novel[i], claim.weights[i]);
+            let (inside, near) = self.combine(&claim.strengths[i], windows);
             sums.topic.add(weight, inside, near);
             if novel {
                 sums.novel.add(weight, inside, near);
@@ -431,9 +444,9 @@ impl QuoteIndex {
             }
             facts_hold &= inside == 0.0 || !self.contradicts(claim, term, windows);
         }
-        for (term, weight) in self.question_terms() {
+        for (term, strengths, weight) in self.question_terms() {
             if !claim.terms.iter().any(|t| t.key == term.key) {
-                let (inside, near) = self.strengths(term, windows);
+                let (inside, near) = self.combine(strengths, windows);
                 sums.topic.add(weight, inside, near);
             }
         }
@@ -446,19 +459,24 @@ impl QuoteIndex {
         }
     }
 
+    fn measure(&self, term: &Term) -> Strengths {
+        let strength = |keys| match_strength(term, keys);
+        Strengths {
+            windows: self.windows.iter().map(|w| strength(&w.keys)).collect(),
+            passages: self.passage_keys.iter().map(strength).collect(),
+        }
+    }
+
     /// How well a term is matched inside the windows, and with the rest of their passages.
-    fn strengths(&self, term: &Term, windows: &[usize]) -> (f32, f32) {
-        let inside = windows
-            .iter()
-            .map(|&i| match_strength(term, &self.windows[i].keys))
-            .fold(0.0, f32::max);
+    fn combine(&self, term: &Strengths, windows: &[usize]) -> (f32, f32) {
+        let best = |strength: &dyn Fn(usize) -> f32| {
+            windows.iter().map(|&i| strength(i)).fold(0.0, f32::max)
+        };
+        let inside = best(&|i| term.windows[i]);
         if inside > 0.0 {
             return (inside, inside);
         }
-        let elsewhere = windows
-            .iter()
-            .map(|&i| match_strength(term, &self.passage_keys[self.windows[i].quote.passage_idx]))
-            .fold(0.0, f32::max);
+        let elsewhere = best(&|i| term.passages[self.windows[i].quote.passage_idx]);
         (0.0, ELSEWHERE * elsewhere)
     }
 
