@@ -92,16 +92,18 @@ fn read_inner(inner: &[char]) -> Option<(Vec<usize>, bool)> {
     let text = text.trim();
     let text = text.split('†').next().unwrap_or_default();
     let mut numbers = Vec::new();
-    let mut named = false;
+    // "(see [2])": the inner bracket says that the number is a passage's.
+    let bracketed = text.contains('[');
+    let mut named = bracketed;
     let mut range = false;
     for part in text
-        .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | ':' | '#' | '^' | '['))
+        .split(|c: char| c.is_whitespace() || is_separator(c))
         .filter(|p| !p.is_empty())
     {
         let lower = part.to_lowercase();
         if NAMES.contains(&lower.as_str()) {
             named = true;
-        } else if matches!(lower.as_str(), "and" | "or") {
+        } else if matches!(lower.as_str(), "and" | "or") || (bracketed && lower == "see") {
         } else if matches!(part, "-" | "–") {
             range = true;
         } else if let Some((low, high)) = part.split_once(['-', '–']) {
@@ -118,6 +120,11 @@ fn read_inner(inner: &[char]) -> Option<(Vec<usize>, bool)> {
     (!numbers.is_empty()).then_some((numbers, named))
 }
 
+/// What stands between the numbers of a marker.
+fn is_separator(c: char) -> bool {
+    matches!(c, ',' | ';' | '&' | ':' | '#' | '^' | '[' | ']')
+}
+
 /// A passage number has at most two digits; `[2019]` and `[108]` are text.
 fn read_number(text: &str) -> Option<usize> {
     let short = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
@@ -132,15 +139,12 @@ fn push_range(numbers: &mut Vec<usize>, low: usize, high: usize) {
 fn may_become_marker(inner: &[char]) -> bool {
     let text: String = inner.iter().collect::<String>().to_lowercase();
     text.split(|c: char| {
-        c.is_whitespace()
-            || c.is_ascii_digit()
-            || matches!(c, ',' | ';' | '&' | ':' | '#' | '^' | '-' | '–' | '[')
+        c.is_whitespace() || c.is_ascii_digit() || matches!(c, '-' | '–') || is_separator(c)
     })
     .filter(|word| !word.is_empty())
     .all(|word| {
-        matches!(word, "and" | "or" | "a" | "an" | "o")
-            || word.starts_with('†')
-            || NAMES.iter().any(|name| name.starts_with(word))
+        let mut words = ["and", "or", "see"].iter().chain(NAMES);
+        word.starts_with('†') || words.any(|name| name.starts_with(word))
     })
 }
 
@@ -162,6 +166,8 @@ mod tests {
             ("(Source: 2)", &[2]),
             ("(2).", &[2]),
             ("[#1]", &[1]),
+            ("(see [2])", &[2]),
+            (" (see [Passage 1] and [3])", &[1, 3]),
             ("[9]", &[9]),
         ];
         for (text, expected) in table {
