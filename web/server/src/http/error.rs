@@ -59,6 +59,12 @@ impl Failure {
         )
     }
 
+    /// Come back in some seconds.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message)
+            .retry_after(Duration::from_secs(5))
+    }
+
     fn retry_after(self, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),

@@ -1,8 +1,9 @@
-//! JSON bodies whose rejections have the right shape.
+//! JSON bodies and queries whose rejections have the right shape.
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::error::{Failure, OpenAiFailure};
@@ -12,6 +13,23 @@ pub(super) struct Json<T>(pub T);
 
 /// A JSON body of `/v1/*`.
 pub(super) struct OpenAiJson<T>(pub T);
+
+/// The query of an address under `/api/*`.
+pub(super) struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Query(value)),
+            Err(rejection) => Err(Failure::invalid(format!(
+                "The address cannot be read: {}",
+                rejection.body_text()
+            ))),
+        }
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
@@ -48,7 +66,7 @@ async fn parse<S: Send + Sync, T: DeserializeOwned>(
             "too_large",
             "The request's body is too large.",
         )),
-        // The parser's words name the field and the place, not the text around it.
+        // The parser may quote what was sent; it goes to the sender alone, and not into the log.
         Err(rejection) => Err(Failure::invalid(format!(
             "The request cannot be read: {}",
             rejection.body_text()

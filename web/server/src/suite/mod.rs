@@ -1,6 +1,6 @@
 //! What requests share: database, library, language model, answers under way, and the limits on all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,9 @@ pub enum SuiteError {
 /// Passwords being hashed at once: each takes 19 MiB and tens of milliseconds of a core.
 const PASSWORD_HASHES_AT_ONCE: usize = 2;
 
+/// `/v1/embeddings` requests being computed at once, so that they leave room for questions.
+const EMBEDDINGS_AT_ONCE: usize = 2;
+
 /// Everything that requests share. Lives behind an `Arc`.
 pub struct Suite {
     pub(crate) config: SuiteConfig,
@@ -98,6 +101,7 @@ pub struct Suite {
     pub(crate) answers: answers::Answers,
     pub(crate) throttle: Throttle,
     pub(crate) password_hashing: Semaphore,
+    pub(crate) embedding: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: upload::Uploads,
 }
@@ -115,7 +119,7 @@ impl Suite {
         model: Option<Arc<dyn LanguageModel>>,
         embedder: Arc<dyn Embedder>,
     ) -> Result<Suite, SuiteError> {
-        std::fs::create_dir_all(&config.data_dir).map_err(|source| SuiteError::DataDir {
+        create_private_dir(&config.data_dir).map_err(|source| SuiteError::DataDir {
             path: config.data_dir.clone(),
             source,
         })?;
@@ -131,6 +135,7 @@ impl Suite {
             answers: answers::Answers::default(),
             throttle: Throttle::default(),
             password_hashing: Semaphore::new(PASSWORD_HASHES_AT_ONCE),
+            embedding: Semaphore::new(EMBEDDINGS_AT_ONCE),
             metrics: Metrics::default(),
         })
     }
@@ -153,6 +158,15 @@ impl Suite {
         let library = Arc::clone(&self.library);
         join(tokio::task::spawn_blocking(move || work(&library)).await)
     }
+}
+
+/// A new data directory is its owner's alone. The mode of one that exists is the owner's choice.
+fn create_private_dir(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// The result of a blocking task; a panic goes on in the caller, where the server catches it and names the request.

@@ -442,9 +442,9 @@ fn conversations_are_renamed_searched_and_deleted() {
             .status,
         400
     );
-    assert_eq!(ids("?query=holid"), [first.clone()]);
+    assert_eq!(ids("?query=holid"), std::slice::from_ref(&first));
     assert_eq!(ids("?query=badge"), [second]);
-    assert_eq!(ids("?query=vacation"), [first.clone()]);
+    assert_eq!(ids("?query=vacation"), std::slice::from_ref(&first));
     assert_eq!(ids("?query=%22%20OR%20%2A"), Vec::<String>::new());
     assert_eq!(client.send("DELETE", &path, None).status, 204);
     assert_eq!(ids("?query=vacation"), Vec::<String>::new());

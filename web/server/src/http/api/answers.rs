@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json as JsonResponse;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures_util::{StreamExt, stream};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use web_api::{AnswerEvent, AskRequest, AskStarted};
 
 use super::super::error::Failure;
-use super::super::json::Json;
+use super::super::json::{Json, Query};
 use super::super::sse;
 use super::checked_question;
 use crate::auth::CurrentUser;

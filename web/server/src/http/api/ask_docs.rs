@@ -56,8 +56,14 @@ fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
         .map(move |(index, item)| {
             let event = match item {
                 Item::Event(event) => event,
-                Item::End(Ok(outcome)) => AnswerEvent::Done {
-                    message: Box::new(message(&question, *outcome)),
+                Item::End(Ok(outcome)) => match message(&question, *outcome) {
+                    Message {
+                        error: Some(message),
+                        ..
+                    } => AnswerEvent::Error { message },
+                    message => AnswerEvent::Done {
+                        message: Box::new(message),
+                    },
                 },
                 Item::End(Err(error)) => AnswerEvent::Error {
                     message: sentence(&error.to_string()),

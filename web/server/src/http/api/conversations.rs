@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json as JsonResponse;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use web_api::{
@@ -12,7 +12,7 @@ use web_api::{
 };
 
 use super::super::error::Failure;
-use super::super::json::Json;
+use super::super::json::{Json, Query};
 use crate::auth::CurrentUser;
 use crate::db::{conversations, messages};
 use crate::suite::Suite;

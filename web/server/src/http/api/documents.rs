@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json as JsonResponse;
-use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{Multipart, Path, Query, State};
+use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::extract::{Multipart, Path, State};
 use axum::http::StatusCode;
 use rag::{CollectionId, DocumentId, DocumentInfo, DocumentRecord, StoredBlock};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use web_api::{
 };
 
 use super::super::error::Failure;
+use super::super::json::Query;
 use super::numeric_id;
 use crate::auth::CurrentUser;
 use crate::suite::upload::{Upload, file_name};
@@ -69,7 +70,7 @@ pub(crate) async fn upload(
     State(suite): State<Arc<Suite>>,
     Extension(user): Extension<CurrentUser>,
     Path(id): Path<String>,
-    mut multipart: Multipart,
+    multipart: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, JsonResponse<UploadResponse>), Failure> {
     let id = CollectionId(numeric_id(&id, "collection")?);
     let scope = suite.scope_of(&user);
@@ -79,6 +80,11 @@ pub(crate) async fn upload(
     if !collections.iter().any(|collection| collection.id == id) {
         return Err(Failure::not_found("collection"));
     }
+    let mut multipart = multipart.map_err(|_| {
+        Failure::invalid(
+            "An upload is a multipart form (`multipart/form-data`) with parts named `file`.",
+        )
+    })?;
     let mut files = Vec::new();
     while let Some(field) = multipart.next_field().await.map_err(broken_upload)? {
         let Some(sent_name) = field.file_name().map(str::to_owned) else {

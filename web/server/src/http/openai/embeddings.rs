@@ -1,6 +1,7 @@
 //! `POST /v1/embeddings`, as numbers or as base64.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
@@ -17,6 +18,8 @@ use crate::suite::{Suite, join};
 
 /// Texts of a request. More would let one request hold the embedder for long.
 const MOST_TEXTS: usize = 256;
+/// A request that waits longer for its turn is sent away.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn embeddings(
     State(suite): State<Arc<Suite>>,
@@ -46,6 +49,14 @@ pub(crate) async fn embeddings(
             format!("input takes 1 to {MOST_TEXTS} texts, none of them empty."),
         )));
     }
+    let _permit = match tokio::time::timeout(LONGEST_WAIT, suite.embedding.acquire()).await {
+        Ok(permit) => permit,
+        Err(_) => {
+            return Err(OpenAiFailure(Failure::busy(
+                "The embedding model is busy; try again in a few seconds.",
+            )));
+        }
+    };
     let model = embedder.name().to_owned();
     let (vectors, tokens) = join(
         tokio::task::spawn_blocking(move || {
