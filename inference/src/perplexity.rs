@@ -103,8 +103,11 @@ impl Scorer {
             if start >= first {
                 step.logits_rows = (0..(end - start) as u32).collect();
             }
-            if let Some(logits) = self.model.forward(&step, &self.cache)? {
-                total += self.negative_log_likelihood(&logits, &tokens[start + 1..=end])?;
+            if let Some(output) = self.model.forward(&step, &self.cache)? {
+                if !output.is_valid.iter().all(|&valid| valid) {
+                    candle_core::bail!("the model produced no valid numbers (NaN or infinity)");
+                }
+                total += self.negative_log_likelihood(&output.logits, &tokens[start + 1..=end])?;
             }
             start = end;
         }

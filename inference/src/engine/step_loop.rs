@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 use super::{
     Command,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::EngineConfig,
-    model::{KvCache, Model},
+    model::{KvCache, Model, StepLogits},
     ops::cpu::with_f32,
     runner::StepInput,
     scheduler::{PlannedRow, Scheduler, SchedulerLimits, StepPlan, TokenBudget},
@@ -160,8 +160,10 @@ impl StepLoop {
 
     fn compute_and_sample(&mut self, plan: &StepPlan) -> candle_core::Result<()> {
         let input = StepInput::from_plan(plan, &self.scheduler);
-        let logits = self.parts.model.forward(&input, &self.parts.cache)?;
-        let logits = logits.map(|logits| logits.to_device(&Device::Cpu)).transpose()?;
+        let mut output = self.parts.model.forward(&input, &self.parts.cache)?;
+        if let Some(output) = &mut output {
+            output.logits = output.logits.to_device(&Device::Cpu)?;
+        }
         let mut next_logits = 0;
         for row in &plan.rows {
             let computed = (row.start + row.len) as u64;
@@ -170,9 +172,9 @@ impl StepLoop {
                 let prompt_tokens = prompt_left.min(computed - row.start as u64);
                 self.parts.counters.prompt_tokens.fetch_add(prompt_tokens, Ordering::Relaxed);
             }
-            match (&logits, row.samples) {
-                (Some(logits), true) => {
-                    self.sample(row, logits, next_logits)?;
+            match (&output, row.samples) {
+                (Some(output), true) => {
+                    self.sample(row, output, next_logits)?;
                     next_logits += 1;
                 }
                 _ => self.scheduler.commit(row, None),
@@ -182,11 +184,15 @@ impl StepLoop {
     }
 
     /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
-    fn sample(&mut self, row: &PlannedRow, logits: &Tensor, index: usize) -> candle_core::Result<()> {
+    fn sample(&mut self, row: &PlannedRow, output: &StepLogits, index: usize) -> candle_core::Result<()> {
         let id = row.id;
+        if !output.is_valid[index] {
+            self.fail(id, EngineError::InvalidLogits);
+            return Ok(());
+        }
         let vocab_size = self.parts.tokenizer.vocab_size();
         // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
-        let logits = logits.narrow(0, index, 1)?.narrow(1, 0, vocab_size)?;
+        let logits = output.logits.narrow(0, index, 1)?.narrow(1, 0, vocab_size)?;
         let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
         let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
         let tokenizer = &self.parts.tokenizer;

@@ -105,7 +105,8 @@ impl SyntheticModel {
             (0..count).map(|_| centre + spread * rng.random_range(-1.0f32..1.0)).collect()
         };
         let (q_rows, kv_rows) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        let embedding = uniform(rows * self.hidden, 0.0, 1.0);
+        // Small beside what the layers add; otherwise a tied output only ever repeats the last token.
+        let embedding = uniform(rows * self.hidden, 0.0, 0.2);
         writer.quantize("token_embd.weight", &[rows, self.hidden], self.weights, &embedding)?;
         let norm = uniform(self.hidden, 1.0, 0.1);
         writer.quantize("output_norm.weight", &[self.hidden], GgmlDType::F32, &norm)?;

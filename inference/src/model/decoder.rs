@@ -48,6 +48,16 @@ struct DecoderLayer {
     mlp: Mlp,
 }
 
+/// What a forward pass yields.
+#[derive(Debug)]
+pub struct StepLogits {
+    /// `[num_logits, rows of the embedding]` f32
+    pub logits: Tensor,
+    /// Whether each row comes from valid numbers. Integer kernels turn NaN into ordinary numbers, so this is known
+    /// before the last product only.
+    pub is_valid: Vec<bool>,
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
@@ -107,12 +117,12 @@ impl Model {
         &self.device
     }
 
-    /// Returns the logits of the rows the step asks for, `[num_logits, rows of the embedding]` f32, or `None` when it
-    /// asks for none. Writes the step's keys and values to the cache.
+    /// Returns the logits of the rows the step asks for, or `None` when it asks for none. Writes the step's keys and
+    /// values to the cache.
     ///
     /// # Errors
     /// A candle error unless the step fits the model and the cache.
-    pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<Tensor>> {
+    pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<StepLogits>> {
         let ids = Tensor::from_slice(&step.token_ids, step.token_ids.len(), &self.device)?;
         let mut x = self.embedding.embedding(&ids)?;
         let last = self.layers.len() - 1;
@@ -130,7 +140,9 @@ impl Model {
             let normed = layer.ffn_norm.forward(&x)?;
             x = (x + layer.mlp.forward(&normed)?)?;
         }
-        Ok(Some(self.output.forward(&self.output_norm.forward(&x)?)?))
+        let normed = self.output_norm.forward(&x)?;
+        let is_valid = normed.sqr()?.sum(1)?.to_vec1::<f32>()?.into_iter().map(f32::is_finite).collect();
+        Ok(Some(StepLogits { logits: self.output.forward(&normed)?, is_valid }))
     }
 
     fn select(&self, x: &Tensor, step: &StepInput) -> Result<Tensor> {

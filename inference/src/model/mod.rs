@@ -9,7 +9,7 @@ mod weights;
 use crate::gguf::GgufError;
 
 pub use config::{Architecture, ModelConfig};
-pub use decoder::{KvCache, Model};
+pub use decoder::{KvCache, Model, StepLogits};
 
 /// Why a file's model cannot be built.
 #[derive(Debug, thiserror::Error)]

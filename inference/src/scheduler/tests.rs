@@ -116,7 +116,13 @@ fn a_long_prompt_is_prefilled_in_chunks_beside_a_running_answer() {
     check_schedule(
         Limits { seqs: 4, tokens: 16, blocks: 8 },
         &[request("a", 10, 5), request("b", 40, 1).at(2)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit a  a[0..10]* free 7
+            2: admit b  a@10* b[0..15] free 4
+            3: a@11* b[15..30] free 4
+            4: a@12* b[30..40]* free 7
+            5: a@13* free 8
+        "#]],
     );
 }
 
@@ -125,7 +131,11 @@ fn a_full_batch_makes_newcomers_wait_for_a_place() {
     check_schedule(
         Limits { seqs: 2, tokens: 64, blocks: 8 },
         &[request("a", 8, 2), request("b", 8, 3), request("c", 8, 1)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit a b  a[0..8]* b[0..8]* free 6
+            2: a@8* b@8* free 7
+            3: admit c  b@9* c[0..8]* free 8
+        "#]],
     );
 }
 
@@ -134,7 +144,30 @@ fn the_youngest_is_preempted_when_blocks_run_out_and_finishes_later() {
     check_schedule(
         Limits { seqs: 4, tokens: 64, blocks: 4 },
         &[request("a", 31, 4), request("b", 15, 20)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit a b  a[0..31]* b[0..15]* free 1
+            2: a@31* b@15* free 1
+            3: preempt b  a@32* free 1
+            4: a@33* free 4
+            5: admit b  b[0..17]* free 2
+            6: b@17* free 2
+            7: b@18* free 2
+            8: b@19* free 2
+            9: b@20* free 2
+            10: b@21* free 2
+            11: b@22* free 2
+            12: b@23* free 2
+            13: b@24* free 2
+            14: b@25* free 2
+            15: b@26* free 2
+            16: b@27* free 2
+            17: b@28* free 2
+            18: b@29* free 2
+            19: b@30* free 2
+            20: b@31* free 2
+            21: b@32* free 1
+            22: b@33* free 4
+        "#]],
     );
 }
 
@@ -147,7 +180,11 @@ fn a_lower_class_waits_and_gives_way() {
             request("api", 8, 1).class(Priority::Api),
             request("person", 8, 1),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit person  person[0..8]* free 8
+            2: admit api  api[0..8]* free 8
+            3: admit batch  batch[0..8]* free 8
+        "#]],
     );
 }
 
@@ -156,7 +193,28 @@ fn a_person_takes_blocks_from_a_batch_job_that_came_first() {
     check_schedule(
         Limits { seqs: 2, tokens: 64, blocks: 3 },
         &[request("batch", 16, 18).class(Priority::Batch), request("person", 15, 4).at(2)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit batch  batch[0..16]* free 2
+            2: admit person  batch@16* person[0..15]* free 0
+            3: person@15* batch@17* free 0
+            4: preempt batch  person@16* free 1
+            5: person@17* free 3
+            6: admit batch  batch[0..19]* free 1
+            7: batch@19* free 1
+            8: batch@20* free 1
+            9: batch@21* free 1
+            10: batch@22* free 1
+            11: batch@23* free 1
+            12: batch@24* free 1
+            13: batch@25* free 1
+            14: batch@26* free 1
+            15: batch@27* free 1
+            16: batch@28* free 1
+            17: batch@29* free 1
+            18: batch@30* free 1
+            19: batch@31* free 1
+            20: batch@32* free 3
+        "#]],
     );
 }
 
@@ -165,7 +223,16 @@ fn a_person_overtakes_the_long_prompt_of_a_batch_job() {
     check_schedule(
         Limits { seqs: 1, tokens: 16, blocks: 8 },
         &[request("batch", 64, 1).class(Priority::Batch), request("person", 20, 1).at(3)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit batch  batch[0..16] free 4
+            2: batch[16..32] free 4
+            3: preempt batch  admit person  person[0..16] free 6
+            4: person[16..20]* free 8
+            5: admit batch  batch[0..16] free 4
+            6: batch[16..32] free 4
+            7: batch[32..48] free 4
+            8: batch[48..64]* free 8
+        "#]],
     );
 }
 
@@ -174,7 +241,11 @@ fn cancelling_frees_the_blocks_before_the_next_step() {
     check_schedule(
         Limits { seqs: 1, tokens: 64, blocks: 4 },
         &[request("a", 40, 9).cancelled_at(3), request("b", 40, 1)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit a  a[0..40]* free 1
+            2: a@40* free 1
+            3: admit b  b[0..40]* free 4
+        "#]],
     );
 }
 
@@ -183,7 +254,13 @@ fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
     check_schedule(
         Limits { seqs: 4, tokens: 64, blocks: 4 },
         &[request("a", 30, 3), request("long", 50, 1), request("short", 4, 1)],
-        expect![[r#""#]],
+        expect![[r#"
+            1: admit a  a[0..30]* free 2
+            2: a@30* free 2
+            3: a@31* free 4
+            4: admit long  long[0..50]* free 4
+            5: admit short  short[0..4]* free 4
+        "#]],
     );
 }
 

@@ -39,8 +39,9 @@ impl Detokenizer {
             text.push_str(chunk.valid());
             consumed += chunk.valid().len();
             let invalid = chunk.invalid();
-            let at_end = consumed + invalid.len() == self.pending.len();
-            if !invalid.is_empty() && !(at_end && may_continue(invalid)) {
+            let is_last = consumed + invalid.len() == self.pending.len();
+            let waits = is_last && may_continue(invalid);
+            if !invalid.is_empty() && !waits {
                 text.push(char::REPLACEMENT_CHARACTER);
                 consumed += invalid.len();
             }
