@@ -287,6 +287,9 @@ impl Tokenizer {
 
     /// Returns the tokens of `text`. Text that looks like a control token is text: use this for
     /// everything that a person or a document wrote.
+    ///
+    /// A byte that no token spells is dropped, as in llama.cpp; SmolLM2 lacks six control characters
+    /// (U+0004, U+0006, U+0013, U+0014, U+0016, U+001D).
     pub fn encode(&self, text: &str, add_special: AddSpecial) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         if add_special == AddSpecial::Yes && self.add_bos {
