@@ -43,6 +43,9 @@ pub(super) async fn evaluate(
         return Ok(report);
     };
     if retrieval_only {
+        for name in ["answer_contains", "citation_precision", "refusal"] {
+            fields.insert(name.to_owned(), Value::Null);
+        }
         return Ok(report);
     }
 
@@ -57,6 +60,7 @@ pub(super) async fn evaluate(
         fields.insert(name.to_owned(), value);
     }
     fields.insert("refusal".to_owned(), json!(refusal));
+    fields.insert("details".to_owned(), details(&questions, &answered));
     fields.insert(
         "model".to_owned(),
         json!(suite.model.as_ref().map(|model| model.name())),
@@ -235,6 +239,30 @@ fn answer_metrics(questions: &[EvalQuestion], outcomes: &[Outcome]) -> Vec<(&'st
         ("broken_off", json!(mean(&broken))),
         ("answer_seconds", json!(mean(&seconds))),
     ]
+}
+
+/// What happened to each question, for a closer look at the mistakes.
+fn details(questions: &[EvalQuestion], outcomes: &[Outcome]) -> Value {
+    let details = questions.iter().zip(outcomes).map(|(question, outcome)| {
+        let cited: Vec<&str> = outcome
+            .answer
+            .citations
+            .iter()
+            .map(|citation| citation.path.as_str())
+            .collect();
+        json!({
+            "question": question.question,
+            "document": question.document,
+            "answer": outcome.answer.text,
+            "contains": answer_contains(&outcome.answer.text, &question.answer),
+            "refused": outcome.answer.refused,
+            "cited": cited,
+            "found": outcome.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
+            "support": outcome.support,
+            "seconds": outcome.timings.total_ms / 1000.0,
+        })
+    });
+    details.collect()
 }
 
 fn share_of(yes: bool) -> f64 {

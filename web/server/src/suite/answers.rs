@@ -100,6 +100,11 @@ impl Running {
         self.stop.send_replace(true);
     }
 
+    /// Whether nothing comes behind number `after`.
+    pub fn is_over_after(&self, after: usize) -> bool {
+        self.is_finished() && *self.count.borrow() <= after
+    }
+
     /// The events behind number `after`, those that are there and those that come, with their numbers from 1. Ends
     /// with the last event. A follower that is slow costs no memory: it reads from the list.
     pub fn follow(

@@ -437,12 +437,14 @@ async fn follow_model(
         }
     };
     drop(stream);
+    let notice = (ending == Ending::Length)
+        .then(|| "The answer reached its greatest length and ends here.".to_owned());
     let (events, answer) = tracker.finish();
     send(events, sink);
     Written {
         answer,
         mode: AnswerMode::Generated,
-        notice: None,
+        notice,
         model: None,
         usage,
         timings,

@@ -143,6 +143,8 @@ fn a_reload_follows_from_where_it_was() {
     assert_eq!(by_header, by_query);
     assert_eq!(by_header[0].id, Some(seen + 1));
     assert_eq!([beginning, by_header].concat(), whole);
+    let over = client.get(&format!("{path}?after={}", whole.len()));
+    assert_eq!(over.status, 204, "a browser would connect again and again");
 }
 
 #[test]

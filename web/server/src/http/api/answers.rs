@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::Json as JsonResponse;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use web_api::{AnswerEvent, AskRequest, AskStarted};
@@ -62,6 +62,10 @@ pub(crate) async fn events(
         .and_then(|id| id.parse().ok());
     let after = last_seen.or(query.after).unwrap_or(0);
     if let Some(running) = suite.answers.find(user.id, &id) {
+        if running.is_over_after(after) {
+            // To a browser's EventSource this status means: do not connect again.
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
         let events = running
             .follow(after)
             .map(|(number, event)| numbered(number, &event));
