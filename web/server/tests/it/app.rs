@@ -71,7 +71,7 @@ pub fn spawn(options: Options) -> App {
         rag::LibraryConfig {
             data_dir: data.path().to_owned(),
             store: rag::StoreChoice::Embedded,
-            extractor: extractor(data.path()),
+            extractor: extractor(),
         },
         Arc::new(HashingEmbedder),
     )
@@ -135,33 +135,27 @@ pub fn spawn(options: Options) -> App {
     app
 }
 
-/// The extractor's program: a script that runs one test of this binary, which prints the result as its last line.
-fn extractor(folder: &std::path::Path) -> rag::Extractor {
-    use std::os::unix::fs::PermissionsExt;
-    let script = folder.join("extract");
-    let program = std::env::current_exe().unwrap();
-    let text = format!(
-        "#!/bin/sh\nCLOISTER_TEST_EXTRACT=\"$1\" {program:?} app::extract_child --exact --nocapture -q | grep '^{{'\n"
-    );
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+/// The extractor's program is this binary, which then runs one test only: the one below.
+fn extractor() -> rag::Extractor {
     rag::Extractor {
-        program: script,
-        args: Vec::new(),
+        program: std::env::current_exe().unwrap(),
+        args: vec![
+            "app::acts_as_the_extraction_child".into(),
+            "--exact".into(),
+            "--nocapture".into(),
+            "--test-threads=1".into(),
+        ],
         limits: rag::Limits::default(),
     }
 }
 
-/// Not a test by itself: what the extractor's child process runs.
 #[test]
-fn extract_child() {
-    let Some(path) = std::env::var_os("CLOISTER_TEST_EXTRACT") else {
-        return;
-    };
-    println!();
-    let status = rag::extract_child_main(&PathBuf::from(path));
-    println!();
-    std::process::exit(status);
+fn acts_as_the_extraction_child() {
+    // Set by the extractor; in an ordinary test run there is nothing to do.
+    if std::env::var_os("CLOISTER_EXTRACT_LIMITS").is_some() {
+        let path = PathBuf::from(std::env::args_os().next_back().unwrap());
+        std::process::exit(rag::extract_child_main(&path));
+    }
 }
 
 impl App {
