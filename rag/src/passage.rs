@@ -229,17 +229,16 @@ impl Splitter<'_> {
     fn units(&self, block_idx: usize) -> Vec<Unit> {
         let block = &self.extracted.blocks[block_idx];
         let span = self.text.spans[block_idx];
-        let whole = self.unit(span.start, span.end);
-        let keeps = block.kind != BlockKind::Table && whole.tokens <= self.limits.max_tokens;
-        if keeps {
-            return vec![whole];
+        if block.kind != BlockKind::Table {
+            let (start, end) = self.trimmed(span.start, span.end);
+            let whole = self.unit(start, end);
+            if whole.tokens <= self.limits.max_tokens && start < end {
+                return vec![whole];
+            }
         }
         let ranges: Vec<(usize, usize)> = match block.kind {
             BlockKind::Table | BlockKind::Code => line_ranges(&block.text),
-            _ => split_sentences(&block.text)
-                .into_iter()
-                .map(|sentence| (sentence.start, sentence.end))
-                .collect(),
+            _ => sentence_ranges(&block.text),
         };
         let mut units = Vec::new();
         for (start, end) in ranges {
@@ -253,18 +252,15 @@ impl Splitter<'_> {
 
     /// Adds a unit; one that is too long is cut at a space near its middle, and at its middle if it has none.
     fn push_unit(&self, start: usize, end: usize, units: &mut Vec<Unit>) {
-        let chars: Vec<char> = self.text.slice(start, end).chars().collect();
-        let blank_before = chars.iter().take_while(|c| c.is_whitespace()).count();
-        let blank_after = chars.iter().rev().take_while(|c| c.is_whitespace()).count();
-        if blank_before == chars.len() {
+        let (start, end) = self.trimmed(start, end);
+        if start >= end {
             return;
         }
-        let (start, end) = (start + blank_before, end - blank_after);
         let unit = self.unit(start, end);
         if unit.tokens <= self.limits.max_tokens || end - start < 2 {
             return units.push(unit);
         }
-        let chars = &chars[blank_before..chars.len() - blank_after];
+        let chars: Vec<char> = self.text.slice(start, end).chars().collect();
         let middle = chars.len() / 2;
         let space = (0..middle / 2).find_map(|distance| {
             [middle - distance, middle + distance]
@@ -274,6 +270,17 @@ impl Splitter<'_> {
         let cut = start + space.unwrap_or(middle);
         self.push_unit(start, cut, units);
         self.push_unit(cut, end, units);
+    }
+
+    /// The range without the blanks at its ends.
+    fn trimmed(&self, start: usize, end: usize) -> (usize, usize) {
+        let text = self.text.slice(start, end);
+        let before = text.chars().take_while(|c| c.is_whitespace()).count();
+        let after = text.chars().rev().take_while(|c| c.is_whitespace()).count();
+        (
+            (start + before).min(end),
+            end.saturating_sub(after).max(start),
+        )
     }
 
     fn unit(&self, start: usize, end: usize) -> Unit {
@@ -372,6 +379,20 @@ impl Splitter<'_> {
 
 fn sum(units: &[Unit]) -> usize {
     units.iter().map(|unit| unit.tokens).sum()
+}
+
+/// Char ranges of the sentences of `text`. They meet: what stands between two sentences goes with the second.
+fn sentence_ranges(text: &str) -> Vec<(usize, usize)> {
+    let mut start = 0;
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for sentence in split_sentences(text) {
+        ranges.push((start, sentence.end));
+        start = sentence.end;
+    }
+    if let Some((_, end)) = ranges.last_mut() {
+        *end = text.chars().count();
+    }
+    ranges
 }
 
 /// Char ranges of the lines of `text`, without their line ends.

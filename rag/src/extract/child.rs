@@ -251,12 +251,16 @@ fn kill_group(pid: u32) {
 /// Gives up rights of the whole process for good, so the process must do nothing else afterwards.
 #[must_use]
 pub fn extract_child_main(path: &Path) -> i32 {
-    let answer = match read_file(path).and_then(|bytes| parse_confined(bytes, path)) {
+    let bytes = read_file(path);
+    let memory_bytes = confine_to_limits();
+    let answer = match bytes.and_then(|bytes| parse(bytes, path, memory_bytes)) {
         Ok(extracted) => Answer::Ok(extracted),
         Err(error) => Answer::Error(error),
     };
     let mut stdout = std::io::stdout().lock();
-    let printed = serde_json::to_writer(&mut stdout, &answer).is_ok()
+    // A line of its own even if something was printed before without ending its line.
+    let printed = stdout.write_all(b"\n").is_ok()
+        && serde_json::to_writer(&mut stdout, &answer).is_ok()
         && stdout
             .write_all(b"\n")
             .and_then(|()| stdout.flush())
@@ -264,7 +268,8 @@ pub fn extract_child_main(path: &Path) -> i32 {
     i32::from(!printed)
 }
 
-fn parse_confined(bytes: Vec<u8>, path: &Path) -> Result<Extracted, ExtractError> {
+/// Applies the limits that the parent set, or the defaults, and returns the memory limit in bytes.
+fn confine_to_limits() -> u64 {
     let limits = std::env::var(LIMITS_VARIABLE).ok();
     let limits = limits.as_deref().and_then(|limits| limits.split_once(','));
     let limits = limits.and_then(|(memory, cpu)| Some((memory.parse().ok()?, cpu.parse().ok()?)));
@@ -272,17 +277,25 @@ fn parse_confined(bytes: Vec<u8>, path: &Path) -> Result<Extracted, ExtractError
     let (memory_bytes, cpu_seconds) =
         limits.unwrap_or((default.memory_bytes, whole_seconds(default.cpu)));
     confine(memory_bytes, cpu_seconds);
+    memory_bytes
+}
+
+fn parse(bytes: Vec<u8>, path: &Path, memory_bytes: u64) -> Result<Extracted, ExtractError> {
+    let out_of_memory = ExtractError::OutOfMemory {
+        limit_bytes: memory_bytes,
+    };
     let extension = super::extension_of(path);
-    let parse = move || extract_bytes(&bytes, &extension);
     let thread = std::thread::Builder::new()
         .stack_size(STACK_BYTES)
-        .spawn(parse);
-    let thread = thread.map_err(|_| ExtractError::OutOfMemory {
-        limit_bytes: memory_bytes,
-    })?;
-    thread
-        .join()
-        .unwrap_or_else(|_| Err(ExtractError::corrupt("the reader gave up on it")))
+        .spawn(move || extract_bytes(&bytes, &extension));
+    let Ok(thread) = thread else {
+        return Err(out_of_memory);
+    };
+    match thread.join() {
+        Ok(Err(ExtractError::OutOfMemory { .. })) => Err(out_of_memory),
+        Ok(result) => result,
+        Err(_) => Err(ExtractError::corrupt("the reader gave up on it")),
+    }
 }
 
 /// Gives up every right that parsing does not need. Each step is best effort, none depends on another.

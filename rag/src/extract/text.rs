@@ -67,6 +67,7 @@ fn mostly_utf8(bytes: &[u8]) -> bool {
 /// Text has no NUL and hardly any control characters; ESC is allowed for terminal logs.
 fn is_text(text: &str) -> bool {
     let mut controls = 0usize;
+    let mut undecoded = 0usize;
     let mut chars = 0usize;
     for c in text.chars().take(1 << 20) {
         chars += 1;
@@ -74,11 +75,11 @@ fn is_text(text: &str) -> bool {
             '\0' => return false,
             '\t' | '\n' | '\r' | '\x0c' | '\x1b' | '\x08' => {}
             c if c.is_control() && !('\u{80}'..='\u{9f}').contains(&c) => controls += 1,
-            '\u{fffd}' => controls += 1,
+            '\u{fffd}' => undecoded += 1,
             _ => {}
         }
     }
-    controls * 50 <= chars
+    controls * 50 <= chars && undecoded * 10 <= chars
 }
 
 /// Characters that are not seen and so must not be read: controls, zero-width marks, direction

