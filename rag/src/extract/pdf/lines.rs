@@ -179,7 +179,8 @@ fn table_length(lines: &[Line]) -> usize {
         } else {
             singles += 1;
             let is_prose = line.x1 - line.x0 > 0.6 * (x1 - x0);
-            if is_prose || singles > 4 {
+            let is_heading = line.size > 1.1 * lines[0].size;
+            if is_prose || is_heading || singles > 4 {
                 break;
             }
             // A cell that goes on below its row belongs to the table even if no row follows.
@@ -218,21 +219,41 @@ fn columns(rows: &[Line]) -> Vec<(f32, f32)> {
         let to = ((segment.x1 - left).max(0.0).ceil() as usize).min(width);
         covered[from..to].iter_mut().for_each(|count| *count += 1);
     }
-    let allowed = multi.len() / 10;
-    let mut columns: Vec<(usize, usize)> = Vec::new();
-    for (x, &count) in covered.iter().enumerate() {
-        if count <= allowed {
-            continue;
-        }
-        match columns.last_mut() {
-            Some((_, to)) if x - *to < MIN_COLUMN_GAP => *to = x + 1,
-            _ => columns.push((x, x + 1)),
+    let mut columns = Vec::new();
+    for (from, to) in ranges_above(&covered, 0..width + 1, multi.len() / 10) {
+        // A value that runs on over its neighbour must not hide two columns that most rows fill.
+        let parts = ranges_above(&covered, from..to, multi.len() / 4);
+        let filled = |&(from, to): &(usize, usize)| {
+            covered[from..to]
+                .iter()
+                .any(|&count| count * 5 >= multi.len() * 2)
+        };
+        if parts.len() >= 2 && parts.iter().all(filled) {
+            columns.extend(parts);
+        } else {
+            columns.push((from, to));
         }
     }
     columns
         .into_iter()
         .map(|(from, to)| (left + from as f32, left + to as f32))
         .collect()
+}
+
+/// Ranges of `within` in which more than `allowed` lines have text, small gaps closed.
+fn ranges_above(
+    covered: &[usize],
+    within: std::ops::Range<usize>,
+    allowed: usize,
+) -> Vec<(usize, usize)> {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for x in within.filter(|&x| covered[x] > allowed) {
+        match ranges.last_mut() {
+            Some((_, to)) if x - *to < MIN_COLUMN_GAP => *to = x + 1,
+            _ => ranges.push((x, x + 1)),
+        }
+    }
+    ranges
 }
 
 /// Whether the rows really are cells: most multi-segment lines touch at least two columns, and cells are short.
@@ -257,14 +278,19 @@ fn fits(rows: &[Line], columns: &[(f32, f32)]) -> bool {
     multi.len() >= 2 && split * 4 >= multi.len() * 3 && (multi.len() >= 3 || far_apart)
 }
 
-/// The column that a segment overlaps most.
+/// The column that a segment overlaps most; the first of those that it runs across.
 fn column_of(segment: &Segment, columns: &[(f32, f32)]) -> usize {
     let overlap = |&(from, to): &(f32, f32)| segment.x1.min(to) - segment.x0.max(from);
+    let covers = |column: &(f32, f32)| overlap(column) > 0.6 * (column.1 - column.0);
     let widest = columns
         .iter()
         .enumerate()
         .max_by(|a, b| overlap(a.1).total_cmp(&overlap(b.1)));
-    widest.map_or(0, |(column, _)| column)
+    let widest = widest.map_or(0, |(column, _)| column);
+    columns
+        .iter()
+        .position(covers)
+        .map_or(widest, |first| first.min(widest))
 }
 
 fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {

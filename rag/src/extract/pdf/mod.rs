@@ -252,8 +252,8 @@ fn page_list(pages: &[usize]) -> String {
     )
 }
 
-/// Drops page numbers, and running headers and footers from their second appearance on: the first may
-/// be the only place that names the document's number or version.
+/// Drops page numbers and lines that count pages, and running headers and footers from their second appearance
+/// on: the first may be the only place that names the document's number or version.
 fn drop_page_furniture(pages: &mut [PageLines]) {
     let mut places: HashMap<(String, i32), usize> = HashMap::new();
     for page in pages.iter() {
@@ -275,10 +275,13 @@ fn drop_page_furniture(pages: &mut [PageLines]) {
         let frame = page.frame;
         for region in &mut page.regions {
             region.retain(|line| {
-                let in_margin = in_margin(line, frame);
-                !(in_margin
-                    && (is_page_number(&line.text())
-                        || (repeated.contains(&place(line)) && !kept.insert(place(line)))))
+                let text = line.text();
+                let is_repeated = repeated.contains(&place(line));
+                let is_counted = is_repeated && text.to_lowercase().contains("page ");
+                let drops = is_page_number(&text)
+                    || is_counted
+                    || (is_repeated && !kept.insert(place(line)));
+                !(in_margin(line, frame) && drops)
             });
         }
     }
@@ -481,10 +484,11 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
         body,
         bold_is_rare: bold_chars * 10 < all_chars * 4,
     };
-    let headings: Vec<Option<HeadingClass>> = pieces
+    let mut headings: Vec<Option<HeadingClass>> = pieces
         .iter()
         .map(|piece| style.heading_class(piece))
         .collect();
+    drop_labels(&pieces, &mut headings);
     let levels = Levels::of(&headings);
     if let Some(title) = first_page_title(&pieces, &headings) {
         writer.suggest_title(&title);
@@ -538,6 +542,38 @@ enum HeadingClass {
     Bold,
     Capitals,
     Numbered,
+}
+
+/// Takes back what is no heading though it looks like one: bold labels of a form whose values are empty, and
+/// lists and addresses in bold (three or more in a row, the last of which may head what follows).
+fn drop_labels(pieces: &[Piece], headings: &mut [Option<HeadingClass>]) {
+    let mut at = 0;
+    while at < headings.len() {
+        let class = headings[at];
+        let run = headings[at..]
+            .iter()
+            .take_while(|other| **other == class)
+            .count();
+        let follows = headings.get(at + run).copied().flatten();
+        if class.is_some() && !matches!(class, Some(HeadingClass::Large(_))) {
+            let ends_with_colon = |piece: &Piece| {
+                piece
+                    .lines
+                    .last()
+                    .is_some_and(|line| line.trim_end().ends_with(':'))
+            };
+            for idx in at..at + run {
+                let heads_nothing =
+                    idx + 1 < at + run || follows.is_some() || at + run == headings.len();
+                if heads_nothing
+                    && (ends_with_colon(&pieces[idx]) || (run >= 3 && idx + 1 < at + run))
+                {
+                    headings[idx] = None;
+                }
+            }
+        }
+        at += run;
+    }
 }
 
 /// What ordinary text looks like in this document.
