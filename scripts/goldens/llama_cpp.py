@@ -5,7 +5,7 @@ the library's C interface gives. Structures passed by value are described only a
 used, and their defaults are checked on loading, so that another version of the library fails loudly
 instead of reading the wrong field.
 
-Settings: two threads, flash attention off, keys and values in f32, no repacked weights: the plainest
+Settings: one thread (the result does not depend on their number), flash attention off, keys and values in f32, no repacked weights: the plainest
 arithmetic the library has.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import xllamacpp
 
 VERSION = "2026.10.11549"
-N_THREADS = 2
+N_THREADS = 1
 GGML_TYPE_F32 = 0
 FLASH_ATTENTION_OFF = 0
 
