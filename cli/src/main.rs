@@ -75,9 +75,15 @@ fn run(cli: Cli) -> Outcome<ExitCode> {
     outcome
 }
 
-/// Logs to stderr: warnings, or what `CLOISTER_LOG` asks for (`info`, `web_server=debug`); as JSON with `CLOISTER_LOG_FORMAT=json`.
+/// What is logged unless `CLOISTER_LOG` asks for something else. The embedded store warns at every start that
+/// switches of its server, which nobody here could set, are not set.
+const DEFAULT_LOG: &str = "warn,qdrant_edge=error";
+
+/// Logs to stderr: warnings, or what `CLOISTER_LOG` asks for (`info`, `web_server=debug`); as JSON with
+/// `CLOISTER_LOG_FORMAT=json`.
 fn start_logging() {
-    let filter = EnvFilter::try_from_env("CLOISTER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter =
+        EnvFilter::try_from_env("CLOISTER_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

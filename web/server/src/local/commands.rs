@@ -225,11 +225,31 @@ impl From<IngestError> for LocalError {
 
 impl Suite {
     async fn owner_collection(&self, name: &str) -> Result<CollectionId, LocalError> {
-        let name = name.to_owned();
-        Ok(self
-            .with_library(move |library| library.collection_by_name(&AccessScope::all(), &name))
-            .await?
-            .id)
+        let wanted = name.to_owned();
+        let found = self
+            .with_library(move |library| library.collection_by_name(&AccessScope::all(), &wanted))
+            .await;
+        match found {
+            Err(LibraryError::UnknownCollection { .. }) => Err(self.unknown_collection(name).await?),
+            found => Ok(found?.id),
+        }
+    }
+
+    /// Names the collections there are: the wanted one is often among them, spelled differently.
+    async fn unknown_collection(&self, name: &str) -> Result<LocalError, LocalError> {
+        let collections =
+            self.with_library(|library| library.collections(&AccessScope::all())).await?;
+        let names: Vec<String> = collections.into_iter().map(|found| found.name).collect();
+        Ok(match names.is_empty() {
+            true => LocalError::user(
+                format!("there is no collection `{name}`, and no other either"),
+                Some("cloister ingest FOLDER --collection NAME"),
+            ),
+            false => LocalError::user(
+                format!("there is no collection `{name}`; there are: {}", names.join(", ")),
+                Some("cloister collection list"),
+            ),
+        })
     }
 
     pub(super) async fn owner_collections(
