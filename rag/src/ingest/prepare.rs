@@ -168,15 +168,33 @@ fn repeats(error: &ExtractError) -> bool {
 }
 
 /// The words of a file name, or nothing where it has none: `travel-policy_2024.txt` is
-/// "travel policy 2024", `0017.txt` is nothing.
+/// "travel policy 2024", `p0017.txt` is nothing.
 fn spoken_name(path: &str) -> Option<String> {
     let stem = Path::new(path).file_stem()?.to_string_lossy().into_owned();
     let words: Vec<&str> = stem
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .collect();
-    words
-        .iter()
-        .any(|word| word.chars().any(char::is_alphabetic))
-        .then(|| words.join(" "))
+    // Fewer letters are a code rather than a word: `p0017`, `v2`.
+    let is_word = |word: &&str| word.chars().filter(|c| c.is_alphabetic()).count() >= 3;
+    words.iter().any(is_word).then(|| words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_spoken_only_where_it_has_words() {
+        assert_eq!(
+            spoken_name("hr/travel-policy_2024.txt").as_deref(),
+            Some("travel policy 2024")
+        );
+        assert_eq!(
+            spoken_name("Reisekosten.txt").as_deref(),
+            Some("Reisekosten")
+        );
+        assert_eq!(spoken_name("p0017.txt"), None);
+        assert_eq!(spoken_name("2024-03.txt"), None);
+    }
 }

@@ -83,14 +83,16 @@ impl EdgeStore {
 
     fn search_request(&self, vector: VectorInternal, query: &HybridQuery) -> QueryRequest {
         let filter = edge_filter(&query.filter);
-        // The dense search has no IDF, and refuses to be given one.
         let (using, idf) = match vector {
-            VectorInternal::Sparse(_) => (
-                SPARSE_VECTOR,
-                filter
-                    .clone()
-                    .map(|corpus| IdfParams::Corpus(IdfCorpusParams { corpus })),
-            ),
+            // Without a corpus of its own the IDF would count deleted points until they are vacuumed.
+            VectorInternal::Sparse(_) => {
+                let corpus = filter.clone().unwrap_or_else(EdgeFilter::new);
+                (
+                    SPARSE_VECTOR,
+                    Some(IdfParams::Corpus(IdfCorpusParams { corpus })),
+                )
+            }
+            // The dense search has no IDF, and refuses to be given one.
             _ => (self.dense_name.as_str(), None),
         };
         let nearest = NamedQuery::new(vector, using.to_owned());

@@ -220,17 +220,19 @@ impl QdrantStore {
     }
 
     fn search_request(&self, vector: VectorInput, using: &str, query: &HybridQuery) -> QueryPoints {
+        let filter = server_filter(&query.filter);
         let mut params = SearchParamsBuilder::default().exact(true);
+        // Without a corpus of its own the IDF would count deleted points until they are vacuumed; the
+        // dense search has no IDF, and refuses to be given one.
+        if using == SPARSE_VECTOR {
+            params = params.idf(IdfParamsBuilder::new().corpus(filter.clone().unwrap_or_default()));
+        }
         let mut request = QueryPointsBuilder::new(&self.collection)
             .query(Query::new_nearest(vector))
             .using(using)
             .limit(query.limit as u64)
             .with_payload(false);
-        if let Some(filter) = server_filter(&query.filter) {
-            // The dense search has no IDF, and refuses to be given one.
-            if using == SPARSE_VECTOR {
-                params = params.idf(IdfParamsBuilder::new().corpus(filter.clone()));
-            }
+        if let Some(filter) = filter {
             request = request.filter(filter);
         }
         request.params(params).build()

@@ -404,12 +404,8 @@ fn answer(
 ) -> Result<Vec<proto::ScoredPoint>, Status> {
     let params = query.params.unwrap_or_default();
     let using = query.using.unwrap_or_default();
-    let idf_of = if using == SPARSE_VECTOR {
-        &query.filter
-    } else {
-        &None
-    };
-    if params.exact != Some(true) || params.idf.and_then(|idf| idf.corpus) != *idf_of {
+    let idf_of = (using == SPARSE_VECTOR).then(|| query.filter.clone().unwrap_or_default());
+    if params.exact != Some(true) || params.idf.and_then(|idf| idf.corpus) != idf_of {
         return Err(Status::invalid_argument(
             "an exact search with the IDF of its filter expected",
         ));
