@@ -488,11 +488,11 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
         .iter()
         .map(|piece| style.heading_class(piece))
         .collect();
-    drop_labels(&pieces, &mut headings);
-    let levels = Levels::of(&headings);
     if let Some(title) = first_page_title(&pieces, &headings) {
         writer.suggest_title(&title);
     }
+    drop_labels(&pieces, &mut headings);
+    let levels = Levels::of(&headings);
     let mut numbered: Vec<u8> = Vec::new();
     let mut indents: Vec<f32> = Vec::new();
     for (piece, class) in pieces.iter().zip(&headings) {
@@ -545,7 +545,7 @@ enum HeadingClass {
 }
 
 /// Takes back what is no heading though it looks like one: bold labels of a form whose values are empty, and
-/// lists and addresses in bold (three or more in a row, the last of which may head what follows).
+/// cover pages, lists and addresses in large or bold type (several in a row; the last may head what follows).
 fn drop_labels(pieces: &[Piece], headings: &mut [Option<HeadingClass>]) {
     let mut at = 0;
     while at < headings.len() {
@@ -555,21 +555,18 @@ fn drop_labels(pieces: &[Piece], headings: &mut [Option<HeadingClass>]) {
             .take_while(|other| **other == class)
             .count();
         let follows = headings.get(at + run).copied().flatten();
-        if class.is_some() && !matches!(class, Some(HeadingClass::Large(_))) {
-            let ends_with_colon = |piece: &Piece| {
-                piece
+        let is_large = matches!(class, Some(HeadingClass::Large(_)));
+        let is_list = run >= if is_large { 4 } else { 3 };
+        for idx in at..at + run {
+            let is_last = idx + 1 == at + run;
+            let heads_nothing = !is_last || follows.is_some() || at + run == headings.len();
+            let is_label = !is_large
+                && pieces[idx]
                     .lines
                     .last()
-                    .is_some_and(|line| line.trim_end().ends_with(':'))
-            };
-            for idx in at..at + run {
-                let heads_nothing =
-                    idx + 1 < at + run || follows.is_some() || at + run == headings.len();
-                if heads_nothing
-                    && (ends_with_colon(&pieces[idx]) || (run >= 3 && idx + 1 < at + run))
-                {
-                    headings[idx] = None;
-                }
+                    .is_some_and(|line| line.trim_end().ends_with(':'));
+            if (is_label && heads_nothing) || (is_list && !is_last) {
+                headings[idx] = None;
             }
         }
         at += run;
@@ -595,7 +592,12 @@ impl Style {
             return None;
         }
         let is_item = matches!(piece.kind, PieceKind::Item(_));
-        if piece.size >= HEADING_RATIO * self.body && letters * 2 > length && !is_item {
+        let is_sentence = text.ends_with(['.', ';', ',']) && text.split_whitespace().count() >= 8;
+        if piece.size >= HEADING_RATIO * self.body
+            && letters * 2 > length
+            && !is_item
+            && !is_sentence
+        {
             return Some(HeadingClass::Large((piece.size * 2.0).round() as i32));
         }
         if is_item || text.ends_with(['.', ',', ';']) || piece.lines.len() > 2 || length > 120 {
