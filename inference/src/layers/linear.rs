@@ -1,8 +1,8 @@
 //! Matrix product with quantized weights, and an optional bias.
 //!
-//! The kernels are candle's: on x86 `Q4_K`, `Q6_K` and `Q8_0` weights are repacked on first use into tiles for
-//! AVX-512/AVX2 integer products, on CUDA they are its MMVQ and MMQ kernels. `F32`, `F16` and `BF16` weights
-//! become dense f32.
+//! On the CPU, weights in blocks of 32 go through [`crate::ops::block_matmul`]; `Q4_K`, `Q6_K` and the other
+//! super-block types through candle, which repacks the first two on first use into tiles for AVX-512/AVX2 integer
+//! products. On CUDA all are candle's MMVQ and MMQ kernels. `F32`, `F16` and `BF16` weights become dense f32.
 
 use std::sync::Arc;
 
@@ -11,20 +11,33 @@ use candle_core::{
     quantized::{GgmlDType, QMatMul, QTensor},
 };
 
+use crate::ops::block_matmul::{self, BLOCK, BlockWeights, QuantizedRows};
+
 /// `y = x W^T + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
-    weight: QMatMul,
+    weight: Weight,
     /// `[out]` f32
     bias: Option<Tensor>,
 }
 
+#[derive(Debug, Clone)]
+enum Weight {
+    Blocks(Arc<BlockWeights>),
+    Candle(QMatMul),
+}
+
 impl Linear {
     /// # Errors
-    /// A candle error when a dense weight does not fit into memory.
+    /// A candle error when the weights do not fit into memory in the form they are computed in.
     pub fn new(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: QMatMul::from_arc(weight)?, bias })
+        let blocks = if weight.device().is_cpu() { BlockWeights::pack(&weight)? } else { None };
+        let weight = match blocks {
+            Some(blocks) => Weight::Blocks(Arc::new(blocks)),
+            None => Weight::Candle(QMatMul::from_arc(weight)?),
+        };
+        Ok(Self { weight, bias })
     }
 
     /// Returns `[num_tokens, out]` for `x`: `[num_tokens, in]` f32.
@@ -32,7 +45,10 @@ impl Linear {
     /// # Errors
     /// A candle error unless the shapes fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.add_bias(self.weight.forward(x)?)
+        match &self.weight {
+            Weight::Blocks(weight) => self.add_bias(block_matmul::matmul(&QuantizedRows::new(x)?, weight)?),
+            Weight::Candle(weight) => self.add_bias(weight.forward(x)?),
+        }
     }
 
     fn add_bias(&self, y: Tensor) -> Result<Tensor> {
@@ -42,7 +58,7 @@ impl Linear {
         }
     }
 
-    /// Returns the quantized type of the weight, `None` when it is dense.
+    /// Returns the super-block type of the weight, `None` when it is another.
     pub fn dtype(&self) -> Option<GgmlDType> {
         self.quantized().map(QTensor::dtype)
     }
@@ -53,15 +69,23 @@ impl Linear {
     /// A candle error when the weight is no matrix.
     pub fn in_features(&self) -> Result<usize> {
         match &self.weight {
-            QMatMul::QTensor(weight) => Ok(weight.shape().dims2()?.1),
-            QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.dim(1),
+            Weight::Blocks(weight) => Ok(weight.blocks_per_row * BLOCK),
+            Weight::Candle(QMatMul::QTensor(weight)) => Ok(weight.shape().dims2()?.1),
+            Weight::Candle(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => weight.dim(1),
         }
     }
 
     fn quantized(&self) -> Option<&QTensor> {
         match &self.weight {
-            QMatMul::QTensor(weight) => Some(weight),
+            Weight::Candle(QMatMul::QTensor(weight)) => Some(weight),
             _ => None,
+        }
+    }
+
+    fn blocks(&self) -> Option<&BlockWeights> {
+        match &self.weight {
+            Weight::Blocks(weight) => Some(weight),
+            Weight::Candle(_) => None,
         }
     }
 }
@@ -71,6 +95,12 @@ impl Linear {
 /// # Errors
 /// A candle error unless the shapes fit.
 pub fn forward_shared<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+    let blocks: Vec<&BlockWeights> = layers.iter().filter_map(|layer| layer.blocks()).collect();
+    if blocks.len() == N {
+        let rows = QuantizedRows::new(x)?;
+        let products = layers.iter().zip(blocks);
+        return collect(products.map(|(layer, weight)| layer.add_bias(block_matmul::matmul(&rows, weight)?)));
+    }
     let weights: Vec<&QTensor> = layers.iter().filter_map(|layer| layer.quantized()).collect();
     if weights.len() == N
         && let Some(products) = QTensor::gemv_fused_shared_lhs(&weights, x)?

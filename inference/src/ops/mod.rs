@@ -4,9 +4,10 @@
 //! - `candle.rs`: the same from candle's tensor operations, for any device (the first CUDA path);
 //! - `cpu.rs`: the fast path over CPU memory.
 //!
-//! `mod.rs` checks shapes and picks by device. Matrix products are candle's own quantized kernels
+//! `mod.rs` checks shapes and picks by device. Products with super-block weights are candle's own kernels
 //! ([`crate::layers::linear`]). `#[cfg(feature = "cuda")]` is allowed here and in device selection only.
 
+pub mod block_matmul;
 pub mod cpu;
 pub mod kv_append;
 pub mod paged_attention;

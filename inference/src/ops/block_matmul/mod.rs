@@ -1,0 +1,148 @@
+//! Matrix product on the CPU with weights in blocks of 32: `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q8_0`.
+//!
+//! candle multiplies `Q4_1`, `Q5_0` and `Q5_1` with scalar code, and models whose width is not a multiple of 256 have
+//! little else. All five formats are `w = d * u + m` with an unsigned `u` of at most 8 bits, so one tile and one kernel
+//! serve them. The conversion is exact. Activations are rounded to 8 bits, one scale a block, as ggml does.
+//!
+//! Other devices use candle's kernels, of which `candle.rs` is here the one-line twin.
+
+pub mod candle;
+pub mod cpu;
+mod pack;
+pub mod reference;
+
+pub use pack::{BLOCK, BlockWeights};
+
+use candle_core::{Result, Tensor};
+
+/// Rows of activations rounded to 8 bits.
+#[derive(Debug)]
+pub struct QuantizedRows {
+    pub num_rows: usize,
+    pub blocks_per_row: usize,
+    /// `[num_rows, blocks_per_row, 32]`
+    quants: Vec<i8>,
+    /// `[num_rows, blocks_per_row]`: a value is `scale * quant`.
+    scales: Vec<f32>,
+    /// `[num_rows, blocks_per_row]`: `scale` times the sum of the block's quants.
+    sums: Vec<f32>,
+}
+
+impl QuantizedRows {
+    /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of 32 wide.
+    ///
+    /// # Errors
+    /// A candle error for any other tensor.
+    pub fn new(x: &Tensor) -> Result<Self> {
+        let (num_rows, width) = x.dims2()?;
+        if !width.is_multiple_of(BLOCK) {
+            candle_core::bail!("rows of {width} are not whole blocks of {BLOCK}");
+        }
+        let blocks_per_row = width / BLOCK;
+        let num_blocks = num_rows * blocks_per_row;
+        let mut rows = Self {
+            num_rows,
+            blocks_per_row,
+            quants: vec![0; num_blocks * BLOCK],
+            scales: vec![0.0; num_blocks],
+            sums: vec![0.0; num_blocks],
+        };
+        cpu::quantize(x, &mut rows)?;
+        Ok(rows)
+    }
+}
+
+/// Returns `x W^T`, `[num_rows, out]` f32.
+///
+/// # Errors
+/// A candle error unless the widths are equal.
+pub fn matmul(rows: &QuantizedRows, weights: &BlockWeights) -> Result<Tensor> {
+    if rows.blocks_per_row != weights.blocks_per_row {
+        candle_core::bail!("{} blocks a row times {}", rows.blocks_per_row, weights.blocks_per_row);
+    }
+    cpu::matmul(rows, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{
+        Device,
+        quantized::{GgmlDType, QTensor},
+    };
+
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tensor, values};
+
+    const TYPES: [GgmlDType; 5] =
+        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0];
+
+    fn weights(dtype: GgmlDType, out: usize, width: usize) -> QTensor {
+        QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        for dtype in TYPES {
+            let weights = weights(dtype, 32, 96);
+            let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+            let want = values(&weights.dequantize(&Device::Cpu).unwrap());
+            let got: Vec<f32> = (0..32 * 96).map(|index| packed.weight(index / 96, index % 96)).collect();
+            assert_close(&got, &want, 1e-6);
+        }
+    }
+
+    #[test]
+    fn both_kernels_agree_with_the_reference_on_odd_shapes() {
+        for dtype in TYPES {
+            for (num_rows, width, out) in [(1, 32, 16), (3, 576, 48), (4, 64, 16), (9, 896, 32), (1, 4864, 16)] {
+                let weights = weights(dtype, out, width);
+                let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+                let rows = QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width])).unwrap();
+                let want = reference::matmul(&rows, &values(&weights.dequantize(&Device::Cpu).unwrap()), out);
+                assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
+                assert_close(&cpu::matmul_portable(&rows, &packed), &want, 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
+        let packed = BlockWeights::pack(&weights(GgmlDType::Q4_1, 48, 576)).unwrap().expect("packable");
+        let x = tensor(&random(2, 7 * 576), &[7, 576]);
+        let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
+        for row in 0..7 {
+            let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap()).unwrap();
+            let same = together.narrow(0, row, 1).unwrap();
+            assert_eq!(values(&matmul(&alone, &packed).unwrap()), values(&same));
+        }
+    }
+
+    #[test]
+    fn activations_are_rounded_to_half_a_step() {
+        let x = random(3, 4 * 64);
+        let rows = QuantizedRows::new(&tensor(&x, &[4, 64])).unwrap();
+        for (index, want) in x.iter().enumerate() {
+            let scale = rows.scales[index / BLOCK];
+            let got = scale * f32::from(rows.quants[index]);
+            // The scale itself is rounded to f16.
+            assert!((got - want).abs() <= scale * 0.57, "{got}, not {want}");
+        }
+        let zero = QuantizedRows::new(&tensor(&[0.0; 32], &[1, 32])).unwrap();
+        assert_eq!((zero.scales[0], zero.sums[0]), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_candle_kernels_agree_within_their_rounding() {
+        let weights = std::sync::Arc::new(weights(GgmlDType::Q8_0, 32, 64));
+        let x = tensor(&random(2, 3 * 64), &[3, 64]);
+        let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+        let want = values(&candle::matmul(&x, &weights).unwrap());
+        assert_close(&values(&matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap()), &want, 2e-2);
+    }
+
+    #[test]
+    fn other_types_and_odd_heights_are_left_to_candle() {
+        assert!(BlockWeights::pack(&weights(GgmlDType::Q4_1, 17, 32)).unwrap().is_none());
+        assert!(BlockWeights::pack(&weights(GgmlDType::Q4K, 16, 256)).unwrap().is_none());
+    }
+}
