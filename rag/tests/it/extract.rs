@@ -353,7 +353,7 @@ fn pdf(objects: &[&str]) -> Vec<u8> {
     )
     .unwrap();
     for offset in offsets {
-        write!(bytes, "{offset:010} 00000 n \n").unwrap();
+        bytes.extend_from_slice(format!("{offset:010} 00000 n \n").as_bytes());
     }
     write!(
         bytes,

@@ -29,11 +29,9 @@ impl Formula {
                     open.1 = character;
                 }
             }
-            "chr" => {
-                // Only the sign of a sum or integral is read; an accent's is drawn above the letter.
-                if self.open.iter().any(|(open, _)| open == "nary") {
-                    self.text.push_str(&character.unwrap_or_default());
-                }
+            // Only the sign of a sum or integral is read; an accent's is drawn above the letter.
+            "chr" if self.open.iter().any(|(open, _)| open == "nary") => {
+                self.text.push_str(&character.unwrap_or_default());
             }
             "num" | "den" | "sup" | "sub" | "deg" | "e" | "rad" | "func" | "nary" | "mr"
             | "fName" => {

@@ -115,7 +115,7 @@ impl Numbering {
         let levels = self.definitions.get(&list.definition)?;
         let counters = self.counters.entry(list.definition.clone()).or_default();
         if !std::mem::replace(&mut list.used, true) {
-            for (&restarted, _) in &list.restarts {
+            for &restarted in list.restarts.keys() {
                 counters[restarted] = None;
             }
         }
@@ -129,8 +129,8 @@ impl Numbering {
             Some(counters[level].map_or_else(|| start(level), |count| count.saturating_add(1)));
         counters[level + 1..].fill(None);
         // A level that was skipped counts as begun.
-        for above in 0..level {
-            counters[above].get_or_insert_with(|| start(above));
+        for (above, counter) in counters.iter_mut().enumerate().take(level) {
+            counter.get_or_insert_with(|| start(above));
         }
         if levels[level].format == "bullet" {
             return Some(Marker::Bullet);
