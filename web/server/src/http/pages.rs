@@ -16,7 +16,11 @@ use crate::assets::{ASSETS, BUNDLE_VERSION};
 use crate::suite::Suite;
 
 /// The address and the site folder are not used: this crate binds and serves assets itself.
+///
+/// Leptos renders on Tokio from here on. Its own route list would say so, but the routes are declared in `routes.rs`.
 pub(super) fn leptos_options() -> LeptosOptions {
+    // Fails only when it was said before.
+    let _ = any_spawner::Executor::init_tokio();
     LeptosOptions::builder().output_name("cloister").build()
 }
 
