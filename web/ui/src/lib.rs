@@ -15,6 +15,8 @@
 mod api;
 mod app;
 mod components;
+#[cfg(test)]
+mod contrast_tests;
 mod dates;
 mod dom;
 mod highlight;

@@ -4,7 +4,6 @@ use leptos::prelude::*;
 
 /// An icon's drawing: paths in a 24 x 24 box, stroked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Symbol {
     Arches,
     Plus,

@@ -76,9 +76,7 @@ impl Shelf {
                     .iter()
                     .any(|document| document.state == DocumentState::Pending)
             });
-            let was_pending = self
-                .documents
-                .try_with_untracked(|before| has_pending(before));
+            let was_pending = self.documents.try_with_untracked(has_pending);
             self.documents.try_set(loaded.into());
             if pending {
                 set_timeout(move || self.load_documents(), POLL_TIME);

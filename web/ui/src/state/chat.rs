@@ -181,6 +181,10 @@ impl Chat {
         if unchanged && ready {
             return;
         }
+        if ready && id.is_none() {
+            // Collections may have come or gone since the page was opened.
+            self.session.load();
+        }
         stream::let_go();
         self.panel.set(None);
         self.open_id.set(id.clone());
