@@ -197,7 +197,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// Closes passages of whole rows; all but the first carry the header rows in their header.
+    /// Closes passages of whole rows and about equal size; all but the first carry the header rows in their header.
     fn split_table(&mut self, section_block: usize, block: &Block, rows: &[Unit]) {
         let lines: Vec<&str> = block.text.lines().collect();
         let header_len = lines
@@ -205,10 +205,16 @@ impl Splitter<'_> {
             .position(|line| is_table_rule(line))
             .unwrap_or(0);
         let header_row = lines[..header_len].join("\n");
+        let total = sum(rows);
+        let num_parts = total.div_ceil(self.limits.max_tokens.max(1)).max(1);
+        let target = total.div_ceil(num_parts);
         let mut open: Vec<Unit> = Vec::new();
         let mut part = 0;
         for &row in rows {
-            if !open.is_empty() && sum(&open) + row.tokens > self.limits.max_tokens {
+            let tokens = sum(&open);
+            if !open.is_empty()
+                && (tokens >= target || tokens + row.tokens > self.limits.max_tokens)
+            {
                 self.close(
                     section_block,
                     &mut open,

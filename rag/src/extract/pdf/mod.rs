@@ -31,6 +31,8 @@ const MAX_PAGES: usize = 20_000;
 const MARGIN: f32 = 0.12;
 /// A font this much larger than the body's is a heading's.
 const HEADING_RATIO: f32 = 1.12;
+/// Longest addition to the title that says which case a form is about; passage headers have room for no more.
+const MAX_CASE_CHARS: usize = 48;
 /// How many sizes of headings are told apart.
 const MAX_HEADING_SIZES: usize = 5;
 
@@ -489,7 +491,12 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
         .map(|piece| style.heading_class(piece))
         .collect();
     if let Some(title) = first_page_title(&pieces, &headings) {
-        writer.suggest_title(&title);
+        let case = pieces
+            .iter()
+            .take(4)
+            .find_map(case_of)
+            .map(|case| format!(" ({case})"));
+        writer.suggest_title(&format!("{title}{}", case.unwrap_or_default()));
     }
     drop_labels(&pieces, &mut headings);
     let levels = Levels::of(&headings);
@@ -592,7 +599,10 @@ impl Style {
             return None;
         }
         let is_item = matches!(piece.kind, PieceKind::Item(_));
-        let is_sentence = text.ends_with(['.', ';', ',']) && text.split_whitespace().count() >= 8;
+        // A title may be a sentence, a heading within the text hardly ever is.
+        let is_cover = piece.page == 1 && piece.size >= 1.3 * self.body;
+        let is_sentence =
+            !is_cover && text.ends_with(['.', ';', ',']) && text.split_whitespace().count() >= 8;
         if piece.size >= HEADING_RATIO * self.body
             && letters * 2 > length
             && !is_item
@@ -699,7 +709,40 @@ fn first_page_title(pieces: &[Piece], headings: &[Option<HeadingClass>]) -> Opti
         .map(|(piece, _)| piece.lines.join(" "))
         .collect();
     let title = lines.join(" ");
-    (title.chars().count() <= 200).then_some(title)
+    if title.chars().count() <= 200 {
+        return Some(title);
+    }
+    // Authors and institutions follow in the same type.
+    lines
+        .into_iter()
+        .find(|line| line.split_whitespace().count() >= 4)
+}
+
+/// What a form is about: the first values of the table under its title ("Madill, OK; DFW08CA044"). Reports of one
+/// kind share a title, and their passages would otherwise not say which case they belong to.
+fn case_of(piece: &Piece) -> Option<String> {
+    let PieceKind::Table(table) = &piece.kind else {
+        return None;
+    };
+    let cells = || table.rows.iter().flatten().map(|cell| cell.join(" "));
+    let pairs: Vec<(String, String)> = cells()
+        .zip(cells().skip(1))
+        .filter(|(label, _)| label.ends_with(':'))
+        .collect();
+    let mut case = String::new();
+    for (_, value) in &pairs {
+        if value.is_empty() || value.ends_with(':') || value.chars().count() > MAX_CASE_CHARS - 8 {
+            continue;
+        }
+        if case.chars().count() + value.chars().count() > MAX_CASE_CHARS {
+            break;
+        }
+        if !case.is_empty() {
+            case.push_str("; ");
+        }
+        case.push_str(value);
+    }
+    (pairs.len() >= 4 && !case.is_empty()).then_some(case)
 }
 
 /// Words of the document in lower case, hyphenated ones included.
