@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::config::DeviceChoice;
+use crate::{config::DeviceChoice, ops::pool};
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,30 +31,33 @@ pub fn open(choice: &DeviceChoice) -> Result<Device, DeviceError> {
     }
 }
 
-/// Sizes the process's compute pool. Call it in `main` before anything else; it has no effect once a model is loaded.
+/// Sizes all thread pools of the process, candle's included, which compute what has no kernel of ours. Call it in `main`
+/// before anything else; it has no effect once a model is loaded.
 ///
 /// # Safety
-/// No other thread may exist: candle reads the size from the process environment, which this writes.
+/// No other thread may exist: candle reads its size from the process environment, which this writes.
 pub unsafe fn set_cpu_threads(threads: usize) {
     // SAFETY: the caller promises that no other thread exists which could read the environment meanwhile.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", threads.to_string()) };
     // SAFETY: as above.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+    // Starts threads, so it comes last.
+    pool::pool(Some(threads));
 }
 
 /// Returns the number of threads that compute.
 pub fn cpu_threads() -> usize {
-    candle_core::utils::barrier_pool().n_workers() + 1
+    pool::pool(None).threads()
 }
 
-/// Checks that the pool has the size that was asked for.
+/// Creates the compute pool with the size that was asked for, or checks that it has it.
 ///
 /// # Errors
 /// [`DeviceError::Threads`] when it was created with another size.
 pub fn check_threads(asked: Option<usize>) -> Result<(), DeviceError> {
     match asked {
-        Some(asked) if asked != cpu_threads() => {
-            Err(DeviceError::Threads { asked, actual: cpu_threads() })
+        Some(threads) if threads != pool::pool(asked).threads() => {
+            Err(DeviceError::Threads { asked: threads, actual: cpu_threads() })
         }
         _ => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! Matrix product with quantized weights, and an optional bias.
 //!
-//! On the CPU, weights in blocks of 32 go through [`crate::ops::block_matmul`]; `Q4_K`, `Q6_K` and the other
-//! super-block types through candle, which repacks the first two on first use into tiles for AVX-512/AVX2 integer
-//! products. On CUDA all are candle's MMVQ and MMQ kernels. `F32`, `F16` and `BF16` weights become dense f32.
+//! On the CPU, weights in blocks of 32 go through [`crate::ops::block_matmul`], `Q4_K` and `Q6_K` through
+//! [`crate::ops::superblock_matmul`] where the CPU suits it; the rest through candle, as all do on CUDA. `F32`, `F16` and
+//! `BF16` weights become dense f32.
 
 use std::sync::Arc;
 
@@ -11,7 +11,10 @@ use candle_core::{
     quantized::{GgmlDType, QMatMul, QTensor},
 };
 
-use crate::ops::block_matmul::{self, BLOCK, BlockWeights, QuantizedRows};
+use crate::ops::{
+    block_matmul::{self, BLOCK, BlockWeights},
+    superblock_matmul::{self, SUPERBLOCK, SuperblockWeights},
+};
 
 /// `y = x W^T + b`.
 #[derive(Debug, Clone)]
@@ -25,6 +28,7 @@ pub struct Linear {
 #[derive(Debug, Clone)]
 enum Weight {
     Blocks(Arc<BlockWeights>),
+    Superblocks(Arc<SuperblockWeights>),
     Candle(QMatMul),
 }
 
@@ -32,12 +36,7 @@ impl Linear {
     /// # Errors
     /// A candle error when the weights do not fit into memory in the form they are computed in.
     pub fn new(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        let blocks = if weight.device().is_cpu() { BlockWeights::pack(&weight)? } else { None };
-        let weight = match blocks {
-            Some(blocks) => Weight::Blocks(Arc::new(blocks)),
-            None => Weight::Candle(QMatMul::from_arc(weight)?),
-        };
-        Ok(Self { weight, bias })
+        Ok(Self { weight: Weight::new(weight)?, bias })
     }
 
     /// Returns `[num_tokens, out]` for `x`: `[num_tokens, in]` f32.
@@ -46,7 +45,12 @@ impl Linear {
     /// A candle error unless the shapes fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
-            Weight::Blocks(weight) => self.add_bias(block_matmul::matmul(&QuantizedRows::new(x)?, weight)?),
+            Weight::Blocks(weight) => {
+                self.add_bias(block_matmul::matmul(&block_matmul::QuantizedRows::new(x)?, weight)?)
+            }
+            Weight::Superblocks(weight) => {
+                self.add_bias(superblock_matmul::matmul(&superblock_matmul::QuantizedRows::new(x)?, weight)?)
+            }
             Weight::Candle(weight) => self.add_bias(weight.forward(x)?),
         }
     }
@@ -70,6 +74,7 @@ impl Linear {
     pub fn in_features(&self) -> Result<usize> {
         match &self.weight {
             Weight::Blocks(weight) => Ok(weight.blocks_per_row * BLOCK),
+            Weight::Superblocks(weight) => Ok(weight.blocks_per_row * SUPERBLOCK),
             Weight::Candle(QMatMul::QTensor(weight)) => Ok(weight.shape().dims2()?.1),
             Weight::Candle(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => weight.dim(1),
         }
@@ -85,8 +90,29 @@ impl Linear {
     fn blocks(&self) -> Option<&BlockWeights> {
         match &self.weight {
             Weight::Blocks(weight) => Some(weight),
-            Weight::Candle(_) => None,
+            _ => None,
         }
+    }
+
+    fn superblocks(&self) -> Option<&SuperblockWeights> {
+        match &self.weight {
+            Weight::Superblocks(weight) => Some(weight),
+            _ => None,
+        }
+    }
+}
+
+impl Weight {
+    fn new(weight: Arc<QTensor>) -> Result<Self> {
+        if weight.device().is_cpu() {
+            if let Some(blocks) = BlockWeights::pack(&weight)? {
+                return Ok(Self::Blocks(Arc::new(blocks)));
+            }
+            if let Some(superblocks) = SuperblockWeights::pack(&weight)? {
+                return Ok(Self::Superblocks(Arc::new(superblocks)));
+            }
+        }
+        Ok(Self::Candle(QMatMul::from_arc(weight)?))
     }
 }
 
@@ -97,9 +123,15 @@ impl Linear {
 pub fn forward_shared<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
     let blocks: Vec<&BlockWeights> = layers.iter().filter_map(|layer| layer.blocks()).collect();
     if blocks.len() == N {
-        let rows = QuantizedRows::new(x)?;
+        let rows = block_matmul::QuantizedRows::new(x)?;
         let products = layers.iter().zip(blocks);
         return collect(products.map(|(layer, weight)| layer.add_bias(block_matmul::matmul(&rows, weight)?)));
+    }
+    let superblocks: Vec<&SuperblockWeights> = layers.iter().filter_map(|layer| layer.superblocks()).collect();
+    if superblocks.len() == N {
+        let rows = superblock_matmul::QuantizedRows::new(x)?;
+        let products = layers.iter().zip(superblocks);
+        return collect(products.map(|(layer, weight)| layer.add_bias(superblock_matmul::matmul(&rows, weight)?)));
     }
     let weights: Vec<&QTensor> = layers.iter().filter_map(|layer| layer.quantized()).collect();
     if weights.len() == N

@@ -2,8 +2,7 @@
 //! instruction set.
 //!
 //! Kernels are plain loops over arrays of 16 lanes in an `#[inline(always)]` body; [`multiversion!`] compiles the
-//! body for AVX-512, for AVX2 and for the baseline and picks at run time. Threads are those of candle's barrier
-//! pool, which the matrix products use too: a second pool would fight it for the cores.
+//! body for AVX-512, for AVX2 and for the baseline and picks at run time. Threads are those of [`super::pool`].
 
 use candle_core::{CpuStorage, Error, Result, Storage, Tensor};
 
@@ -31,7 +30,7 @@ pub fn parallel(items: usize, worth_it: bool, body: impl Fn(std::ops::Range<usiz
         return;
     }
     if worth_it && items > 1 {
-        candle_core::utils::barrier_pool().execute_chunked(items, body);
+        super::pool::pool(None).run(items, &body);
     } else {
         body(0..items);
     }

@@ -4,15 +4,17 @@
 //! - `candle.rs`: the same from candle's tensor operations, for any device (the first CUDA path);
 //! - `cpu.rs`: the fast path over CPU memory.
 //!
-//! `mod.rs` checks shapes and picks by device. Products with super-block weights are candle's own kernels
+//! `mod.rs` checks shapes and picks by device. Products that ours do not cover are candle's
 //! ([`crate::layers::linear`]). `#[cfg(feature = "cuda")]` is allowed here and in device selection only.
 
 pub mod block_matmul;
 pub mod cpu;
 pub mod kv_append;
 pub mod paged_attention;
+pub mod pool;
 pub mod rms_norm;
 pub mod rope;
+pub mod superblock_matmul;
 pub mod swiglu;
 
 #[cfg(test)]

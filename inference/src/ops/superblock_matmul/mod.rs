@@ -1,0 +1,137 @@
+//! Matrix product on the CPU with weights in super-blocks of 256: `Q4_K` and `Q6_K`, where the CPU has AVX-512-VNNI.
+//!
+//! Tiles keep the integer scales of the format (4.6 and 6.6 bits a weight; candle's tiles with f32 scales have 6 and
+//! 10), and products stay integers until a whole super-block is summed, as in ggml. Other CPUs and devices use candle's
+//! kernels.
+
+pub mod cpu;
+mod pack;
+pub mod reference;
+
+pub use pack::SuperblockWeights;
+
+use candle_core::{Result, Tensor};
+
+/// Weights of a super-block.
+pub const SUPERBLOCK: usize = 256;
+/// Columns that share a sum of activations.
+const SUM_COLUMNS: usize = 16;
+const SUMS: usize = SUPERBLOCK / SUM_COLUMNS;
+
+/// Rows of activations rounded to 8 bits, one scale a super-block: ggml's `Q8_K`.
+#[derive(Debug)]
+pub struct QuantizedRows {
+    pub num_rows: usize,
+    pub blocks_per_row: usize,
+    /// `[num_rows, blocks_per_row, 256]`
+    quants: Vec<i8>,
+    /// `[num_rows, blocks_per_row]`
+    scales: Vec<f32>,
+    /// `[num_rows, blocks_per_row, 16]`: sums of 16 quants.
+    sums: Vec<i32>,
+}
+
+impl QuantizedRows {
+    /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of 256 wide.
+    ///
+    /// # Errors
+    /// A candle error for any other tensor.
+    pub fn new(x: &Tensor) -> Result<Self> {
+        let (num_rows, width) = x.dims2()?;
+        if !width.is_multiple_of(SUPERBLOCK) {
+            candle_core::bail!("rows of {width} are not whole super-blocks of {SUPERBLOCK}");
+        }
+        let blocks_per_row = width / SUPERBLOCK;
+        let num_blocks = num_rows * blocks_per_row;
+        let mut rows = Self {
+            num_rows,
+            blocks_per_row,
+            quants: vec![0; num_blocks * SUPERBLOCK],
+            scales: vec![0.0; num_blocks],
+            sums: vec![0; num_blocks * SUMS],
+        };
+        cpu::quantize(x, &mut rows)?;
+        Ok(rows)
+    }
+}
+
+/// Returns `x W^T`, `[num_rows, out]` f32.
+///
+/// # Errors
+/// A candle error unless the widths are equal.
+pub fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Result<Tensor> {
+    if rows.blocks_per_row != weights.blocks_per_row {
+        candle_core::bail!("{} super-blocks a row times {}", rows.blocks_per_row, weights.blocks_per_row);
+    }
+    cpu::matmul(rows, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{
+        Device,
+        quantized::{GgmlDType, QTensor},
+    };
+
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tensor, values};
+
+    fn weights(dtype: GgmlDType, out: usize, width: usize) -> QTensor {
+        QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
+            let weights = weights(dtype, 32, 512);
+            let packed = pack::pack(&weights).unwrap().expect("packable");
+            let want = values(&weights.dequantize(&Device::Cpu).unwrap());
+            let got: Vec<f32> = (0..32 * 512).map(|index| packed.weight(index / 512, index % 512)).collect();
+            assert_close(&got, &want, 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_kernel_agrees_with_the_reference_on_odd_shapes() {
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
+            for (num_rows, width, out) in [(1, 256, 16), (3, 1536, 48), (4, 512, 16), (9, 256, 32), (1, 8960, 16)] {
+                let weights = weights(dtype, out, width);
+                let Some(packed) = SuperblockWeights::pack(&weights).unwrap() else {
+                    println!("skipped: this CPU has no AVX-512-VNNI");
+                    return;
+                };
+                let rows = QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width])).unwrap();
+                let want = reference::matmul(&rows, &values(&weights.dequantize(&Device::Cpu).unwrap()), out);
+                assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
+            let Some(packed) = SuperblockWeights::pack(&weights(dtype, 48, 512)).unwrap() else { return };
+            let x = tensor(&random(2, 7 * 512), &[7, 512]);
+            let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
+            for row in 0..7 {
+                let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap()).unwrap();
+                let same = together.narrow(0, row, 1).unwrap();
+                assert_eq!(values(&matmul(&alone, &packed).unwrap()), values(&same));
+            }
+        }
+    }
+
+    #[test]
+    fn activations_are_rounded_to_half_a_step_and_summed() {
+        let x = random(3, 2 * 512);
+        let rows = QuantizedRows::new(&tensor(&x, &[2, 512])).unwrap();
+        for (index, want) in x.iter().enumerate() {
+            let scale = rows.scales[index / SUPERBLOCK];
+            let got = scale * f32::from(rows.quants[index]);
+            assert!((got - want).abs() <= scale * 0.501, "{got}, not {want}");
+        }
+        for (sum, quants) in rows.sums.iter().zip(rows.quants.chunks_exact(SUM_COLUMNS)) {
+            assert_eq!(*sum, quants.iter().map(|&quant| i32::from(quant)).sum::<i32>());
+        }
+    }
+}

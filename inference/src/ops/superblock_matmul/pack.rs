@@ -1,0 +1,204 @@
+//! Weights of super-blocks, repacked once into tiles of 16 rows.
+//!
+//! Columns come in spans of 32. A span is 8 groups of 4 columns; one vector holds a group of all 16 rows, 4 bytes a row.
+//! Two groups share a vector of nibbles: group `g` low, group `g + 4` high.
+
+use candle_core::{
+    Result,
+    quantized::{GgmlDType, QTensor},
+};
+use half::f16;
+
+use super::{SUPERBLOCK, cpu};
+use crate::ops::cpu::LANES;
+
+/// Columns of a span.
+const SPAN: usize = 32;
+pub(super) const SPANS: usize = SUPERBLOCK / SPAN;
+/// Bytes of the nibbles of a span.
+pub(super) const SPAN_NIBBLES: usize = SPAN * LANES / 2;
+/// Bytes of the upper two bits of a span.
+pub(super) const SPAN_UPPER: usize = SPAN * LANES / 4;
+
+/// `Q4_K`: `w = d * scale[span] * q - dmin * min[span]`, q of 4 bits. 4,096 weights in 2,368 bytes.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct TileQ4K {
+    pub nibbles: [u8; SPANS * SPAN_NIBBLES],
+    pub scales: [[u8; LANES]; SPANS],
+    pub mins: [[u8; LANES]; SPANS],
+    pub d: [f16; LANES],
+    pub dmin: [f16; LANES],
+}
+
+/// `Q6_K`: `w = d * scale[half span] * (q - 32)`, q of 6 bits. 4,096 weights in 3,360 bytes.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct TileQ6K {
+    pub nibbles: [u8; SPANS * SPAN_NIBBLES],
+    /// Bits 4 and 5: of groups 0 to 3 in one vector, of 4 to 7 in the next, each group 2 bits further up.
+    pub upper: [u8; SPANS * SPAN_UPPER],
+    pub scales: [[i8; LANES]; 2 * SPANS],
+    pub d: [f16; LANES],
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Tiles {
+    Q4K(Vec<TileQ4K>),
+    Q6K(Vec<TileQ6K>),
+}
+
+/// A repacked weight matrix.
+#[derive(Debug, Clone)]
+pub struct SuperblockWeights {
+    pub out: usize,
+    pub blocks_per_row: usize,
+    /// `[out / 16, blocks_per_row]`
+    pub(super) tiles: Tiles,
+}
+
+impl SuperblockWeights {
+    /// Repacks a matrix; `None` for types, heights and CPUs that the kernel does not take.
+    ///
+    /// # Errors
+    /// A candle error when the weights are not on the CPU.
+    pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
+        if cpu::has_vnni() { pack(weights) } else { Ok(None) }
+    }
+
+    /// Returns one weight, for tests.
+    #[cfg(test)]
+    pub fn weight(&self, row: usize, column: usize) -> f32 {
+        let (tile, lane) = (row / LANES * self.blocks_per_row + column / SUPERBLOCK, row % LANES);
+        let column = column % SUPERBLOCK;
+        let (at, shift) = nibble_place(lane, column);
+        match &self.tiles {
+            Tiles::Q4K(tiles) => {
+                let (tile, span) = (&tiles[tile], column / SPAN);
+                let q = f32::from(tile.nibbles[at] >> shift & 15);
+                let (d, dmin) = (tile.d[lane].to_f32(), tile.dmin[lane].to_f32());
+                d * f32::from(tile.scales[span][lane]) * q - dmin * f32::from(tile.mins[span][lane])
+            }
+            Tiles::Q6K(tiles) => {
+                let tile = &tiles[tile];
+                let (upper_at, upper_shift) = upper_place(lane, column);
+                let q = (tile.nibbles[at] >> shift & 15) | (tile.upper[upper_at] >> upper_shift & 3) << 4;
+                tile.d[lane].to_f32() * f32::from(tile.scales[column / 16][lane]) * (f32::from(q) - 32.0)
+            }
+        }
+    }
+}
+
+/// [`SuperblockWeights::pack`] whatever the CPU.
+pub(super) fn pack(weights: &QTensor) -> Result<Option<SuperblockWeights>> {
+    let (out, width) = weights.shape().dims2()?;
+    if out == 0 || !out.is_multiple_of(LANES) || !width.is_multiple_of(SUPERBLOCK) {
+        return Ok(None);
+    }
+    let blocks_per_row = width / SUPERBLOCK;
+    let tiles = match weights.dtype() {
+        GgmlDType::Q4K => Tiles::Q4K(tiles(&weights.data()?, out, blocks_per_row, 144, tile_q4k)),
+        GgmlDType::Q6K => Tiles::Q6K(tiles(&weights.data()?, out, blocks_per_row, 210, tile_q6k)),
+        _ => return Ok(None),
+    };
+    Ok(Some(SuperblockWeights { out, blocks_per_row, tiles }))
+}
+
+/// Builds all tiles; `build` gets the blocks of 16 rows.
+fn tiles<T>(
+    data: &[u8],
+    out: usize,
+    blocks_per_row: usize,
+    block_bytes: usize,
+    build: fn([&[u8]; LANES]) -> T,
+) -> Vec<T> {
+    let block = |row: usize, block: usize| &data[(row * blocks_per_row + block) * block_bytes..][..block_bytes];
+    (0..out)
+        .step_by(LANES)
+        .flat_map(|first| (0..blocks_per_row).map(move |index| std::array::from_fn(|lane| block(first + lane, index))))
+        .map(build)
+        .collect()
+}
+
+/// Where the low 4 bits of a column of a row are: byte and shift.
+fn nibble_place(lane: usize, column: usize) -> (usize, u8) {
+    let (span, group) = (column / SPAN, column % SPAN / 4);
+    let at = span * SPAN_NIBBLES + (group % 4 * LANES + lane) * 4 + column % 4;
+    (at, if group < 4 { 0 } else { 4 })
+}
+
+/// Where bits 4 and 5 of a column of a row are: byte and shift.
+fn upper_place(lane: usize, column: usize) -> (usize, u8) {
+    let (span, group) = (column / SPAN, column % SPAN / 4);
+    let at = span * SPAN_UPPER + (group / 4 * LANES + lane) * 4 + column % 4;
+    (at, 2 * (group % 4) as u8)
+}
+
+fn half_at(raw: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([raw[at], raw[at + 1]])
+}
+
+/// Source of the layout: ggml's `block_q4_K`: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of nibbles.
+fn tile_q4k(blocks: [&[u8]; LANES]) -> TileQ4K {
+    let mut tile = TileQ4K {
+        nibbles: [0; SPANS * SPAN_NIBBLES],
+        scales: [[0; LANES]; SPANS],
+        mins: [[0; LANES]; SPANS],
+        d: [f16::ZERO; LANES],
+        dmin: [f16::ZERO; LANES],
+    };
+    for (lane, block) in blocks.into_iter().enumerate() {
+        tile.d[lane] = half_at(block, 0);
+        tile.dmin[lane] = half_at(block, 2);
+        let (packed, quants) = (&block[4..16], &block[16..144]);
+        for span in 0..SPANS {
+            (tile.scales[span][lane], tile.mins[span][lane]) = scale_and_min(packed, span);
+        }
+        for column in 0..SUPERBLOCK {
+            // Of each 64 columns the first 32 are the low nibbles of 32 bytes, the others the high ones.
+            let byte = quants[column / 64 * 32 + column % 32];
+            let q = if column % 64 < 32 { byte & 15 } else { byte >> 4 };
+            let (at, shift) = nibble_place(lane, column);
+            tile.nibbles[at] |= q << shift;
+        }
+    }
+    tile
+}
+
+/// Scales and mins 0 to 3 are the low 6 bits of bytes 0 to 7; the others have 4 bits in bytes 8 to 11 and the upper 2
+/// bits of bytes 0 to 7.
+fn scale_and_min(packed: &[u8], span: usize) -> (u8, u8) {
+    if span < 4 {
+        return (packed[span] & 63, packed[span + 4] & 63);
+    }
+    let low = packed[span + 4];
+    (low & 15 | packed[span - 4] >> 6 << 4, low >> 4 | packed[span] >> 6 << 4)
+}
+
+/// Source of the layout: ggml's `block_q6_K`: 128 bytes of low nibbles, 64 of upper bits, 16 scales, d.
+fn tile_q6k(blocks: [&[u8]; LANES]) -> TileQ6K {
+    let mut tile = TileQ6K {
+        nibbles: [0; SPANS * SPAN_NIBBLES],
+        upper: [0; SPANS * SPAN_UPPER],
+        scales: [[0; LANES]; 2 * SPANS],
+        d: [f16::ZERO; LANES],
+    };
+    for (lane, block) in blocks.into_iter().enumerate() {
+        tile.d[lane] = half_at(block, 208);
+        for (scales, scale) in tile.scales.iter_mut().zip(&block[192..208]) {
+            scales[lane] = *scale as i8;
+        }
+        for column in 0..SUPERBLOCK {
+            // Halves of 128 columns: two runs of 32 low nibbles, then the same bytes' high nibbles.
+            let (half, quarter, rest) = (column / 128, column % 128 / 32, column % 32);
+            let byte = block[half * 64 + quarter % 2 * 32 + rest];
+            let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
+            let upper = block[128 + half * 32 + rest] >> (2 * quarter) & 3;
+            let (at, shift) = nibble_place(lane, column);
+            tile.nibbles[at] |= low << shift;
+            let (at, shift) = upper_place(lane, column);
+            tile.upper[at] |= upper << shift;
+        }
+    }
+    tile
+}

@@ -1,0 +1,19 @@
+//! Scalar truth of the product: rounded activations times dequantized weights.
+
+use super::{QuantizedRows, SUPERBLOCK};
+
+/// Returns `[num_rows, out]` for dequantized `weights`: `[out, width]`.
+pub fn matmul(rows: &QuantizedRows, weights: &[f32], out: usize) -> Vec<f32> {
+    let width = rows.blocks_per_row * SUPERBLOCK;
+    let mut y = Vec::with_capacity(rows.num_rows * out);
+    for row in 0..rows.num_rows {
+        for weights in weights.chunks_exact(width) {
+            let products = weights.iter().enumerate().map(|(column, weight)| {
+                let at = row * width + column;
+                f64::from(*weight) * f64::from(rows.scales[at / SUPERBLOCK]) * f64::from(rows.quants[at])
+            });
+            y.push(products.sum::<f64>() as f32);
+        }
+    }
+    y
+}
