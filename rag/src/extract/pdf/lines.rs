@@ -89,11 +89,16 @@ pub(super) fn lines(mut region: Vec<Segment>) -> Vec<Line> {
             .iter()
             .map(|segment| segment.x1)
             .fold(line.x1, f32::max);
-        let longest = line
+        // "1.4. WMD" may have its number in another size: the largest that a good part of the line has.
+        let num_bytes: usize = line.segments.iter().map(|segment| segment.text.len()).sum();
+        let large = line
             .segments
             .iter()
-            .max_by_key(|segment| segment.text.len());
-        line.size = longest.map_or(line.size, |segment| segment.size);
+            .filter(|segment| segment.text.len() * 10 >= num_bytes * 3);
+        line.size = large
+            .map(|segment| segment.size)
+            .fold(0.0, f32::max)
+            .max(1.0);
         line.bold = line.segments.iter().all(|segment| segment.bold);
     }
     lines

@@ -488,7 +488,8 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
     };
     let mut headings: Vec<Option<HeadingClass>> = pieces
         .iter()
-        .map(|piece| style.heading_class(piece))
+        .enumerate()
+        .map(|(piece_idx, piece)| style.heading_class(piece, piece_idx < 3))
         .collect();
     if let Some(title) = first_page_title(&pieces, &headings) {
         let case = pieces
@@ -587,7 +588,7 @@ struct Style {
 }
 
 impl Style {
-    fn heading_class(&self, piece: &Piece) -> Option<HeadingClass> {
+    fn heading_class(&self, piece: &Piece, opens_document: bool) -> Option<HeadingClass> {
         let text = piece.lines.join(" ");
         let length = text.chars().count();
         let letters = text.chars().filter(|c| c.is_alphabetic()).count();
@@ -600,9 +601,9 @@ impl Style {
         }
         let is_item = matches!(piece.kind, PieceKind::Item(_));
         // A title may be a sentence, a heading within the text hardly ever is.
-        let is_cover = piece.page == 1 && piece.size >= 1.3 * self.body;
-        let is_sentence =
-            !is_cover && text.ends_with(['.', ';', ',']) && text.split_whitespace().count() >= 8;
+        let is_sentence = !opens_document
+            && text.ends_with(['.', ';', ','])
+            && text.split_whitespace().count() >= 8;
         if piece.size >= HEADING_RATIO * self.body
             && letters * 2 > length
             && !is_item
@@ -679,12 +680,14 @@ fn numbered_level(level: u8, text: &str, numbered: &mut Vec<u8>) -> u8 {
         return level;
     };
     let depth = usize::from(depth);
+    // A numbered section is one level below its parent whatever its type; a lone "1." may number anything.
+    let sibling = numbered.get(depth - 1).copied().filter(|_| depth > 1);
     numbered.truncate(depth - 1);
-    let level = if numbered.len() == depth - 1 {
-        numbered.last().map_or(level, |above| level.max(above + 1))
-    } else {
-        level
-    };
+    let above = numbered
+        .last()
+        .copied()
+        .filter(|_| numbered.len() == depth - 1);
+    let level = sibling.unwrap_or_else(|| above.map_or(level, |above| above + 1));
     numbered.push(level);
     level
 }
