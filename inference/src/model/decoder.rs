@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 
 use super::{ModelConfig, ModelError, weights::Weights};
 use crate::{
+    device::cpu_threads,
     gguf::GgufFile,
     kv_cache::CacheLayout,
     layers::{Attention, LayerCache, Linear, Mlp, RmsNorm},
@@ -90,13 +91,11 @@ impl Model {
         if rows < vocab_size {
             return Err(ModelError::Vocabulary { rows, vocab_size });
         }
-        let output = match file.tensor("output.weight") {
-            Some(_) => weights.linear("output", rows, config.hidden, false)?,
-            None => Linear::new(embedding.clone(), None)?,
+        let output = || match file.tensor("output.weight") {
+            Some(_) => weights.linear("output", rows, config.hidden, false),
+            None => Ok(Linear::new(embedding.clone(), None)?),
         };
-        let layers = (0..config.num_layers)
-            .map(|index| load_layer(&weights, &config, index))
-            .collect::<std::result::Result<_, _>>()?;
+        let (output, layers) = load_in_parallel(output, &weights, &config)?;
         let factors = match file.tensor("rope_freqs.weight") {
             Some(_) => Some(weights.vector("rope_freqs.weight", config.rope_dims / 2)?.to_vec1::<f32>()?),
             None => None,
@@ -179,6 +178,38 @@ impl Model {
             })
         })
     }
+}
+
+/// Loads the output matrix and all layers on all threads: repacking takes longer than reading.
+fn load_in_parallel(
+    output: impl Fn() -> std::result::Result<Linear, ModelError> + Send,
+    weights: &Weights<'_>,
+    config: &ModelConfig,
+) -> std::result::Result<(Linear, Vec<DecoderLayer>), ModelError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut loaded = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= config.num_layers {
+                return loaded;
+            }
+            loaded.push((index, load_layer(weights, config, index)));
+        }
+    };
+    let panicked = || ModelError::Unsupported { what: "a file on which the loader panics".to_owned() };
+    let (output, mut layers) = std::thread::scope(|scope| {
+        let output = scope.spawn(output);
+        let workers: Vec<_> = (0..cpu_threads()).map(|_| scope.spawn(work)).collect();
+        let mut layers = Vec::new();
+        for worker in workers {
+            layers.extend(worker.join().map_err(|_| panicked())?);
+        }
+        Ok::<_, ModelError>((output.join().map_err(|_| panicked())??, layers))
+    })?;
+    layers.sort_by_key(|(index, _)| *index);
+    let layers = layers.into_iter().map(|(_, layer)| layer).collect::<std::result::Result<_, _>>()?;
+    Ok((output, layers))
 }
 
 fn load_layer(

@@ -60,8 +60,8 @@ impl BlockWeights {
                     let at = ((first_row + lane) * blocks_per_row + block_idx) * block_bytes;
                     let block = unpack(&data[at..at + block_bytes]);
                     (tile.d[lane], tile.m[lane]) = (block.d, block.m);
-                    for (column, u) in block.u.into_iter().enumerate() {
-                        tile.u[place(lane, column)] = u;
+                    for (group, four) in block.u.chunks_exact(4).enumerate() {
+                        tile.u[place(lane, group * 4)..][..4].copy_from_slice(four);
                     }
                 }
                 tiles.push(tile);

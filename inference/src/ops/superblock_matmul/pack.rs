@@ -134,6 +134,20 @@ fn upper_place(lane: usize, column: usize) -> (usize, u8) {
     (at, 2 * (group % 4) as u8)
 }
 
+/// Writes the nibbles of a row's span: those at `shift` of 32 bytes, one a column.
+fn put_nibbles(nibbles: &mut [u8], lane: usize, span: usize, bytes: &[u8], shift: u32) {
+    for group in 0..4 {
+        let a = four_at(bytes, group * 4) >> shift & 0x0f0f_0f0f;
+        let b = four_at(bytes, group * 4 + 16) >> shift & 0x0f0f_0f0f;
+        let (at, _) = nibble_place(lane, span * SPAN + group * 4);
+        nibbles[at..at + 4].copy_from_slice(&(a | b << 4).to_le_bytes());
+    }
+}
+
+fn four_at(raw: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
+}
+
 fn half_at(raw: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([raw[at], raw[at + 1]])
 }
@@ -154,12 +168,10 @@ fn tile_q4k(blocks: [&[u8]; LANES]) -> TileQ4K {
         for span in 0..SPANS {
             (tile.scales[span][lane], tile.mins[span][lane]) = scale_and_min(packed, span);
         }
-        for column in 0..SUPERBLOCK {
+        for span in 0..SPANS {
             // Of each 64 columns the first 32 are the low nibbles of 32 bytes, the others the high ones.
-            let byte = quants[column / 64 * 32 + column % 32];
-            let q = if column % 64 < 32 { byte & 15 } else { byte >> 4 };
-            let (at, shift) = nibble_place(lane, column);
-            tile.nibbles[at] |= q << shift;
+            let (bytes, shift) = (&quants[span / 2 * 32..][..32], 4 * (span as u32 % 2));
+            put_nibbles(&mut tile.nibbles, lane, span, bytes, shift);
         }
     }
     tile
@@ -188,16 +200,18 @@ fn tile_q6k(blocks: [&[u8]; LANES]) -> TileQ6K {
         for (scales, scale) in tile.scales.iter_mut().zip(&block[192..208]) {
             scales[lane] = *scale as i8;
         }
-        for column in 0..SUPERBLOCK {
+        for span in 0..SPANS {
             // Halves of 128 columns: two runs of 32 low nibbles, then the same bytes' high nibbles.
-            let (half, quarter, rest) = (column / 128, column % 128 / 32, column % 32);
-            let byte = block[half * 64 + quarter % 2 * 32 + rest];
-            let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
-            let upper = block[128 + half * 32 + rest] >> (2 * quarter) & 3;
-            let (at, shift) = nibble_place(lane, column);
-            tile.nibbles[at] |= low << shift;
-            let (at, shift) = upper_place(lane, column);
-            tile.upper[at] |= upper << shift;
+            let (half, quarter) = (span / 4, span % 4);
+            let bytes = &block[half * 64 + quarter % 2 * 32..][..32];
+            put_nibbles(&mut tile.nibbles, lane, span, bytes, 4 * (quarter as u32 / 2));
+            let upper = &block[128 + half * 32..][..32];
+            for group in 0..8 {
+                let bits = four_at(upper, group * 4) >> (2 * quarter) & 0x0303_0303;
+                let (at, shift) = upper_place(lane, span * SPAN + group * 4);
+                let together = four_at(&tile.upper, at) | bits << shift;
+                tile.upper[at..at + 4].copy_from_slice(&together.to_le_bytes());
+            }
         }
     }
     tile
