@@ -230,15 +230,18 @@ impl Suite {
             .with_library(move |library| library.collection_by_name(&AccessScope::all(), &wanted))
             .await;
         match found {
-            Err(LibraryError::UnknownCollection { .. }) => Err(self.unknown_collection(name).await?),
+            Err(LibraryError::UnknownCollection { .. }) => {
+                Err(self.unknown_collection(name).await?)
+            }
             found => Ok(found?.id),
         }
     }
 
     /// Names the collections there are: the wanted one is often among them, spelled differently.
     async fn unknown_collection(&self, name: &str) -> Result<LocalError, LocalError> {
-        let collections =
-            self.with_library(|library| library.collections(&AccessScope::all())).await?;
+        let collections = self
+            .with_library(|library| library.collections(&AccessScope::all()))
+            .await?;
         let names: Vec<String> = collections.into_iter().map(|found| found.name).collect();
         Ok(match names.is_empty() {
             true => LocalError::user(
@@ -246,7 +249,10 @@ impl Suite {
                 Some("cloister ingest FOLDER --collection NAME"),
             ),
             false => LocalError::user(
-                format!("there is no collection `{name}`; there are: {}", names.join(", ")),
+                format!(
+                    "there is no collection `{name}`; there are: {}",
+                    names.join(", ")
+                ),
                 Some("cloister collection list"),
             ),
         })

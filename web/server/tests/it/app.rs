@@ -218,6 +218,8 @@ impl App {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            // The server closes a connection whose request it refused unread; a pool would run into that.
+            .max_idle_connections(0)
             .timeout_global(Some(Duration::from_secs(30)))
             .build();
         Client {
