@@ -19,6 +19,7 @@ import xllamacpp
 VERSION = "2026.10.11549"
 N_THREADS = 1
 GGML_TYPE_F32 = 0
+GGML_TYPE_F16 = 1
 FLASH_ATTENTION_OFF = 0
 
 
@@ -102,7 +103,7 @@ def _defaults(params, fields):
 class Model:
     """One GGUF file. `vocab_only` loads no weights, which is enough for `tokenize`."""
 
-    def __init__(self, path, vocab_only=False, n_ctx=1024):
+    def __init__(self, path, vocab_only=False, n_ctx=1024, cache_type=GGML_TYPE_F32):
         self.lib = _library()
         self._silence = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
         self.lib.llama_log_set(self._silence, None)
@@ -116,13 +117,13 @@ class Model:
         self.n_vocab = self.lib.llama_vocab_n_tokens(self.vocab)
         self.context = None
         if not vocab_only:
-            self._open_context(n_ctx)
+            self._open_context(n_ctx, cache_type)
 
-    def _open_context(self, n_ctx):
+    def _open_context(self, n_ctx, cache_type):
         params = _defaults(self.lib.llama_context_default_params(), _CONTEXT_FIELDS)
         for name, value in [
             ("n_ctx", n_ctx), ("n_batch", n_ctx), ("n_threads", N_THREADS), ("n_threads_batch", N_THREADS),
-            ("flash_attn_type", FLASH_ATTENTION_OFF), ("type_k", GGML_TYPE_F32), ("type_v", GGML_TYPE_F32),
+            ("flash_attn_type", FLASH_ATTENTION_OFF), ("type_k", cache_type), ("type_v", cache_type),
         ]:
             params.put(*_CONTEXT_FIELDS[name][:2], value)
         self.context = self.lib.llama_init_from_model(self.model, params)

@@ -3,9 +3,9 @@
 
     pip install xllamacpp==2026.10.11549 numpy        # tokens, greedy, perplexity
     pip install sentence-transformers==3.3.1 torch==2.4.1 transformers==4.46.3 "numpy<2"    # embeddings (CPU)
-    scripts/goldens/make.py MODELS_DIR tokens|greedy|perplexity|embeddings [MODEL...]
+    scripts/goldens/make.py MODELS_DIR tokens|greedy|perplexity|noise|embeddings [MODEL...]
 
-MODELS_DIR is a models directory of Cloister. `tokens` takes seconds, `greedy` and `perplexity` a few
+MODELS_DIR is a models directory of Cloister. `tokens` takes seconds, `greedy`, `perplexity` and `noise` a few
 minutes for the largest model, `embeddings` half a minute. Every file names the program and version
 that made it.
 """
@@ -134,9 +134,40 @@ def perplexity(models, names):
         results[name] = {"perplexity": round(math.exp(total / count), 6), "tokens": count, "text_tokens": len(ids)}
         print(name, results[name])
         model.close()
-    path = GOLDEN / "perplexity.json"
+    merge_models("perplexity.json", {"window": WINDOW}, results)
+
+
+def noise(models, names):
+    """How far llama.cpp is from itself: keys and values in f16, its default, against f32, over one window.
+
+    Activations are rounded to 8 bits at every product, so any change of the last bit of a sum spreads
+    through the layers. Two correct programs differ by about this much; no tolerance can be smaller.
+    """
+    from llama_cpp import GGML_TYPE_F16, GGML_TYPE_F32, Model
+
+    results = {}
+    for name in names:
+        logits = {}
+        for cache_type in (GGML_TYPE_F32, GGML_TYPE_F16):
+            model = Model(model_file(models, name), cache_type=cache_type)
+            ids = model.tokenize((GOLDEN / "prose.txt").read_text(), add_special=True)[:WINDOW]
+            logits[cache_type] = model.decode(ids, 0, all_logits=True)[WINDOW // 2:]
+            model.close()
+        f32, f16 = logits[GGML_TYPE_F32], logits[GGML_TYPE_F16]
+        results[name] = {
+            "logit_rms": round(float(np.sqrt(((f32 - f16) ** 2).mean())), 4),
+            "positions": len(f32),
+            "other_greedy_tokens": int((f32.argmax(1) != f16.argmax(1)).sum()),
+        }
+        print(name, results[name])
+    merge_models("noise.json", {}, results)
+
+
+def merge_models(name, header, results):
+    """Writes `results` beside those of the models that were not run now."""
+    path = GOLDEN / name
     known = json.loads(path.read_text())["models"] if path.exists() else {}
-    write("perplexity.json", {"made_by": made_by_llama_cpp(), "window": WINDOW, "models": {**known, **results}})
+    write(name, {"made_by": made_by_llama_cpp(), **header, "models": {**known, **results}})
 
 
 def embeddings(models, _names):
@@ -162,7 +193,7 @@ def main():
         raise SystemExit(__doc__)
     models, what = Path(sys.argv[1]), sys.argv[2]
     names = sys.argv[3:] or ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"]
-    {"tokens": tokens, "greedy": greedy, "perplexity": perplexity, "embeddings": embeddings}[what](models, names)
+    {"tokens": tokens, "greedy": greedy, "perplexity": perplexity, "noise": noise, "embeddings": embeddings}[what](models, names)
 
 
 if __name__ == "__main__":

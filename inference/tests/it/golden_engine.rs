@@ -1,9 +1,17 @@
 //! Greedy text and perplexity against llama.cpp's.
 //!
-//! Both sides quantize activations, each in its own block sizes, so their logits agree only closely. Where
-//! the greedy token differs, llama.cpp's own gap between its two best tokens must be smaller than
-//! `MAX_GAP`, and ours must be its second choice. The run then goes on from llama.cpp's token, so that every
-//! position is compared, not only those before the first difference.
+//! Both programs round activations to 8 bits at every product, so a change in the last bit of a sum
+//! spreads through the layers. How far that goes is measured by llama.cpp against itself, with keys
+//! and values in f16 (its default) and in f32 (`noise.json`): for SmolLM2 the logits differ by 0.2
+//! (root mean square) and one greedy token in twenty is another. No engine can be closer to
+//! llama.cpp than that by more than luck, so this is what is asked of ours:
+//!
+//! - where our greedy token is another, llama.cpp's own two best are closer than `MAX_GAP_IN_NOISE`
+//!   times that noise;
+//! - it is another no more often than llama.cpp's is.
+//!
+//! After a difference the run goes on from llama.cpp's token, so that every position is compared,
+//! not only those before the first difference.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +23,10 @@ use serde::Deserialize;
 use crate::common::{collect, load, real_model};
 use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, golden, prose};
 
-/// Largest gap between llama.cpp's two best logits at which another choice counts as a near tie.
-const MAX_GAP: f32 = 0.25;
+/// Gap between llama.cpp's two best logits, in units of its noise, below which either may win. The
+/// noise of a difference of two logits is 1.4 units, so this is four standard deviations; a thousand
+/// positions are compared.
+const MAX_GAP_IN_NOISE: f32 = 6.0;
 
 /// Largest relative difference of perplexity.
 const MAX_PERPLEXITY_DIFFERENCE: f64 = 0.005;
@@ -34,8 +44,6 @@ struct Run {
     completion: Option<String>,
     prompt_tokens: usize,
     tokens: Vec<u32>,
-    /// The second-best token of each position.
-    seconds: Vec<u32>,
     /// Logit of the best minus that of the second best.
     gaps: Vec<f32>,
 }
@@ -50,6 +58,19 @@ struct PerplexityGolden {
 struct Perplexity {
     perplexity: f64,
     tokens: usize,
+}
+
+#[derive(Deserialize)]
+struct NoiseGolden {
+    models: BTreeMap<String, Noise>,
+}
+
+/// llama.cpp against itself.
+#[derive(Deserialize)]
+struct Noise {
+    logit_rms: f32,
+    positions: usize,
+    other_greedy_tokens: usize,
 }
 
 #[test]
@@ -115,8 +136,6 @@ fn check_greedy(model: &str) {
             differences.push(Difference {
                 run: index,
                 at,
-                ours: output[offset],
-                second: run.seconds[at],
                 gap: run.gaps[at],
             });
             start = at + 1;
@@ -132,39 +151,46 @@ fn check_greedy(model: &str) {
                 .is_none_or(|difference| difference.run != index),
         );
     }
-    println!(
-        "{model}: {equal} of {} texts equal; {} of {positions} positions differ",
-        golden.runs.len(),
-        differences.len()
-    );
-    for difference in &differences {
-        println!(
-            "  text {:2} position {:2}: llama.cpp's best two are {:.4} apart",
-            difference.run, difference.at, difference.gap
-        );
-    }
-    for difference in &differences {
+    report(model, equal, golden.runs.len(), positions, &differences);
+    let noise = golden_noise(model);
+    for Difference { run, at, gap } in &differences {
         assert!(
-            difference.gap < MAX_GAP,
-            "text {} position {}: not a near tie",
-            difference.run,
-            difference.at
-        );
-        assert_eq!(
-            difference.ours, difference.second,
-            "text {} position {}",
-            difference.run, difference.at
+            *gap < MAX_GAP_IN_NOISE * noise.logit_rms,
+            "text {run} position {at}: not a near tie"
         );
     }
+    let (ours, theirs) = (differences.len(), noise.other_greedy_tokens);
+    assert!(
+        ours * noise.positions <= theirs * positions,
+        "{ours} of {positions} positions differ; llama.cpp from itself {theirs} of {}",
+        noise.positions
+    );
+}
+
+fn golden_noise(model: &str) -> Noise {
+    let mut golden: NoiseGolden = golden("noise.json");
+    golden
+        .models
+        .remove(model)
+        .expect("the noise of every model is committed")
 }
 
 /// A position at which our greedy token is another.
 struct Difference {
     run: usize,
     at: usize,
-    ours: u32,
-    second: u32,
+    /// llama.cpp's best logit minus its second best.
     gap: f32,
+}
+
+fn report(model: &str, equal: usize, texts: usize, positions: usize, differences: &[Difference]) {
+    println!(
+        "{model}: {equal} of {texts} texts equal; {} of {positions} positions differ",
+        differences.len()
+    );
+    for Difference { run, at, gap } in differences {
+        println!("  text {run:2} position {at:2}: llama.cpp's best two are {gap:.4} apart");
+    }
 }
 
 fn prompt(engine: &Engine, system: &str, run: &Run) -> Vec<u32> {
