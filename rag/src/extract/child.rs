@@ -6,7 +6,7 @@
 //! the network too. Only then does it parse. The parent waits at most the wall limit and ends the child's whole
 //! process group then.
 //!
-//! A process per file costs about 2 ms; a worker for many files would have to be replaced after every failure
+//! A process per file costs a few milliseconds; a worker for many files would have to be replaced after every failure
 //! and would carry one document's damage into the next.
 
 use std::io::{Read, Write};
