@@ -21,10 +21,10 @@ use serde::Deserialize;
 use crate::config::DeviceChoice;
 use crate::device::{self, DeviceError};
 
-/// Padded word pieces in one forward pass. With one thread smaller passes stay in the caches and are a third
-/// faster (256: 13.4 passages of 175 word pieces a second, 2048: 9.8), but with two threads on a busy
-/// machine they spend that and more on waiting for each other (256: 3.6, 2048: 7.8). 2048 keep the largest
-/// intermediate, the attention scores of eight texts of 256, at 25 MB.
+/// Padded word pieces in one forward pass. On two idle cores the size makes no difference (256 to 2048: 13 to
+/// 16 passages of 175 word pieces a second); on busy ones the threads of small passes wait for each other
+/// (256: 3.6, 2048: 7.8). 2048 keep the largest intermediate, the attention scores of eight texts of 256,
+/// at 25 MB.
 const MAX_BATCH_TOKENS: usize = 2048;
 
 /// Why an encoder cannot be loaded or run.
