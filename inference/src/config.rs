@@ -42,8 +42,10 @@ impl EngineConfig {
     /// Returns the defaults for a model file.
     pub fn new(model_path: impl Into<PathBuf>) -> Self {
         let model_path = model_path.into();
-        let model_name =
-            model_path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let model_name = model_path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         Self {
             model_path,
             model_name,

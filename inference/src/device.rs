@@ -10,8 +10,13 @@ pub enum DeviceError {
     #[error("this build has no CUDA support; use the CPU or build with the `cuda` feature")]
     NoCuda,
     #[error("CUDA device {index} cannot be opened: {source}")]
-    Open { index: usize, source: Box<candle_core::Error> },
-    #[error("{asked} threads were asked for, but the compute pool of this process already has {actual}")]
+    Open {
+        index: usize,
+        source: Box<candle_core::Error>,
+    },
+    #[error(
+        "{asked} threads were asked for, but the compute pool of this process already has {actual}"
+    )]
     Threads { asked: usize, actual: usize },
 }
 
@@ -23,9 +28,10 @@ pub fn open(choice: &DeviceChoice) -> Result<Device, DeviceError> {
     match *choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda(index) => {
-            Device::new_cuda(index).map_err(|source| DeviceError::Open { index, source: Box::new(source) })
-        }
+        DeviceChoice::Cuda(index) => Device::new_cuda(index).map_err(|source| DeviceError::Open {
+            index,
+            source: Box::new(source),
+        }),
         #[cfg(not(feature = "cuda"))]
         DeviceChoice::Cuda(_) => Err(DeviceError::NoCuda),
     }
@@ -56,9 +62,10 @@ pub fn cpu_threads() -> usize {
 /// [`DeviceError::Threads`] when it was created with another size.
 pub fn check_threads(asked: Option<usize>) -> Result<(), DeviceError> {
     match asked {
-        Some(threads) if threads != pool::pool(asked).threads() => {
-            Err(DeviceError::Threads { asked: threads, actual: cpu_threads() })
-        }
+        Some(threads) if threads != pool::pool(asked).threads() => Err(DeviceError::Threads {
+            asked: threads,
+            actual: cpu_threads(),
+        }),
         _ => Ok(()),
     }
 }

@@ -26,14 +26,14 @@ pub use config::{DeviceChoice, EngineConfig};
 pub use device::{DeviceError, cpu_threads, set_cpu_threads};
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
-    Engine, EngineError, EngineStats, Event, FinishReason, GenerateRequest, LoadError, ModelInfo, SubmitError,
-    Timings, TokenStream, Usage,
+    Engine, EngineError, EngineStats, Event, FinishReason, GenerateRequest, LoadError, ModelInfo,
+    SubmitError, Timings, TokenStream, Usage,
 };
 pub use gguf::{GgufError, GgufFile};
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{InvalidSampling, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
-    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher, StopOutcome,
-    Tokenizer, TokenizerError,
+    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher,
+    StopOutcome, Tokenizer, TokenizerError,
 };

@@ -53,24 +53,50 @@ impl From<candle_core::Error> for PerplexityError {
 ///
 /// # Errors
 /// [`PerplexityError`] when the model cannot be loaded or the text is shorter than two windows.
-pub fn perplexity(config: &EngineConfig, text: &str, window: usize) -> Result<PerplexityReport, PerplexityError> {
-    let Loaded { model, tokenizer, max_model_len, .. } = Loaded::open(config)?;
+pub fn perplexity(
+    config: &EngineConfig,
+    text: &str,
+    window: usize,
+) -> Result<PerplexityReport, PerplexityError> {
+    let Loaded {
+        model,
+        tokenizer,
+        max_model_len,
+        ..
+    } = Loaded::open(config)?;
     if window < 4 || window > max_model_len {
-        return Err(PerplexityError::Window { window, limit: max_model_len });
+        return Err(PerplexityError::Window {
+            window,
+            limit: max_model_len,
+        });
     }
     let tokens = tokenizer.encode(text, AddSpecial::Yes);
     if tokens.len() < 2 * window {
-        return Err(PerplexityError::TooShort { tokens: tokens.len(), window });
+        return Err(PerplexityError::TooShort {
+            tokens: tokens.len(),
+            window,
+        });
     }
-    let cache = KvCache::new(model.config.cache_layout(blocks_for(window)), model.device())?;
-    let scorer = Scorer { model, cache, tokenizer, chunk: config.max_num_batched_tokens };
+    let cache = KvCache::new(
+        model.config.cache_layout(blocks_for(window)),
+        model.device(),
+    )?;
+    let scorer = Scorer {
+        model,
+        cache,
+        tokenizer,
+        chunk: config.max_num_batched_tokens,
+    };
     let (mut total, mut count) = (0.0, 0);
     for tokens in tokens.chunks_exact(window) {
         let (nll, scored) = scorer.score(tokens)?;
         total += nll;
         count += scored;
     }
-    Ok(PerplexityReport { perplexity: (total / count as f64).exp(), tokens: count })
+    Ok(PerplexityReport {
+        perplexity: (total / count as f64).exp(),
+        tokens: count,
+    })
 }
 
 struct Scorer {
@@ -97,7 +123,11 @@ impl Scorer {
         let mut start = 0;
         while start < last {
             // Up to the second half whole chunks; then as many tokens as rows of logits are wanted.
-            let end = if start < first { first.min(start + self.chunk) } else { last.min(start + LOGITS_ROWS) };
+            let end = if start < first {
+                first.min(start + self.chunk)
+            } else {
+                last.min(start + LOGITS_ROWS)
+            };
             let mut step = StepInput::default();
             step.push(&sequence, start, end - start);
             if start >= first {
@@ -114,8 +144,15 @@ impl Scorer {
         Ok((total, last - first))
     }
 
-    fn negative_log_likelihood(&self, logits: &Tensor, targets: &[u32]) -> candle_core::Result<f64> {
-        let logits = logits.narrow(1, 0, self.tokenizer.vocab_size())?.to_device(&Device::Cpu)?.contiguous()?;
+    fn negative_log_likelihood(
+        &self,
+        logits: &Tensor,
+        targets: &[u32],
+    ) -> candle_core::Result<f64> {
+        let logits = logits
+            .narrow(1, 0, self.tokenizer.vocab_size())?
+            .to_device(&Device::Cpu)?
+            .contiguous()?;
         let vocab_size = self.tokenizer.vocab_size();
         with_f32(&logits, |logits| {
             let rows = logits.chunks_exact(vocab_size).zip(targets);
@@ -127,7 +164,10 @@ impl Scorer {
 /// Returns `-ln softmax(logits)[target]`.
 fn surprise(logits: &[f32], target: u32) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from((logit - max).exp())).sum();
+    let total: f64 = logits
+        .iter()
+        .map(|logit| f64::from((logit - max).exp()))
+        .sum();
     total.ln() - f64::from(logits[target as usize] - max)
 }
 

@@ -40,11 +40,18 @@ impl StepInput {
     pub fn push(&mut self, sequence: &Sequence, start: usize, len: usize) {
         let context_len = start + len;
         let q_start = self.token_ids.len();
-        self.token_ids.extend_from_slice(&sequence.token_ids[start..context_len]);
+        self.token_ids
+            .extend_from_slice(&sequence.token_ids[start..context_len]);
         self.positions.extend(start as u32..context_len as u32);
-        self.slots.extend((start..context_len).map(|position| slot(&sequence.block_table, position)));
+        self.slots
+            .extend((start..context_len).map(|position| slot(&sequence.block_table, position)));
         let blocks = &sequence.block_table[..blocks_for(context_len)];
         let block_table = blocks.iter().map(|block| block.0).collect();
-        self.sequences.push(AttentionSequence { q_start, q_len: len, context_len, block_table });
+        self.sequences.push(AttentionSequence {
+            q_start,
+            q_len: len,
+            context_len,
+            block_table,
+        });
     }
 }

@@ -72,9 +72,22 @@ fn main() -> Result<()> {
     let started = Instant::now();
     let engine = Engine::load(config)?;
     let load_s = started.elapsed().as_secs_f64();
-    measure(&engine, &Arguments { prompt: 16, depth: 0, generate: 4, batch: vec![], ..arguments_of(&arguments) }, 1)?;
+    measure(
+        &engine,
+        &Arguments {
+            prompt: 16,
+            depth: 0,
+            generate: 4,
+            batch: vec![],
+            ..arguments_of(&arguments)
+        },
+        1,
+    )?;
     if !arguments.json {
-        print_line(format_args!("{:>6} {:>16} {:>16}", "batch", "prefill tok/s", "decode tok/s"));
+        print_line(format_args!(
+            "{:>6} {:>16} {:>16}",
+            "batch", "prefill tok/s", "decode tok/s"
+        ));
     }
     for &batch in &arguments.batch {
         let figures = measure(&engine, &arguments, batch)?;
@@ -85,7 +98,11 @@ fn main() -> Result<()> {
 
 /// The fields a warm-up shares with the measurement.
 fn arguments_of(arguments: &Arguments) -> Arguments {
-    Arguments { model: arguments.model.clone(), batch: arguments.batch.clone(), ..*arguments }
+    Arguments {
+        model: arguments.model.clone(),
+        batch: arguments.batch.clone(),
+        ..*arguments
+    }
 }
 
 fn measure(engine: &Engine, arguments: &Arguments, batch: usize) -> Result<Figures> {
@@ -96,7 +113,11 @@ fn measure(engine: &Engine, arguments: &Arguments, batch: usize) -> Result<Figur
     for request_idx in 0..batch {
         let mut stream = engine.submit(GenerateRequest {
             prompt: prompt(engine, length, request_idx as u64),
-            sampling: SamplingParams { max_tokens: arguments.generate, ignore_eos: true, ..Default::default() },
+            sampling: SamplingParams {
+                max_tokens: arguments.generate,
+                ignore_eos: true,
+                ..Default::default()
+            },
             priority: Priority::Batch,
         })?;
         let arrivals = arrivals.clone();
@@ -116,7 +137,9 @@ fn measure(engine: &Engine, arguments: &Arguments, batch: usize) -> Result<Figur
     drop(arrivals);
     let arrivals: Vec<(usize, usize, Duration)> = received.iter().collect();
     for reader in readers {
-        reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+        reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("a reader panicked"))??;
     }
     figures(&arrivals, batch, batch * length)
 }
@@ -126,20 +149,36 @@ fn prompt(engine: &Engine, length: usize, seed: u64) -> Vec<u32> {
     let limit = engine.tokenizer().vocab_size().min(1_000) as u64;
     let mut state = seed.wrapping_add(1);
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((state >> 33) % limit) as u32
     };
     (0..length).map(|_| next()).collect()
 }
 
-fn figures(arrivals: &[(usize, usize, Duration)], batch: usize, prompt_tokens: usize) -> Result<Figures> {
+fn figures(
+    arrivals: &[(usize, usize, Duration)],
+    batch: usize,
+    prompt_tokens: usize,
+) -> Result<Figures> {
     let of = |request: usize| arrivals.iter().filter(move |arrival| arrival.0 == request);
-    let firsts: Option<Vec<Duration>> = (0..batch).map(|request| of(request).map(|arrival| arrival.2).min()).collect();
-    let lasts: Option<Vec<Duration>> = (0..batch).map(|request| of(request).map(|arrival| arrival.2).max()).collect();
-    let all_started = firsts.and_then(|times| times.into_iter().max()).context("a request produced nothing")?;
-    let first_end = lasts.and_then(|times| times.into_iter().min()).context("a request produced nothing")?;
+    let firsts: Option<Vec<Duration>> = (0..batch)
+        .map(|request| of(request).map(|arrival| arrival.2).min())
+        .collect();
+    let lasts: Option<Vec<Duration>> = (0..batch)
+        .map(|request| of(request).map(|arrival| arrival.2).max())
+        .collect();
+    let all_started = firsts
+        .and_then(|times| times.into_iter().max())
+        .context("a request produced nothing")?;
+    let first_end = lasts
+        .and_then(|times| times.into_iter().min())
+        .context("a request produced nothing")?;
     if first_end <= all_started {
-        bail!("--generate is too small for a batch of {batch}: the first request ends before the last one starts");
+        bail!(
+            "--generate is too small for a batch of {batch}: the first request ends before the last one starts"
+        );
     }
     let decoded: usize = arrivals
         .iter()
@@ -154,9 +193,15 @@ fn figures(arrivals: &[(usize, usize, Duration)], batch: usize, prompt_tokens: u
 }
 
 fn report(arguments: &Arguments, figures: &Figures, load_s: f64) {
-    let Figures { batch, prefill_tokens_per_s, decode_tokens_per_s } = figures;
+    let Figures {
+        batch,
+        prefill_tokens_per_s,
+        decode_tokens_per_s,
+    } = figures;
     if !arguments.json {
-        print_line(format_args!("{batch:>6} {prefill_tokens_per_s:>16.1} {decode_tokens_per_s:>16.1}"));
+        print_line(format_args!(
+            "{batch:>6} {prefill_tokens_per_s:>16.1} {decode_tokens_per_s:>16.1}"
+        ));
         return;
     }
     let line = serde_json::json!({
@@ -180,6 +225,12 @@ fn print_line(line: std::fmt::Arguments<'_>) {
 /// Returns the process's largest resident set, 0 where the kernel does not tell.
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let kilobytes = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()
+    });
     kilobytes.unwrap_or(0u64) * 1_024
 }

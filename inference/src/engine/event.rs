@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    device::DeviceError, gguf::GgufError, model::ModelError, sampling::InvalidSampling, text::ChatTemplateError,
-    text::TokenizerError,
+    device::DeviceError, gguf::GgufError, model::ModelError, sampling::InvalidSampling,
+    text::ChatTemplateError, text::TokenizerError,
 };
 
 /// One piece of a request's answer. `Finished` and `Failed` are last.
@@ -12,8 +12,15 @@ use crate::{
 pub enum Event {
     /// Text that became certain and the tokens since the last delta. Text of an unfinished character or of a possible
     /// stop string waits for its continuation, so `text` may lag behind `tokens`.
-    Delta { text: String, tokens: Vec<u32> },
-    Finished { reason: FinishReason, usage: Usage, timings: Timings },
+    Delta {
+        text: String,
+        tokens: Vec<u32>,
+    },
+    Finished {
+        reason: FinishReason,
+        usage: Usage,
+        timings: Timings,
+    },
     Failed(EngineError),
 }
 
@@ -59,12 +66,19 @@ pub enum EngineError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SubmitError {
     #[error("all {capacity} places of the queue are taken; try again in {} s", retry_after.as_secs().max(1))]
-    QueueFull { capacity: usize, retry_after: Duration },
+    QueueFull {
+        capacity: usize,
+        retry_after: Duration,
+    },
     #[error(
         "the prompt has {prompt_tokens} tokens and {max_tokens} more were asked for, together more than the {limit} \
          that fit"
     )]
-    PromptTooLong { prompt_tokens: usize, max_tokens: usize, limit: usize },
+    PromptTooLong {
+        prompt_tokens: usize,
+        max_tokens: usize,
+        limit: usize,
+    },
     #[error("the prompt is empty")]
     EmptyPrompt,
     #[error("token id {token} is not in the model's vocabulary of {vocab_size}")]
@@ -85,11 +99,21 @@ pub enum LoadError {
     #[error("{path}: {source}")]
     Model { path: PathBuf, source: ModelError },
     #[error("{path}: {source}")]
-    Tokenizer { path: PathBuf, source: TokenizerError },
+    Tokenizer {
+        path: PathBuf,
+        source: TokenizerError,
+    },
     #[error("{path}: {source}")]
-    ChatTemplate { path: PathBuf, source: ChatTemplateError },
+    ChatTemplate {
+        path: PathBuf,
+        source: ChatTemplateError,
+    },
     #[error("{name} is {value}, which is impossible: {reason}")]
-    Config { name: &'static str, value: usize, reason: String },
+    Config {
+        name: &'static str,
+        value: usize,
+        reason: String,
+    },
     #[error("the engine's thread could not be started: {0}")]
     Thread(std::io::Error),
 }

@@ -32,7 +32,12 @@ pub struct ModelInfo {
 
 impl ModelInfo {
     pub(super) fn new(config: &EngineConfig, loaded: &Loaded) -> Self {
-        let parameters = loaded.file.tensors().values().map(|tensor| tensor.elements() as u64).sum();
+        let parameters = loaded
+            .file
+            .tensors()
+            .values()
+            .map(|tensor| tensor.elements() as u64)
+            .sum();
         Self {
             name: config.model_name.clone(),
             architecture: loaded.model.config.architecture.name().to_owned(),
@@ -51,9 +56,23 @@ impl ModelInfo {
 /// Returns the name of the file's mixture of types (llama.cpp's `llama_ftype`), or of its most frequent type.
 fn quantization(file: &GgufFile) -> String {
     let mixtures = [
-        (0, "F32"), (1, "F16"), (2, "Q4_0"), (3, "Q4_1"), (7, "Q8_0"), (8, "Q5_0"), (9, "Q5_1"), (10, "Q2_K"),
-        (11, "Q3_K_S"), (12, "Q3_K_M"), (13, "Q3_K_L"), (14, "Q4_K_S"), (15, "Q4_K_M"), (16, "Q5_K_S"),
-        (17, "Q5_K_M"), (18, "Q6_K"), (32, "BF16"),
+        (0, "F32"),
+        (1, "F16"),
+        (2, "Q4_0"),
+        (3, "Q4_1"),
+        (7, "Q8_0"),
+        (8, "Q5_0"),
+        (9, "Q5_1"),
+        (10, "Q2_K"),
+        (11, "Q3_K_S"),
+        (12, "Q3_K_M"),
+        (13, "Q3_K_L"),
+        (14, "Q4_K_S"),
+        (15, "Q4_K_M"),
+        (16, "Q5_K_S"),
+        (17, "Q5_K_M"),
+        (18, "Q6_K"),
+        (32, "BF16"),
     ];
     let id = file.get_u32("general.file_type");
     if let Some((_, name)) = mixtures.iter().find(|(known, _)| Some(*known) == id) {
@@ -63,7 +82,11 @@ fn quantization(file: &GgufFile) -> String {
     for tensor in file.tensors().values() {
         *weights.entry(tensor.ggml_type.name()).or_insert(0) += tensor.elements();
     }
-    weights.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name).unwrap_or_default()
+    weights
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(name, _)| name)
+        .unwrap_or_default()
 }
 
 /// A snapshot of what the engine does and did.
@@ -117,7 +140,9 @@ impl Counters {
     /// Takes a place in the queue if one is left.
     pub fn enter_queue(&self, capacity: usize) -> bool {
         let enter = |queued| (queued < capacity).then_some(queued + 1);
-        self.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_ok()
+        self.queued
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
+            .is_ok()
     }
 
     pub fn leave_queue(&self) {
@@ -128,7 +153,11 @@ impl Counters {
     pub fn observe_service(&self, took: Duration) {
         let took = took.as_micros() as u64;
         let mean = self.mean_service_us.load(Ordering::Relaxed);
-        let mean = if mean == 0 { took } else { (7 * mean + took) / 8 };
+        let mean = if mean == 0 {
+            took
+        } else {
+            (7 * mean + took) / 8
+        };
         self.mean_service_us.store(mean, Ordering::Relaxed);
     }
 

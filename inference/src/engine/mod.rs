@@ -79,13 +79,28 @@ impl Engine {
     pub fn load(config: EngineConfig) -> Result<Self, LoadError> {
         let loaded = Loaded::open(&config)?;
         let info = ModelInfo::new(&config, &loaded);
-        let Loaded { model, tokenizer, chat_template, max_model_len, .. } = loaded;
-        let cache = KvCache::new(model.config.cache_layout(config.num_blocks()), model.device())
-            .map_err(|error| model_error(&config, error.into()))?;
+        let Loaded {
+            model,
+            tokenizer,
+            chat_template,
+            max_model_len,
+            ..
+        } = loaded;
+        let cache = KvCache::new(
+            model.config.cache_layout(config.num_blocks()),
+            model.device(),
+        )
+        .map_err(|error| model_error(&config, error.into()))?;
         let counters = Arc::new(Counters::new(config.num_blocks()));
         let (commands, receiver) = mpsc::channel();
         let step_loop = StepLoop::new(
-            step_loop::Parts { model, cache, tokenizer: tokenizer.clone(), max_model_len, counters: counters.clone() },
+            step_loop::Parts {
+                model,
+                cache,
+                tokenizer: tokenizer.clone(),
+                max_model_len,
+                counters: counters.clone(),
+            },
             &config,
             receiver,
         );
@@ -121,7 +136,9 @@ impl Engine {
     /// # Errors
     /// [`ChatTemplateError`] when the model's template refuses these messages.
     pub fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, ChatTemplateError> {
-        self.inner.chat_template.render_tokens(&self.inner.tokenizer, messages, true)
+        self.inner
+            .chat_template
+            .render_tokens(&self.inner.tokenizer, messages, true)
     }
 
     /// Queues a request and returns the stream of its events. Never blocks.
@@ -133,7 +150,10 @@ impl Engine {
         let inner = &self.inner;
         if !inner.counters.enter_queue(inner.queue_capacity) {
             let retry_after = inner.counters.estimated_wait(inner.max_num_seqs);
-            return Err(SubmitError::QueueFull { capacity: inner.queue_capacity, retry_after });
+            return Err(SubmitError::QueueFull {
+                capacity: inner.queue_capacity,
+                retry_after,
+            });
         }
         let (events, receiver) = unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -147,11 +167,19 @@ impl Engine {
             submitted: Instant::now(),
             entropy: rand::random(),
         };
-        if inner.commands.send(Command::Submit(Box::new(submission))).is_err() {
+        if inner
+            .commands
+            .send(Command::Submit(Box::new(submission)))
+            .is_err()
+        {
             inner.counters.leave_queue();
             return Err(SubmitError::Stopped);
         }
-        Ok(TokenStream { receiver, cancelled, ended: false })
+        Ok(TokenStream {
+            receiver,
+            cancelled,
+            ended: false,
+        })
     }
 
     fn check(&self, request: &GenerateRequest) -> Result<(), SubmitError> {
@@ -162,10 +190,18 @@ impl Engine {
         }
         let limit = self.inner.info.max_model_len;
         if prompt_tokens.saturating_add(max_tokens) > limit {
-            return Err(SubmitError::PromptTooLong { prompt_tokens, max_tokens, limit });
+            return Err(SubmitError::PromptTooLong {
+                prompt_tokens,
+                max_tokens,
+                limit,
+            });
         }
         let vocab_size = self.inner.tokenizer.vocab_size();
-        match request.prompt.iter().find(|&&token| token as usize >= vocab_size) {
+        match request
+            .prompt
+            .iter()
+            .find(|&&token| token as usize >= vocab_size)
+        {
             Some(&token) => Err(SubmitError::InvalidToken { token, vocab_size }),
             None => Ok(()),
         }
@@ -179,7 +215,9 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("model", &self.inner.info).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("model", &self.inner.info)
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,24 +249,50 @@ impl Loaded {
         device::check_threads(config.threads)?;
         let file = GgufFile::open(&config.model_path)?;
         let path = || config.model_path.clone();
-        let model_config = ModelConfig::from_gguf(&file).map_err(|error| model_error(config, error))?;
-        let tokenizer =
-            Tokenizer::from_gguf(&file).map_err(|source| LoadError::Tokenizer { path: path(), source })?;
+        let model_config =
+            ModelConfig::from_gguf(&file).map_err(|error| model_error(config, error))?;
+        let tokenizer = Tokenizer::from_gguf(&file).map_err(|source| LoadError::Tokenizer {
+            path: path(),
+            source,
+        })?;
         let chat_template =
-            ChatTemplate::from_gguf(&file).map_err(|source| LoadError::ChatTemplate { path: path(), source })?;
+            ChatTemplate::from_gguf(&file).map_err(|source| LoadError::ChatTemplate {
+                path: path(),
+                source,
+            })?;
         let cache_tokens = config.num_blocks() * BLOCK_SIZE;
         let longest = model_config.context_len.min(cache_tokens);
         let max_model_len = config.max_model_len.unwrap_or(longest);
         if max_model_len == 0 || max_model_len > longest {
-            let reason =
-                format!("the model takes {} tokens and the KV cache holds {cache_tokens}", model_config.context_len);
-            return Err(LoadError::Config { name: "max_model_len", value: max_model_len, reason });
+            let reason = format!(
+                "the model takes {} tokens and the KV cache holds {cache_tokens}",
+                model_config.context_len
+            );
+            return Err(LoadError::Config {
+                name: "max_model_len",
+                value: max_model_len,
+                reason,
+            });
         }
         let device = device::open(&config.device)?;
-        let model = Model::load(&file, model_config, tokenizer.vocab_size(), max_model_len, &device)
-            .map_err(|error| model_error(config, error))?;
-        model.warm_up(device::cpu_threads()).map_err(|error| model_error(config, error.into()))?;
-        Ok(Self { file, model, tokenizer: Arc::new(tokenizer), chat_template, max_model_len })
+        let model = Model::load(
+            &file,
+            model_config,
+            tokenizer.vocab_size(),
+            max_model_len,
+            &device,
+        )
+        .map_err(|error| model_error(config, error))?;
+        model
+            .warm_up(device::cpu_threads())
+            .map_err(|error| model_error(config, error.into()))?;
+        Ok(Self {
+            file,
+            model,
+            tokenizer: Arc::new(tokenizer),
+            chat_template,
+            max_model_len,
+        })
     }
 }
 
@@ -241,14 +305,21 @@ fn check_config(config: &EngineConfig) -> Result<(), LoadError> {
     ];
     for (name, value) in positive {
         if value == 0 {
-            return Err(LoadError::Config { name, value, reason: "it must be at least 1".to_owned() });
+            return Err(LoadError::Config {
+                name,
+                value,
+                reason: "it must be at least 1".to_owned(),
+            });
         }
     }
     if config.max_num_batched_tokens < config.max_num_seqs {
         return Err(LoadError::Config {
             name: "max_num_batched_tokens",
             value: config.max_num_batched_tokens,
-            reason: format!("every one of {} sequences needs a token in each step", config.max_num_seqs),
+            reason: format!(
+                "every one of {} sequences needs a token in each step",
+                config.max_num_seqs
+            ),
         });
     }
     Ok(())
@@ -258,7 +329,10 @@ fn model_error(config: &EngineConfig, source: ModelError) -> LoadError {
     match source {
         // Names the file itself.
         ModelError::Gguf(error) => LoadError::Gguf(error),
-        source => LoadError::Model { path: config.model_path.clone(), source },
+        source => LoadError::Model {
+            path: config.model_path.clone(),
+            source,
+        },
     }
 }
 
@@ -295,7 +369,9 @@ impl Stream for TokenStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.receiver.poll_recv(context).map(|event| Some(self.note(event)))
+        self.receiver
+            .poll_recv(context)
+            .map(|event| Some(self.note(event)))
     }
 }
 
@@ -306,4 +382,5 @@ impl Drop for TokenStream {
 }
 
 /// Shortest and longest advice to a client that was turned away.
-const RETRY_AFTER: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
+const RETRY_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(120);

@@ -51,13 +51,24 @@ pub(super) struct Request {
 
 impl Request {
     pub fn new(submission: Submission) -> Self {
-        let Submission { prompt, sampling, events, cancelled, submitted, entropy, .. } = submission;
+        let Submission {
+            prompt,
+            sampling,
+            events,
+            cancelled,
+            submitted,
+            entropy,
+            ..
+        } = submission;
         Self {
             detokenizer: Detokenizer::new(),
             stops: StopMatcher::new(&sampling.stop),
             max_tokens: sampling.max_tokens,
             ignore_eos: sampling.ignore_eos,
-            usage: Usage { prompt_tokens: prompt.len(), completion_tokens: 0 },
+            usage: Usage {
+                prompt_tokens: prompt.len(),
+                completion_tokens: 0,
+            },
             sampler: Sampler::new(sampling, &prompt, entropy),
             events,
             cancelled,
@@ -152,12 +163,17 @@ impl Request {
     fn set_finished(&mut self, reason: FinishReason, now: Instant) {
         let started = self.started.unwrap_or(now);
         let first_token = self.first_token.unwrap_or(now);
-        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
+        let ms =
+            |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
         let timings = Timings {
             queue_ms: ms(self.submitted, started),
             prefill_ms: ms(started, first_token),
             decode_ms: ms(first_token, now),
         };
-        self.last = Some(Event::Finished { reason, usage: self.usage, timings });
+        self.last = Some(Event::Finished {
+            reason,
+            usage: self.usage,
+            timings,
+        });
     }
 }

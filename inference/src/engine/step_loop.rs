@@ -59,7 +59,13 @@ impl StepLoop {
             num_blocks: config.num_blocks(),
             budget: TokenBudget::new(config.max_num_batched_tokens, TARGET_MIXED_STEP),
         });
-        Self { parts, commands, scheduler, requests: HashMap::new(), stopping: false }
+        Self {
+            parts,
+            commands,
+            scheduler,
+            requests: HashMap::new(),
+            stopping: false,
+        }
     }
 
     /// Runs until the last handle is gone.
@@ -112,22 +118,33 @@ impl StepLoop {
 
     fn accept(&mut self, submission: Submission) {
         let id = submission.id;
-        self.scheduler.add(Sequence::new(id, submission.priority, submission.prompt.clone()));
+        self.scheduler.add(Sequence::new(
+            id,
+            submission.priority,
+            submission.prompt.clone(),
+        ));
         self.requests.insert(id, Request::new(submission));
     }
 
     fn drop_cancelled(&mut self) {
-        let cancelled = |(id, request): (&SequenceId, &Request)| request.is_cancelled().then_some(*id);
+        let cancelled =
+            |(id, request): (&SequenceId, &Request)| request.is_cancelled().then_some(*id);
         let ids: Vec<SequenceId> = self.requests.iter().filter_map(cancelled).collect();
         for id in ids {
-            self.parts.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.parts
+                .counters
+                .cancelled
+                .fetch_add(1, Ordering::Relaxed);
             self.end(id);
         }
     }
 
     fn note_plan(&mut self, plan: &StepPlan) {
         let now = Instant::now();
-        self.parts.counters.preemptions.fetch_add(plan.preempted.len() as u64, Ordering::Relaxed);
+        self.parts
+            .counters
+            .preemptions
+            .fetch_add(plan.preempted.len() as u64, Ordering::Relaxed);
         for id in &plan.admitted {
             if let Some(request) = self.requests.get_mut(id) {
                 if request.started().is_none() {
@@ -147,7 +164,10 @@ impl StepLoop {
             Err(panic) => Some(panic_message(&*panic)),
         };
         match failure {
-            None => self.scheduler.budget.observe(plan.num_tokens(), started.elapsed()),
+            None => self
+                .scheduler
+                .budget
+                .observe(plan.num_tokens(), started.elapsed()),
             Some(message) => {
                 tracing::error!(%message, "a step failed");
                 for row in &plan.rows {
@@ -170,7 +190,10 @@ impl StepLoop {
             if let Some(sequence) = self.scheduler.get(row.id) {
                 let prompt_left = sequence.prompt_len.saturating_sub(row.start) as u64;
                 let prompt_tokens = prompt_left.min(computed - row.start as u64);
-                self.parts.counters.prompt_tokens.fetch_add(prompt_tokens, Ordering::Relaxed);
+                self.parts
+                    .counters
+                    .prompt_tokens
+                    .fetch_add(prompt_tokens, Ordering::Relaxed);
             }
             match (&output, row.samples) {
                 (Some(output), true) => {
@@ -184,7 +207,12 @@ impl StepLoop {
     }
 
     /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
-    fn sample(&mut self, row: &PlannedRow, output: &StepLogits, index: usize) -> candle_core::Result<()> {
+    fn sample(
+        &mut self,
+        row: &PlannedRow,
+        output: &StepLogits,
+        index: usize,
+    ) -> candle_core::Result<()> {
         let id = row.id;
         if !output.is_valid[index] {
             self.fail(id, EngineError::InvalidLogits);
@@ -192,12 +220,22 @@ impl StepLoop {
         }
         let vocab_size = self.parts.tokenizer.vocab_size();
         // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
-        let logits = output.logits.narrow(0, index, 1)?.narrow(1, 0, vocab_size)?;
-        let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
+        let logits = output
+            .logits
+            .narrow(0, index, 1)?
+            .narrow(1, 0, vocab_size)?;
+        let Some(request) = self.requests.get_mut(&id) else {
+            return Ok(());
+        };
         let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
         let tokenizer = &self.parts.tokenizer;
-        let token = with_f32(&logits, |logits| Ok(request.advance(logits, tokenizer, is_full)))?;
-        self.parts.counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
+        let token = with_f32(&logits, |logits| {
+            Ok(request.advance(logits, tokenizer, is_full))
+        })?;
+        self.parts
+            .counters
+            .generated_tokens
+            .fetch_add(1, Ordering::Relaxed);
         match token {
             Some(token) => self.scheduler.commit(row, Some(token)),
             None => self.end(id),
@@ -215,7 +253,9 @@ impl StepLoop {
     /// Forgets a request, frees its blocks, and only then tells its stream.
     fn end(&mut self, id: SequenceId) {
         self.scheduler.remove(id);
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
         match request.started() {
             Some(started) => self.parts.counters.observe_service(started.elapsed()),
             None => self.parts.counters.leave_queue(),
@@ -226,8 +266,12 @@ impl StepLoop {
 
     fn publish(&self) {
         let counters = &self.parts.counters;
-        counters.free_blocks.store(self.scheduler.num_free_blocks(), Ordering::Relaxed);
-        counters.running.store(self.scheduler.num_running(), Ordering::Relaxed);
+        counters
+            .free_blocks
+            .store(self.scheduler.num_free_blocks(), Ordering::Relaxed);
+        counters
+            .running
+            .store(self.scheduler.num_running(), Ordering::Relaxed);
         #[cfg(debug_assertions)]
         self.scheduler.assert_consistent();
     }

@@ -12,13 +12,27 @@ pub enum GgufError {
     #[error("{path}: GGUF version {version} is not supported (2 and 3 are)")]
     Version { path: PathBuf, version: u32 },
     #[error("{path} is truncated or damaged at byte {offset}: {what}")]
-    Corrupt { path: PathBuf, offset: u64, what: String },
+    Corrupt {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+    },
     #[error("{path}: there is no tensor `{tensor}`")]
     NoTensor { path: PathBuf, tensor: String },
-    #[error("{path}: tensor `{tensor}` is of type {ggml_type}, which this engine cannot compute with")]
-    TensorType { path: PathBuf, tensor: String, ggml_type: String },
+    #[error(
+        "{path}: tensor `{tensor}` is of type {ggml_type}, which this engine cannot compute with"
+    )]
+    TensorType {
+        path: PathBuf,
+        tensor: String,
+        ggml_type: String,
+    },
     #[error("{path}: metadata key `{key}` is missing")]
     MissingKey { path: PathBuf, key: String },
     #[error("{path}: tensor `{tensor}` cannot be placed on the device: {source}")]
-    Device { path: PathBuf, tensor: String, source: Box<candle_core::Error> },
+    Device {
+        path: PathBuf,
+        tensor: String,
+        source: Box<candle_core::Error>,
+    },
 }

@@ -25,12 +25,12 @@ use candle_core::{
 };
 use memmap2::Mmap;
 
+use self::parse::ParseError;
 pub use self::{
     error::GgufError,
     ggml_type::GgmlType,
     value::{Array, Value},
 };
-use self::parse::ParseError;
 
 /// Where a tensor lies in the file and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +70,15 @@ impl GgufFile {
     /// [`GgufError`] when it cannot be read, is no GGUF file of version 2 or 3, or its header contradicts itself
     /// or the file's length. Tensors of unknown type are accepted here and refused by [`Self::load_tensor`].
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let read_error = |source| GgufError::Read { path: path.to_owned(), source };
+        let read_error = |source| GgufError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(read_error)?;
         if file.metadata().map_err(read_error)?.is_dir() {
-            return Err(read_error(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+            return Err(read_error(std::io::Error::from(
+                std::io::ErrorKind::IsADirectory,
+            )));
         }
         // SAFETY: the mapping is read-only. Another process that shortens the file while it is being loaded could
         // raise SIGBUS; models are files that only `cloister models` writes, by rename.
@@ -155,9 +160,11 @@ impl GgufFile {
     /// Returns an array of integers of any width whose values fit `u32`.
     pub fn get_arr_u32(&self, key: &str) -> Option<Vec<u32>> {
         match self.get(key)? {
-            Value::Array(array) => {
-                array.to_u64s()?.into_iter().map(|item| item.try_into().ok()).collect()
-            }
+            Value::Array(array) => array
+                .to_u64s()?
+                .into_iter()
+                .map(|item| item.try_into().ok())
+                .collect(),
             _ => None,
         }
     }
@@ -179,7 +186,10 @@ impl GgufFile {
     }
 
     fn missing(&self, key: &str) -> GgufError {
-        GgufError::MissingKey { path: self.path.clone(), key: key.to_owned() }
+        GgufError::MissingKey {
+            path: self.path.clone(),
+            key: key.to_owned(),
+        }
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
@@ -205,7 +215,10 @@ impl GgufFile {
     /// [`GgufError::Device`] when the device refuses (out of memory).
     pub fn load_tensor(&self, name: &str, device: &Device) -> Result<QTensor, GgufError> {
         let info = self.require_tensor(name)?;
-        let dtype = info.ggml_type.candle().ok_or_else(|| self.tensor_type(name, info))?;
+        let dtype = info
+            .ggml_type
+            .candle()
+            .ok_or_else(|| self.tensor_type(name, info))?;
         let data = self.tensor_data(name)?;
         QStorage::from_data(Cow::Borrowed(data), device, dtype)
             .and_then(|storage| QTensor::new(storage, info.shape.clone()))

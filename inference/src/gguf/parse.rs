@@ -47,7 +47,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
     let alignment = alignment(&metadata, cursor.position)?;
     let data_start = (cursor.position as u64).next_multiple_of(alignment);
     let tensors = place_tensors(raw_tensors, data_start, alignment, bytes.len() as u64)?;
-    Ok(Header { version, metadata, tensors })
+    Ok(Header {
+        version,
+        metadata,
+        tensors,
+    })
 }
 
 fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<u32> {
@@ -70,7 +74,10 @@ fn describe_magic(bytes: &[u8]) -> String {
         (b"%PDF", "a PDF document"),
         (b"lmgg", "an old GGML file (convert it to GGUF)"),
         (b"tjgg", "an old GGJT file (convert it to GGUF)"),
-        (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+        (
+            b"version https://git-lfs",
+            "a Git LFS pointer, not the file itself",
+        ),
         (b"<", "markup, perhaps an error page of a download"),
     ];
     if bytes.is_empty() {
@@ -115,12 +122,23 @@ fn read_tensor_infos(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<RawTenso
         let name = cursor.key()?;
         let num_dims = cursor.u32()?;
         if num_dims == 0 || num_dims > MAX_DIMS {
-            return Err(corrupt(at, format!("tensor `{name}` has {num_dims} dimensions")));
+            return Err(corrupt(
+                at,
+                format!("tensor `{name}` has {num_dims} dimensions"),
+            ));
         }
-        let dims = (0..num_dims).map(|_| cursor.u64()).collect::<Result<Vec<_>>>()?;
+        let dims = (0..num_dims)
+            .map(|_| cursor.u64())
+            .collect::<Result<Vec<_>>>()?;
         let ggml_type = GgmlType(cursor.u32()?);
         let offset = cursor.u64()?;
-        tensors.push(RawTensor { name, at, dims, ggml_type, offset });
+        tensors.push(RawTensor {
+            name,
+            at,
+            dims,
+            ggml_type,
+            offset,
+        });
     }
     Ok(tensors)
 }
@@ -131,8 +149,13 @@ fn alignment(metadata: &BTreeMap<String, Value>, position: usize) -> Result<u64>
     };
     match value.as_u64() {
         // Blocks hold f16 and f32 scales; below 8 they would be misaligned in memory.
-        Some(alignment) if alignment.is_power_of_two() && (8..=65_536).contains(&alignment) => Ok(alignment),
-        _ => Err(corrupt(position, format!("general.alignment is {value:?}; a power of two from 8 is needed"))),
+        Some(alignment) if alignment.is_power_of_two() && (8..=65_536).contains(&alignment) => {
+            Ok(alignment)
+        }
+        _ => Err(corrupt(
+            position,
+            format!("general.alignment is {value:?}; a power of two from 8 is needed"),
+        )),
     }
 }
 
@@ -146,26 +169,43 @@ fn place_tensors(
     let mut tensors = BTreeMap::new();
     let mut ranges = Vec::with_capacity(raw.len());
     for tensor in raw {
-        let RawTensor { name, at, dims, ggml_type, offset } = tensor;
+        let RawTensor {
+            name,
+            at,
+            dims,
+            ggml_type,
+            offset,
+        } = tensor;
         let fail = |what: String| corrupt(at, format!("tensor `{name}` {what}"));
-        let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+        let elements = dims
+            .iter()
+            .try_fold(1u64, |product, &dim| product.checked_mul(dim));
         let elements = match elements {
             Some(elements) if elements > 0 && elements <= i64::MAX as u64 => elements,
             _ => return Err(fail(format!("has the impossible shape {dims:?}"))),
         };
         if offset % alignment != 0 {
-            return Err(fail(format!("starts at {offset}, which is not a multiple of {alignment}")));
+            return Err(fail(format!(
+                "starts at {offset}, which is not a multiple of {alignment}"
+            )));
         }
-        let start = data_start.checked_add(offset).filter(|start| *start <= file_len);
+        let start = data_start
+            .checked_add(offset)
+            .filter(|start| *start <= file_len);
         let Some(start) = start else {
-            return Err(fail(format!("starts at {offset} of the data, past the end of the file")));
+            return Err(fail(format!(
+                "starts at {offset} of the data, past the end of the file"
+            )));
         };
         // The size of an unknown type is unknown; such a tensor can be listed but not read.
         let bytes = match ggml_type.block() {
             None => 0,
             Some((block_weights, block_bytes)) => {
                 if dims[0] % block_weights as u64 != 0 {
-                    return Err(fail(format!("has rows of {}, not whole {ggml_type} blocks", dims[0])));
+                    return Err(fail(format!(
+                        "has rows of {}, not whole {ggml_type} blocks",
+                        dims[0]
+                    )));
                 }
                 let bytes = (elements / block_weights as u64).checked_mul(block_bytes as u64);
                 let end = bytes.and_then(|bytes| start.checked_add(bytes));
@@ -182,7 +222,12 @@ fn place_tensors(
         ranges.push((start, start + bytes, name.clone()));
         // GGUF lists the fastest dimension first; candle and this engine list it last.
         let shape = dims.iter().rev().map(|&dim| dim as usize).collect();
-        let info = TensorInfo { shape, ggml_type, start: start as usize, bytes: bytes as usize };
+        let info = TensorInfo {
+            shape,
+            ggml_type,
+            start: start as usize,
+            bytes: bytes as usize,
+        };
         if tensors.insert(name.clone(), info).is_some() {
             return Err(corrupt(at, format!("tensor `{name}` occurs twice")));
         }
@@ -190,13 +235,19 @@ fn place_tensors(
     ranges.sort();
     if let Some(pair) = ranges.windows(2).find(|pair| pair[0].1 > pair[1].0) {
         let what = format!("tensors `{}` and `{}` overlap", pair[0].2, pair[1].2);
-        return Err(ParseError::Corrupt { offset: pair[1].0, what });
+        return Err(ParseError::Corrupt {
+            offset: pair[1].0,
+            what,
+        });
     }
     Ok(tensors)
 }
 
 fn corrupt(offset: usize, what: impl Into<String>) -> ParseError {
-    ParseError::Corrupt { offset: offset as u64, what: what.into() }
+    ParseError::Corrupt {
+        offset: offset as u64,
+        what: what.into(),
+    }
 }
 
 struct Cursor<'a> {
@@ -224,7 +275,10 @@ impl<'a> Cursor<'a> {
 
     fn take(&mut self, len: u64) -> Result<&'a [u8]> {
         if len > self.left() {
-            return Err(corrupt(self.position, format!("{len} bytes are needed, {} are left", self.left())));
+            return Err(corrupt(
+                self.position,
+                format!("{len} bytes are needed, {} are left", self.left()),
+            ));
         }
         let start = self.position;
         self.position += len as usize;
@@ -234,7 +288,10 @@ impl<'a> Cursor<'a> {
     fn check_count(&self, count: u64, min_bytes_each: u64, what: &str) -> Result<()> {
         match count.checked_mul(min_bytes_each) {
             Some(bytes) if bytes <= self.left() => Ok(()),
-            _ => Err(corrupt(self.position, format!("{count} {what} cannot fit into {} bytes", self.left()))),
+            _ => Err(corrupt(
+                self.position,
+                format!("{count} {what} cannot fit into {} bytes", self.left()),
+            )),
         }
     }
 
@@ -274,7 +331,12 @@ impl<'a> Cursor<'a> {
             10 => Value::U64(self.u64()?),
             11 => Value::I64(self.i64()?),
             12 => Value::F64(self.f64()?),
-            other => return Err(corrupt(self.position, format!("metadata of unknown type {other}"))),
+            other => {
+                return Err(corrupt(
+                    self.position,
+                    format!("metadata of unknown type {other}"),
+                ));
+            }
         })
     }
 
@@ -298,7 +360,12 @@ impl<'a> Cursor<'a> {
             10 => Array::U64(self.items(count, 8, Self::u64)?),
             11 => Array::I64(self.items(count, 8, Self::i64)?),
             12 => Array::F64(self.items(count, 8, Self::f64)?),
-            other => return Err(corrupt(self.position, format!("an array of unknown type {other}"))),
+            other => {
+                return Err(corrupt(
+                    self.position,
+                    format!("an array of unknown type {other}"),
+                ));
+            }
         })
     }
 

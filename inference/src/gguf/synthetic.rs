@@ -55,7 +55,11 @@ impl Default for SyntheticModel {
 impl SyntheticModel {
     /// A small `qwen2`: biases on q, k and v, rope on halves.
     pub fn qwen2() -> Self {
-        Self { architecture: "qwen2", tied: false, ..Self::default() }
+        Self {
+            architecture: "qwen2",
+            tied: false,
+            ..Self::default()
+        }
     }
 
     /// Writes the model to `path`.
@@ -102,12 +106,22 @@ impl SyntheticModel {
     fn put_weights(&self, writer: &mut GgufWriter, rows: usize) -> candle_core::Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut uniform = |count: usize, centre: f32, spread: f32| -> Vec<f32> {
-            (0..count).map(|_| centre + spread * rng.random_range(-1.0f32..1.0)).collect()
+            (0..count)
+                .map(|_| centre + spread * rng.random_range(-1.0f32..1.0))
+                .collect()
         };
-        let (q_rows, kv_rows) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+        let (q_rows, kv_rows) = (
+            self.num_heads * self.head_dim,
+            self.num_kv_heads * self.head_dim,
+        );
         // Small beside what the layers add; otherwise a tied output only ever repeats the last token.
         let embedding = uniform(rows * self.hidden, 0.0, 0.2);
-        writer.quantize("token_embd.weight", &[rows, self.hidden], self.weights, &embedding)?;
+        writer.quantize(
+            "token_embd.weight",
+            &[rows, self.hidden],
+            self.weights,
+            &embedding,
+        )?;
         let norm = uniform(self.hidden, 1.0, 0.1);
         writer.quantize("output_norm.weight", &[self.hidden], GgmlDType::F32, &norm)?;
         if !self.tied {
@@ -116,7 +130,12 @@ impl SyntheticModel {
         }
         if self.rope_freqs {
             let factors = uniform(self.head_dim / 2, 4.0, 3.0);
-            writer.quantize("rope_freqs.weight", &[self.head_dim / 2], GgmlDType::F32, &factors)?;
+            writer.quantize(
+                "rope_freqs.weight",
+                &[self.head_dim / 2],
+                GgmlDType::F32,
+                &factors,
+            )?;
         }
         for layer in 0..self.num_layers {
             let matrices = [
@@ -153,8 +172,20 @@ impl SyntheticModel {
 
 /// Writes a GPT-2 style vocabulary of the 256 bytes, a few merges and three control tokens; returns its length.
 fn put_vocabulary(writer: &mut GgufWriter) -> usize {
-    let mut tokens: Vec<String> = byte_level_alphabet().iter().map(|c| c.to_string()).collect();
-    let merges = ["t h", "th e", "\u{120} the", "i n", "a n", "an d", "o n", "e r"];
+    let mut tokens: Vec<String> = byte_level_alphabet()
+        .iter()
+        .map(|c| c.to_string())
+        .collect();
+    let merges = [
+        "t h",
+        "th e",
+        "\u{120} the",
+        "i n",
+        "a n",
+        "an d",
+        "o n",
+        "e r",
+    ];
     tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
     let mut kinds = vec![1i32; tokens.len()];
     let end_of_text = tokens.len() as u32;

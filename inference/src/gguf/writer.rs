@@ -54,8 +54,15 @@ impl GgufWriter {
     }
 
     /// Adds a tensor from bytes that are already in the given type. `shape` has rows first.
-    pub fn tensor(&mut self, name: &str, shape: &[usize], ggml_type: GgmlType, data: Vec<u8>) -> &mut Self {
-        self.tensors.push((name.to_owned(), shape.to_vec(), ggml_type, data));
+    pub fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        ggml_type: GgmlType,
+        data: Vec<u8>,
+    ) -> &mut Self {
+        self.tensors
+            .push((name.to_owned(), shape.to_vec(), ggml_type, data));
         self
     }
 
@@ -116,7 +123,9 @@ impl GgufWriter {
 }
 
 fn type_of(dtype: GgmlDType) -> GgmlType {
-    let id = (0..64).map(GgmlType).find(|ggml_type| ggml_type.candle() == Some(dtype));
+    let id = (0..64)
+        .map(GgmlType)
+        .find(|ggml_type| ggml_type.candle() == Some(dtype));
     // Q8_1 and Q8_K are activation formats that no file holds.
     id.unwrap_or(GgmlType::F32)
 }

@@ -26,7 +26,10 @@ impl BlockPool {
     pub fn new(num_blocks: usize) -> Self {
         // Reversed, so that the first allocations are the lowest blocks: easier to read in traces.
         let free = (0..num_blocks as u32).rev().map(BlockId).collect();
-        Self { free, owned: vec![false; num_blocks] }
+        Self {
+            free,
+            owned: vec![false; num_blocks],
+        }
     }
 
     pub fn num_blocks(&self) -> usize {
@@ -43,7 +46,12 @@ impl BlockPool {
         if count > self.free.len() {
             return false;
         }
-        for block in self.free.split_off(self.free.len() - count).into_iter().rev() {
+        for block in self
+            .free
+            .split_off(self.free.len() - count)
+            .into_iter()
+            .rev()
+        {
             self.owned[block.0 as usize] = true;
             block_table.push(block);
         }
@@ -77,8 +85,18 @@ impl BlockPool {
             free[block.0 as usize] += 1;
         }
         for (index, &owned) in self.owned.iter().enumerate() {
-            assert_eq!(seen[index], u32::from(owned), "block {index} is in {} tables, owned: {owned}", seen[index]);
-            assert_eq!(free[index], u32::from(!owned), "block {index} is {} times free, owned: {owned}", free[index]);
+            assert_eq!(
+                seen[index],
+                u32::from(owned),
+                "block {index} is in {} tables, owned: {owned}",
+                seen[index]
+            );
+            assert_eq!(
+                free[index],
+                u32::from(!owned),
+                "block {index} is {} times free, owned: {owned}",
+                free[index]
+            );
         }
     }
 }

@@ -25,12 +25,22 @@ pub struct CacheLayout {
 impl CacheLayout {
     /// Shape of a layer's keys.
     pub fn k_shape(&self) -> [usize; 4] {
-        [self.num_blocks, self.num_kv_heads, self.head_dim, BLOCK_SIZE]
+        [
+            self.num_blocks,
+            self.num_kv_heads,
+            self.head_dim,
+            BLOCK_SIZE,
+        ]
     }
 
     /// Shape of a layer's values.
     pub fn v_shape(&self) -> [usize; 4] {
-        [self.num_blocks, self.num_kv_heads, BLOCK_SIZE, self.head_dim]
+        [
+            self.num_blocks,
+            self.num_kv_heads,
+            BLOCK_SIZE,
+            self.head_dim,
+        ]
     }
 
     /// Returns the size of the whole cache in bytes.
@@ -65,7 +75,12 @@ mod tests {
 
     #[test]
     fn the_15b_model_needs_28_kib_a_token() {
-        let layout = CacheLayout { num_blocks: 1, num_layers: 28, num_kv_heads: 2, head_dim: 128 };
+        let layout = CacheLayout {
+            num_blocks: 1,
+            num_layers: 28,
+            num_kv_heads: 2,
+            head_dim: 128,
+        };
         assert_eq!(layout.bytes() / BLOCK_SIZE, 28 * 1024);
     }
 }

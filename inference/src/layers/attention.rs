@@ -35,7 +35,13 @@ impl Attention {
     ///
     /// # Errors
     /// A candle error unless the shapes fit.
-    pub fn attend(&self, x: &Tensor, step: &StepInput, rope: &RopeTable, cache: &LayerCache) -> Result<Tensor> {
+    pub fn attend(
+        &self,
+        x: &Tensor,
+        step: &StepInput,
+        rope: &RopeTable,
+        cache: &LayerCache,
+    ) -> Result<Tensor> {
         let [q, k, v] = self.project(x)?;
         let q = ops::rope::rope(&q, &step.positions, self.shape.num_heads, rope)?;
         let k = ops::rope::rope(&k, &step.positions, self.shape.num_kv_heads, rope)?;

@@ -36,7 +36,10 @@ impl Linear {
     /// # Errors
     /// A candle error when the weights do not fit into memory in the form they are computed in.
     pub fn new(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: Weight::new(weight)?, bias })
+        Ok(Self {
+            weight: Weight::new(weight)?,
+            bias,
+        })
     }
 
     /// Returns `[num_tokens, out]` for `x`: `[num_tokens, in]` f32.
@@ -45,12 +48,14 @@ impl Linear {
     /// A candle error unless the shapes fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
-            Weight::Blocks(weight) => {
-                self.add_bias(block_matmul::matmul(&block_matmul::QuantizedRows::new(x)?, weight)?)
-            }
-            Weight::Superblocks(weight) => {
-                self.add_bias(superblock_matmul::matmul(&superblock_matmul::QuantizedRows::new(x)?, weight)?)
-            }
+            Weight::Blocks(weight) => self.add_bias(block_matmul::matmul(
+                &block_matmul::QuantizedRows::new(x)?,
+                weight,
+            )?),
+            Weight::Superblocks(weight) => self.add_bias(superblock_matmul::matmul(
+                &superblock_matmul::QuantizedRows::new(x)?,
+                weight,
+            )?),
             Weight::Candle(weight) => self.add_bias(weight.forward(x)?),
         }
     }
@@ -125,25 +130,43 @@ pub fn forward_shared<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Resul
     if blocks.len() == N {
         let rows = block_matmul::QuantizedRows::new(x)?;
         let products = layers.iter().zip(blocks);
-        return collect(products.map(|(layer, weight)| layer.add_bias(block_matmul::matmul(&rows, weight)?)));
+        return collect(
+            products.map(|(layer, weight)| layer.add_bias(block_matmul::matmul(&rows, weight)?)),
+        );
     }
-    let superblocks: Vec<&SuperblockWeights> = layers.iter().filter_map(|layer| layer.superblocks()).collect();
+    let superblocks: Vec<&SuperblockWeights> = layers
+        .iter()
+        .filter_map(|layer| layer.superblocks())
+        .collect();
     if superblocks.len() == N {
         let rows = superblock_matmul::QuantizedRows::new(x)?;
         let products = layers.iter().zip(superblocks);
-        return collect(products.map(|(layer, weight)| layer.add_bias(superblock_matmul::matmul(&rows, weight)?)));
+        return collect(
+            products
+                .map(|(layer, weight)| layer.add_bias(superblock_matmul::matmul(&rows, weight)?)),
+        );
     }
-    let weights: Vec<&QTensor> = layers.iter().filter_map(|layer| layer.quantized()).collect();
+    let weights: Vec<&QTensor> = layers
+        .iter()
+        .filter_map(|layer| layer.quantized())
+        .collect();
     if weights.len() == N
         && let Some(products) = QTensor::gemv_fused_shared_lhs(&weights, x)?
         && let Ok(products) = <[Tensor; N]>::try_from(products)
     {
-        return collect(layers.iter().zip(products).map(|(layer, product)| layer.add_bias(product)));
+        return collect(
+            layers
+                .iter()
+                .zip(products)
+                .map(|(layer, product)| layer.add_bias(product)),
+        );
     }
     collect(layers.iter().map(|layer| layer.forward(x)))
 }
 
 fn collect<const N: usize>(tensors: impl Iterator<Item = Result<Tensor>>) -> Result<[Tensor; N]> {
     let tensors = tensors.collect::<Result<Vec<_>>>()?;
-    tensors.try_into().map_err(|_| candle_core::Error::Msg("one product a layer".into()))
+    tensors
+        .try_into()
+        .map_err(|_| candle_core::Error::Msg("one product a layer".into()))
 }

@@ -31,9 +31,15 @@ impl Architecture {
     fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
         let found = file.require_str("general.architecture")?;
         let known = Self::SUPPORTED.iter().find(|(name, _)| *name == found);
-        known.map(|(_, architecture)| *architecture).ok_or_else(|| ModelError::UnsupportedArchitecture {
-            found: found.to_owned(),
-            supported: Self::SUPPORTED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+        known.map(|(_, architecture)| *architecture).ok_or_else(|| {
+            ModelError::UnsupportedArchitecture {
+                found: found.to_owned(),
+                supported: Self::SUPPORTED
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }
         })
     }
 
@@ -80,21 +86,30 @@ impl ModelConfig {
     /// each other.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
         let architecture = Architecture::from_gguf(file)?;
-        let keys = Keys { file, prefix: architecture.name() };
+        let keys = Keys {
+            file,
+            prefix: architecture.name(),
+        };
         keys.refuse_unsupported()?;
         let hidden = keys.require("embedding_length")?;
         let num_heads = keys.require("attention.head_count")?;
-        let num_kv_heads = keys.per_layer("attention.head_count_kv")?.unwrap_or(num_heads);
+        let num_kv_heads = keys
+            .per_layer("attention.head_count_kv")?
+            .unwrap_or(num_heads);
         if num_heads == 0 || num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) {
             return Err(keys.invalid("attention.head_count_kv", num_kv_heads));
         }
-        let head_dim = keys.get("attention.key_length").unwrap_or(hidden / num_heads);
+        let head_dim = keys
+            .get("attention.key_length")
+            .unwrap_or(hidden / num_heads);
         if head_dim == 0 || head_dim > 1_024 {
             return Err(keys.invalid("attention.key_length", head_dim));
         }
         let value_dim = keys.get("attention.value_length").unwrap_or(head_dim);
         if value_dim != head_dim {
-            return Err(ModelError::Unsupported { what: format!("values of {value_dim} beside keys of {head_dim}") });
+            return Err(ModelError::Unsupported {
+                what: format!("values of {value_dim} beside keys of {head_dim}"),
+            });
         }
         let rope_dims = keys.get("rope.dimension_count").unwrap_or(head_dim);
         if rope_dims == 0 || rope_dims > head_dim || !rope_dims.is_multiple_of(2) {
@@ -113,7 +128,11 @@ impl ModelConfig {
             num_layers,
             hidden,
             ffn: keys.require("feed_forward_length")?,
-            attention: AttentionShape { num_heads, num_kv_heads, head_dim },
+            attention: AttentionShape {
+                num_heads,
+                num_kv_heads,
+                head_dim,
+            },
             rms_norm_eps: keys.positive("attention.layer_norm_rms_epsilon", 1e-5)?,
             rope_layout: architecture.rope_layout(),
             rope_dims,
@@ -127,7 +146,9 @@ impl ModelConfig {
     pub fn inverse_frequencies(&self, factors: Option<&[f32]>) -> Vec<f64> {
         (0..self.rope_dims / 2)
             .map(|pair| {
-                let frequency = self.rope_base.powf(-2.0 * pair as f64 / self.rope_dims as f64);
+                let frequency = self
+                    .rope_base
+                    .powf(-2.0 * pair as f64 / self.rope_dims as f64);
                 let factor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
                 frequency / self.rope_factor / factor
             })
@@ -157,7 +178,9 @@ impl Keys<'_> {
     }
 
     fn get(&self, name: &str) -> Option<usize> {
-        self.file.get_u32(&self.key(name)).map(|value| value as usize)
+        self.file
+            .get_u32(&self.key(name))
+            .map(|value| value as usize)
     }
 
     fn require(&self, name: &str) -> Result<usize, ModelError> {
@@ -170,8 +193,12 @@ impl Keys<'_> {
         if let Some(Value::Array(_)) = self.file.get(&key) {
             let values = self.file.get_arr_u32(&key).unwrap_or_default();
             return match values.split_first() {
-                Some((first, rest)) if rest.iter().all(|value| value == first) => Ok(Some(*first as usize)),
-                _ => Err(ModelError::Unsupported { what: format!("`{key}` that differs between layers") }),
+                Some((first, rest)) if rest.iter().all(|value| value == first) => {
+                    Ok(Some(*first as usize))
+                }
+                _ => Err(ModelError::Unsupported {
+                    what: format!("`{key}` that differs between layers"),
+                }),
             };
         }
         Ok(self.get(name))
@@ -182,7 +209,10 @@ impl Keys<'_> {
         if value.is_finite() && value > 0.0 {
             Ok(value)
         } else {
-            Err(ModelError::InvalidKey { key: self.key(name), value: value.to_string() })
+            Err(ModelError::InvalidKey {
+                key: self.key(name),
+                value: value.to_string(),
+            })
         }
     }
 
@@ -190,23 +220,35 @@ impl Keys<'_> {
         match self.file.get_str(&self.key("rope.scaling.type")) {
             None | Some("none") => Ok(1.0),
             Some("linear") => Ok(f64::from(self.positive("rope.scaling.factor", 1.0)?)),
-            Some(other) => Err(ModelError::Unsupported { what: format!("rope scaling `{other}`") }),
+            Some(other) => Err(ModelError::Unsupported {
+                what: format!("rope scaling `{other}`"),
+            }),
         }
     }
 
     fn refuse_unsupported(&self) -> Result<(), ModelError> {
         if self.get("expert_count").unwrap_or(0) > 0 {
-            return Err(ModelError::Unsupported { what: "mixture of experts".to_owned() });
+            return Err(ModelError::Unsupported {
+                what: "mixture of experts".to_owned(),
+            });
         }
-        match (self.get("attention.sliding_window"), self.get("context_length")) {
+        match (
+            self.get("attention.sliding_window"),
+            self.get("context_length"),
+        ) {
             (Some(window), Some(context)) if window > 0 && window < context => {
-                Err(ModelError::Unsupported { what: format!("a sliding window of {window} tokens") })
+                Err(ModelError::Unsupported {
+                    what: format!("a sliding window of {window} tokens"),
+                })
             }
             _ => Ok(()),
         }
     }
 
     fn invalid(&self, name: &str, value: usize) -> ModelError {
-        ModelError::InvalidKey { key: self.key(name), value: value.to_string() }
+        ModelError::InvalidKey {
+            key: self.key(name),
+            value: value.to_string(),
+        }
     }
 }

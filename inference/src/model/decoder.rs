@@ -36,7 +36,9 @@ impl KvCache {
                 v: Tensor::zeros(&layout.v_shape(), DType::F16, device)?,
             })
         };
-        let layers = (0..layout.num_layers).map(|_| layer()).collect::<Result<_>>()?;
+        let layers = (0..layout.num_layers)
+            .map(|_| layer())
+            .collect::<Result<_>>()?;
         Ok(Self { layout, layers })
     }
 }
@@ -86,7 +88,9 @@ impl Model {
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
         let weights = Weights { file, device };
-        let rows = file.tensor("token_embd.weight").map_or(0, |info| info.shape[0]);
+        let rows = file
+            .tensor("token_embd.weight")
+            .map_or(0, |info| info.shape[0]);
         let embedding = Arc::new(weights.tensor("token_embd.weight", &[rows, config.hidden])?);
         if rows < vocab_size {
             return Err(ModelError::Vocabulary { rows, vocab_size });
@@ -97,7 +101,11 @@ impl Model {
         };
         let (output, layers) = load_in_parallel(output, &weights, &config)?;
         let factors = match file.tensor("rope_freqs.weight") {
-            Some(_) => Some(weights.vector("rope_freqs.weight", config.rope_dims / 2)?.to_vec1::<f32>()?),
+            Some(_) => Some(
+                weights
+                    .vector("rope_freqs.weight", config.rope_dims / 2)?
+                    .to_vec1::<f32>()?,
+            ),
             None => None,
         };
         let frequencies = config.inverse_frequencies(factors.as_deref());
@@ -140,8 +148,17 @@ impl Model {
             x = (x + layer.mlp.forward(&normed)?)?;
         }
         let normed = self.output_norm.forward(&x)?;
-        let is_valid = normed.sqr()?.sum(1)?.to_vec1::<f32>()?.into_iter().map(f32::is_finite).collect();
-        Ok(Some(StepLogits { logits: self.output.forward(&normed)?, is_valid }))
+        let is_valid = normed
+            .sqr()?
+            .sum(1)?
+            .to_vec1::<f32>()?
+            .into_iter()
+            .map(f32::is_finite)
+            .collect();
+        Ok(Some(StepLogits {
+            logits: self.output.forward(&normed)?,
+            is_valid,
+        }))
     }
 
     fn select(&self, x: &Tensor, step: &StepInput) -> Result<Tensor> {
@@ -160,21 +177,33 @@ impl Model {
         let linears: Vec<&Linear> = self
             .layers
             .iter()
-            .flat_map(|layer| layer.attention.linears().into_iter().chain(layer.mlp.linears()))
+            .flat_map(|layer| {
+                layer
+                    .attention
+                    .linears()
+                    .into_iter()
+                    .chain(layer.mlp.linears())
+            })
             .chain([&self.output])
             .collect();
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(linear) = linears.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // Two rows: `Q6_K` is repacked for more than one only.
-                linear.forward(&Tensor::zeros((2, linear.in_features()?), DType::F32, &self.device)?)?;
+                linear.forward(&Tensor::zeros(
+                    (2, linear.in_features()?),
+                    DType::F32,
+                    &self.device,
+                )?)?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| candle_core::bail!("a thread panicked while repacking weights"))
+                worker.join().unwrap_or_else(|_| {
+                    candle_core::bail!("a thread panicked while repacking weights")
+                })
             })
         })
     }
@@ -197,7 +226,9 @@ fn load_in_parallel(
             loaded.push((index, load_layer(weights, config, index)));
         }
     };
-    let panicked = || ModelError::Unsupported { what: "a file on which the loader panics".to_owned() };
+    let panicked = || ModelError::Unsupported {
+        what: "a file on which the loader panics".to_owned(),
+    };
     let (output, mut layers) = std::thread::scope(|scope| {
         let output = scope.spawn(output);
         let workers: Vec<_> = (0..cpu_threads()).map(|_| scope.spawn(work)).collect();
@@ -208,7 +239,10 @@ fn load_in_parallel(
         Ok::<_, ModelError>((output.join().map_err(|_| panicked())??, layers))
     })?;
     layers.sort_by_key(|(index, _)| *index);
-    let layers = layers.into_iter().map(|(_, layer)| layer).collect::<std::result::Result<_, _>>()?;
+    let layers = layers
+        .into_iter()
+        .map(|(_, layer)| layer)
+        .collect::<std::result::Result<_, _>>()?;
     Ok((output, layers))
 }
 
@@ -220,7 +254,10 @@ fn load_layer(
     let name = |part: &str| format!("blk.{index}.{part}");
     let (hidden, ffn, eps) = (config.hidden, config.ffn, config.rms_norm_eps);
     let shape = config.attention;
-    let (q_rows, kv_rows) = (shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim);
+    let (q_rows, kv_rows) = (
+        shape.num_heads * shape.head_dim,
+        shape.num_kv_heads * shape.head_dim,
+    );
     let bias = config.architecture.has_qkv_bias();
     Ok(DecoderLayer {
         attention_norm: weights.norm(&name("attn_norm"), hidden, eps)?,

@@ -21,7 +21,11 @@ pub enum ModelError {
     #[error("metadata key `{key}` is {value}, which is impossible")]
     InvalidKey { key: String, value: String },
     #[error("tensor `{tensor}` is {got:?}, {want:?} is needed")]
-    TensorShape { tensor: String, got: Vec<usize>, want: Vec<usize> },
+    TensorShape {
+        tensor: String,
+        got: Vec<usize>,
+        want: Vec<usize>,
+    },
     #[error("the embedding has {rows} rows for a vocabulary of {vocab_size}")]
     Vocabulary { rows: usize, vocab_size: usize },
     #[error(transparent)]

@@ -34,18 +34,31 @@ impl Weights<'_> {
     }
 
     /// Loads `{name}.weight` of `[out, inp]` and, where `bias` allows it and the file has it, `{name}.bias`.
-    pub fn linear(&self, name: &str, out: usize, inp: usize, bias: bool) -> Result<Linear, ModelError> {
+    pub fn linear(
+        &self,
+        name: &str,
+        out: usize,
+        inp: usize,
+        bias: bool,
+    ) -> Result<Linear, ModelError> {
         let weight = self.tensor(&format!("{name}.weight"), &[out, inp])?;
         let bias_name = format!("{name}.bias");
         let bias = match self.file.tensor(&bias_name) {
             Some(_) if bias => Some(self.vector(&bias_name, out)?),
-            Some(_) => return Err(ModelError::Unsupported { what: format!("the tensor `{bias_name}`") }),
+            Some(_) => {
+                return Err(ModelError::Unsupported {
+                    what: format!("the tensor `{bias_name}`"),
+                });
+            }
             None => None,
         };
         Ok(Linear::new(Arc::new(weight), bias)?)
     }
 
     pub fn norm(&self, name: &str, hidden: usize, eps: f32) -> Result<RmsNorm, ModelError> {
-        Ok(RmsNorm { weight: self.vector(&format!("{name}.weight"), hidden)?, eps })
+        Ok(RmsNorm {
+            weight: self.vector(&format!("{name}.weight"), hidden)?,
+            eps,
+        })
     }
 }

@@ -48,7 +48,11 @@ unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
 
 impl<'a, T> DisjointMut<'a, T> {
     pub fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: std::marker::PhantomData }
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            slice: std::marker::PhantomData,
+        }
     }
 
     /// Returns a part of the slice.
@@ -60,7 +64,11 @@ impl<'a, T> DisjointMut<'a, T> {
     /// When the part does not lie inside the slice.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn range(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "{start}+{len} of {}", self.len);
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len),
+            "{start}+{len} of {}",
+            self.len
+        );
         // SAFETY: inside the slice (line above), which is borrowed mutably for 'a; disjointness is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
@@ -150,7 +158,10 @@ mod tests {
         for step in -8_600..8_700 {
             let x = step as f32 * 0.01;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(((got - want) / want).abs() < 2e-7, "exp({x}) = {got}, not {want}");
+            assert!(
+                ((got - want) / want).abs() < 2e-7,
+                "exp({x}) = {got}, not {want}"
+            );
         }
         assert!(exp(f32::NEG_INFINITY) < 2e-38);
         assert_eq!(exp(0.0), 1.0);
@@ -161,7 +172,11 @@ mod tests {
         for bits in 0..=u16::MAX {
             let half = half::f16::from_bits(bits);
             if half.is_finite() {
-                assert_eq!(f16_to_f32(half).to_bits(), half.to_f32().to_bits(), "{bits:#x}");
+                assert_eq!(
+                    f16_to_f32(half).to_bits(),
+                    half.to_f32().to_bits(),
+                    "{bits:#x}"
+                );
             }
         }
     }

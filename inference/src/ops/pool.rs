@@ -72,7 +72,12 @@ impl Pool {
     /// Starts `threads - 1` threads; the caller of [`Self::run`] is the last one.
     pub fn new(threads: usize) -> Self {
         unsafe fn nothing(_: *const (), _: Range<usize>) {}
-        let job = Job { items: 0, chunk: 1, data: std::ptr::null(), call: nothing };
+        let job = Job {
+            items: 0,
+            chunk: 1,
+            data: std::ptr::null(),
+            call: nothing,
+        };
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             cursor: AtomicUsize::new(0),
@@ -82,11 +87,17 @@ impl Pool {
         let workers = (1..threads).filter_map(|index| {
             let shared = shared.clone();
             let name = format!("compute-{index}");
-            let worker = std::thread::Builder::new().name(name).spawn(move || shared.work());
+            let worker = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work());
             // Fewer threads than asked for still compute everything.
             worker.ok().map(|worker| worker.thread().clone())
         });
-        Self { workers: workers.collect(), shared, caller: Mutex::new(()) }
+        Self {
+            workers: workers.collect(),
+            shared,
+            caller: Mutex::new(()),
+        }
     }
 
     /// Returns the number of threads that compute, the caller's included.
@@ -104,21 +115,37 @@ impl Pool {
             return;
         }
         let alone = self.workers.is_empty() || items == 1 || IN_JOB.get();
-        let Some(_caller) = (if alone { None } else { self.caller.try_lock().ok() }) else {
+        let Some(_caller) = (if alone {
+            None
+        } else {
+            self.caller.try_lock().ok()
+        }) else {
             return body(0..items);
         };
         let chunk = items.div_ceil(self.threads() * CHUNKS_A_THREAD);
         // SAFETY: the last job is closed, nobody is inside it (its `Closer` saw to that), and this is the only caller.
-        unsafe { *self.shared.job.get() = Job { items, chunk, data: std::ptr::from_ref(body).cast(), call: call::<F> } };
+        unsafe {
+            *self.shared.job.get() = Job {
+                items,
+                chunk,
+                data: std::ptr::from_ref(body).cast(),
+                call: call::<F>,
+            }
+        };
         self.shared.cursor.store(0, Ordering::Relaxed);
         let number = self.shared.state.load(Ordering::Relaxed) / NUMBER + 1;
-        self.shared.state.store(number.wrapping_mul(NUMBER) | OPEN, Ordering::Release);
+        self.shared
+            .state
+            .store(number.wrapping_mul(NUMBER) | OPEN, Ordering::Release);
         self.workers.iter().for_each(Thread::unpark);
         let closer = Closer(&self.shared);
         IN_JOB.set(true);
         self.shared.take_chunks();
         drop(closer);
-        assert!(!self.shared.panicked.swap(false, Ordering::Relaxed), "a compute thread panicked");
+        assert!(
+            !self.shared.panicked.swap(false, Ordering::Relaxed),
+            "a compute thread panicked"
+        );
     }
 }
 
@@ -149,7 +176,12 @@ impl Shared {
         loop {
             let state = self.state.load(Ordering::Acquire);
             if state & OPEN != 0 && state / NUMBER != last {
-                let entered = self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed);
+                let entered = self.state.compare_exchange(
+                    state,
+                    state + 1,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
                 if entered.is_ok() {
                     (last, spins) = (state / NUMBER, 0);
                     if catch_unwind(AssertUnwindSafe(|| self.take_chunks())).is_err() {
@@ -189,7 +221,13 @@ static POOL: OnceLock<Pool> = OnceLock::new();
 
 /// Returns the process's pool, created by the first call: with `threads` threads, or one a physical core.
 pub fn pool(threads: Option<usize>) -> &'static Pool {
-    POOL.get_or_init(|| Pool::new(threads.unwrap_or_else(candle_core::utils::get_num_threads).clamp(1, 1_024)))
+    POOL.get_or_init(|| {
+        Pool::new(
+            threads
+                .unwrap_or_else(candle_core::utils::get_num_threads)
+                .clamp(1, 1_024),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +244,11 @@ mod tests {
                     counts[item].fetch_add(1, Ordering::Relaxed);
                 });
             });
-            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            assert!(
+                counts
+                    .iter()
+                    .all(|count| count.load(Ordering::Relaxed) == 1)
+            );
         }
     }
 
@@ -214,7 +256,11 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
         let pool = Pool::new(3);
         for _ in 0..20 {
-            let job = || pool.run(64, &|range: Range<usize>| assert!(!range.contains(&37), "item 37"));
+            let job = || {
+                pool.run(64, &|range: Range<usize>| {
+                    assert!(!range.contains(&37), "item 37")
+                })
+            };
             assert!(catch_unwind(AssertUnwindSafe(job)).is_err());
             let sum = AtomicUsize::new(0);
             pool.run(64, &|range: Range<usize>| {
@@ -235,7 +281,9 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        pool.run(8, &|outer: Range<usize>| outer.for_each(|_| pool.run(5, &add)));
+                        pool.run(8, &|outer: Range<usize>| {
+                            outer.for_each(|_| pool.run(5, &add))
+                        });
                     }
                 });
             }

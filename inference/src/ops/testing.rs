@@ -15,7 +15,10 @@ pub fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
 
 pub fn values(tensor: &Tensor) -> Vec<f32> {
     fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
-        tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()
+        tensor
+            .to_dtype(candle_core::DType::F32)?
+            .flatten_all()?
+            .to_vec1()
     }
     flat(tensor).expect("a tensor of numbers")
 }
@@ -25,6 +28,9 @@ pub fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
     assert_eq!(got.len(), want.len());
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
         let bound = tolerance * want.abs().max(1.0);
-        assert!((got - want).abs() <= bound, "element {index}: {got}, not {want}");
+        assert!(
+            (got - want).abs() <= bound,
+            "element {index}: {got}, not {want}"
+        );
     }
 }

@@ -67,22 +67,64 @@ impl SamplingParams {
             if value.is_finite() && ok {
                 Ok(())
             } else {
-                Err(InvalidSampling { name, value: value.to_string(), range })
+                Err(InvalidSampling {
+                    name,
+                    value: value.to_string(),
+                    range,
+                })
             }
         };
-        check("temperature", self.temperature, "from 0 to 5", (0.0..=5.0).contains(&self.temperature))?;
-        check("top_p", self.top_p, "above 0 and at most 1", self.top_p > 0.0 && self.top_p <= 1.0)?;
-        check("min_p", self.min_p, "from 0 to 1", (0.0..=1.0).contains(&self.min_p))?;
+        check(
+            "temperature",
+            self.temperature,
+            "from 0 to 5",
+            (0.0..=5.0).contains(&self.temperature),
+        )?;
+        check(
+            "top_p",
+            self.top_p,
+            "above 0 and at most 1",
+            self.top_p > 0.0 && self.top_p <= 1.0,
+        )?;
+        check(
+            "min_p",
+            self.min_p,
+            "from 0 to 1",
+            (0.0..=1.0).contains(&self.min_p),
+        )?;
         let penalty = self.repetition_penalty;
-        check("repetition_penalty", penalty, "above 0 and at most 10", penalty > 0.0 && penalty <= 10.0)?;
+        check(
+            "repetition_penalty",
+            penalty,
+            "above 0 and at most 10",
+            penalty > 0.0 && penalty <= 10.0,
+        )?;
         let range = -2.0..=2.0;
-        check("presence_penalty", self.presence_penalty, "from -2 to 2", range.contains(&self.presence_penalty))?;
-        check("frequency_penalty", self.frequency_penalty, "from -2 to 2", range.contains(&self.frequency_penalty))?;
+        check(
+            "presence_penalty",
+            self.presence_penalty,
+            "from -2 to 2",
+            range.contains(&self.presence_penalty),
+        )?;
+        check(
+            "frequency_penalty",
+            self.frequency_penalty,
+            "from -2 to 2",
+            range.contains(&self.frequency_penalty),
+        )?;
         if self.max_tokens == 0 {
-            return Err(InvalidSampling { name: "max_tokens", value: "0".into(), range: "at least 1" });
+            return Err(InvalidSampling {
+                name: "max_tokens",
+                value: "0".into(),
+                range: "at least 1",
+            });
         }
         if self.stop.iter().any(String::is_empty) {
-            return Err(InvalidSampling { name: "stop", value: "\"\"".into(), range: "a text that is not empty" });
+            return Err(InvalidSampling {
+                name: "stop",
+                value: "\"\"".into(),
+                range: "a text that is not empty",
+            });
         }
         Ok(())
     }

@@ -8,13 +8,17 @@ use super::{SamplingParams, sampler::Candidate};
 const NEGLIGIBLE: f32 = 30.0;
 
 pub fn has_penalties(params: &SamplingParams) -> bool {
-    params.repetition_penalty != 1.0 || params.presence_penalty != 0.0 || params.frequency_penalty != 0.0
+    params.repetition_penalty != 1.0
+        || params.presence_penalty != 0.0
+        || params.frequency_penalty != 0.0
 }
 
 /// Lowers the logits of tokens that occurred: those in `occurrences`, which counts the answer's.
 pub fn penalize(logits: &mut [f32], occurrences: &HashMap<u32, u32>, params: &SamplingParams) {
     for (&id, &count) in occurrences {
-        let Some(logit) = logits.get_mut(id as usize) else { continue };
+        let Some(logit) = logits.get_mut(id as usize) else {
+            continue;
+        };
         if *logit > 0.0 {
             *logit /= params.repetition_penalty;
         } else {

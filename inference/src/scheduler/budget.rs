@@ -23,7 +23,11 @@ pub struct TokenBudget {
 impl TokenBudget {
     /// `target_step` is how long running answers may wait for a step with prefill in it.
     pub fn new(max_num_batched_tokens: usize, target_step: Duration) -> Self {
-        Self { max_num_batched_tokens, target_step, seconds_per_token: None }
+        Self {
+            max_num_batched_tokens,
+            target_step,
+            seconds_per_token: None,
+        }
     }
 
     /// Returns the tokens of the next step, given how many sequences decode in it.
@@ -32,7 +36,9 @@ impl TokenBudget {
         match self.seconds_per_token {
             Some(seconds) if num_decodes > 0 => {
                 let affordable = (self.target_step.as_secs_f64() / seconds) as usize;
-                affordable.clamp(MIN_MIXED_TOKENS.min(max), max).max(num_decodes)
+                affordable
+                    .clamp(MIN_MIXED_TOKENS.min(max), max)
+                    .max(num_decodes)
             }
             _ => max,
         }

@@ -59,7 +59,10 @@ impl Scheduler {
 
     /// Removes a sequence wherever it is and frees its blocks; returns it if it was there.
     pub fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
-        let mut sequence = self.running.remove(&id).or_else(|| self.waiting.remove(&id))?;
+        let mut sequence = self
+            .running
+            .remove(&id)
+            .or_else(|| self.waiting.remove(&id))?;
         self.pool.release(&mut sequence.block_table);
         Some(sequence)
     }
@@ -86,7 +89,11 @@ impl Scheduler {
 
     /// Returns the ids of all sequences, running ones first.
     pub fn ids(&self) -> Vec<SequenceId> {
-        self.running.keys().chain(self.waiting.keys()).copied().collect()
+        self.running
+            .keys()
+            .chain(self.waiting.keys())
+            .copied()
+            .collect()
     }
 
     /// Plans the next step and takes the blocks it needs. An empty plan means that nothing is left to do.
@@ -103,7 +110,9 @@ impl Scheduler {
         // A step in which answers ran out of blocks admits nobody: the blocks just freed would be missed at once.
         let admits = plan.preempted.is_empty();
         for id in self.running_by_rank(|sequence| !sequence.is_decoding()) {
-            let Some(class) = self.running.get(&id).map(|sequence| sequence.priority) else { continue };
+            let Some(class) = self.running.get(&id).map(|sequence| sequence.priority) else {
+                continue;
+            };
             if admits {
                 self.admit(&mut plan, &mut tokens_left, Some(class));
             }
@@ -119,7 +128,12 @@ impl Scheduler {
     }
 
     fn running_by_rank(&self, wanted: impl Fn(&Sequence) -> bool) -> Vec<SequenceId> {
-        let mut ranks: Vec<_> = self.running.values().filter(|s| wanted(s)).map(policy::rank).collect();
+        let mut ranks: Vec<_> = self
+            .running
+            .values()
+            .filter(|s| wanted(s))
+            .map(policy::rank)
+            .collect();
         ranks.sort_unstable();
         ranks.into_iter().map(|(_, id)| id).collect()
     }
@@ -128,7 +142,8 @@ impl Scheduler {
     fn plan_decode(&mut self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
         // It may have been preempted for one planned before it.
         while let Some(sequence) = self.running.get_mut(&id) {
-            let missing = blocks_for(sequence.token_ids.len()).saturating_sub(sequence.block_table.len());
+            let missing =
+                blocks_for(sequence.token_ids.len()).saturating_sub(sequence.block_table.len());
             if self.pool.allocate(missing, &mut sequence.block_table) {
                 if *tokens_left > 0 {
                     self.plan_row(id, plan, tokens_left);
@@ -142,11 +157,18 @@ impl Scheduler {
 
     /// Takes the blocks of a running sequence and its place in the step back, and queues it again.
     fn preempt(&mut self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
-        let Some(mut sequence) = self.running.remove(&id) else { return };
+        let Some(mut sequence) = self.running.remove(&id) else {
+            return;
+        };
         self.pool.release(&mut sequence.block_table);
         sequence.num_computed_tokens = 0;
         self.waiting.insert(id, sequence);
-        *tokens_left += plan.rows.iter().filter(|row| row.id == id).map(|row| row.len).sum::<usize>();
+        *tokens_left += plan
+            .rows
+            .iter()
+            .filter(|row| row.id == id)
+            .map(|row| row.len)
+            .sum::<usize>();
         plan.rows.retain(|row| row.id != id);
         plan.admitted.retain(|admitted| *admitted != id);
         plan.preempted.push(id);
@@ -157,7 +179,9 @@ impl Scheduler {
     /// prompt cannot starve. A better class takes places and blocks from a worse one.
     fn admit(&mut self, plan: &mut StepPlan, tokens_left: &mut usize, than: Option<Priority>) {
         while *tokens_left > 0 {
-            let Some((class, id)) = policy::next(self.waiting.values()) else { break };
+            let Some((class, id)) = policy::next(self.waiting.values()) else {
+                break;
+            };
             if than.is_some_and(|than| class >= than) || plan.preempted.contains(&id) {
                 break;
             }
@@ -167,7 +191,9 @@ impl Scheduler {
                 continue;
             }
             match policy::victim(self.running.values()) {
-                Some((victim_class, victim)) if victim_class > class => self.preempt(victim, plan, tokens_left),
+                Some((victim_class, victim)) if victim_class > class => {
+                    self.preempt(victim, plan, tokens_left)
+                }
                 _ => break,
             }
         }
@@ -175,26 +201,41 @@ impl Scheduler {
 
     /// Moves a waiting sequence to the running ones if there are a place and blocks for all its known tokens.
     fn try_admit(&mut self, id: SequenceId) -> bool {
-        let Some(sequence) = self.waiting.get_mut(&id) else { return false };
+        let Some(sequence) = self.waiting.get_mut(&id) else {
+            return false;
+        };
         // One block stays free for each running sequence that would outlive the newcomer, so that the next token does
         // not preempt it.
-        let reserve = self.running.values().filter(|running| running.priority <= sequence.priority).count();
+        let reserve = self
+            .running
+            .values()
+            .filter(|running| running.priority <= sequence.priority)
+            .count();
         let needed = blocks_for(sequence.token_ids.len());
-        let fits = self.running.len() < self.max_num_seqs && needed + reserve <= self.pool.num_free();
+        let fits =
+            self.running.len() < self.max_num_seqs && needed + reserve <= self.pool.num_free();
         if !fits || !self.pool.allocate(needed, &mut sequence.block_table) {
             return false;
         }
-        self.running.extend(self.waiting.remove(&id).map(|sequence| (id, sequence)));
+        self.running
+            .extend(self.waiting.remove(&id).map(|sequence| (id, sequence)));
         true
     }
 
     /// Plans as much of a running sequence as the budget allows.
     fn plan_row(&self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
-        let Some(sequence) = self.running.get(&id) else { return };
+        let Some(sequence) = self.running.get(&id) else {
+            return;
+        };
         let pending = sequence.num_pending_tokens();
         let len = pending.min(*tokens_left);
         *tokens_left -= len;
-        plan.rows.push(PlannedRow { id, start: sequence.num_computed_tokens, len, samples: len == pending });
+        plan.rows.push(PlannedRow {
+            id,
+            start: sequence.num_computed_tokens,
+            len,
+            samples: len == pending,
+        });
     }
 
     /// Records that a row has run; `sampled` is the token chosen from its logits, if it had any.
@@ -202,8 +243,14 @@ impl Scheduler {
     /// # Panics
     /// When the row's sequence is not running or the row does not follow its computed tokens.
     pub fn commit(&mut self, row: &PlannedRow, sampled: Option<u32>) {
-        let sequence = self.running.get_mut(&row.id).expect("only running sequences are planned");
-        assert_eq!(sequence.num_computed_tokens, row.start, "rows are committed in order");
+        let sequence = self
+            .running
+            .get_mut(&row.id)
+            .expect("only running sequences are planned");
+        assert_eq!(
+            sequence.num_computed_tokens, row.start,
+            "rows are committed in order"
+        );
         sequence.num_computed_tokens += row.len;
         sequence.token_ids.extend(sampled);
     }
@@ -213,13 +260,23 @@ impl Scheduler {
     /// # Panics
     /// When one does not hold.
     pub fn assert_consistent(&self) {
-        let tables = self.running.values().chain(self.waiting.values()).map(|s| s.block_table.as_slice());
+        let tables = self
+            .running
+            .values()
+            .chain(self.waiting.values())
+            .map(|s| s.block_table.as_slice());
         self.pool.assert_consistent(tables);
         for sequence in self.running.values() {
-            assert!(sequence.block_table.len() >= blocks_for(sequence.num_computed_tokens), "{sequence:?}");
+            assert!(
+                sequence.block_table.len() >= blocks_for(sequence.num_computed_tokens),
+                "{sequence:?}"
+            );
         }
         for sequence in self.waiting.values() {
-            assert!(sequence.block_table.is_empty() && sequence.num_computed_tokens == 0, "{sequence:?}");
+            assert!(
+                sequence.block_table.is_empty() && sequence.num_computed_tokens == 0,
+                "{sequence:?}"
+            );
         }
         assert!(self.running.len() <= self.max_num_seqs);
     }

@@ -22,12 +22,22 @@ struct Scripted {
 }
 
 fn request(name: &'static str, prompt_len: usize, generates: usize) -> Scripted {
-    Scripted { name, prompt_len, generates, priority: Priority::Interactive, arrives: 1, cancelled: None }
+    Scripted {
+        name,
+        prompt_len,
+        generates,
+        priority: Priority::Interactive,
+        arrives: 1,
+        cancelled: None,
+    }
 }
 
 impl Scripted {
     fn at(self, step: usize) -> Self {
-        Self { arrives: step, ..self }
+        Self {
+            arrives: step,
+            ..self
+        }
     }
 
     fn class(self, priority: Priority) -> Self {
@@ -35,7 +45,10 @@ impl Scripted {
     }
 
     fn cancelled_at(self, step: usize) -> Self {
-        Self { cancelled: Some(step), ..self }
+        Self {
+            cancelled: Some(step),
+            ..self
+        }
     }
 }
 
@@ -54,7 +67,10 @@ fn scheduler(limits: &Limits) -> Scheduler {
 }
 
 fn names(script: &[Scripted], ids: &[SequenceId]) -> String {
-    ids.iter().map(|id| script[id.0 as usize].name).collect::<Vec<_>>().join(" ")
+    ids.iter()
+        .map(|id| script[id.0 as usize].name)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Describes a plan: `prefill a[0..32]*` (a star where a token is chosen), `decode b@33`.
@@ -85,7 +101,11 @@ fn check_schedule(limits: Limits, script: &[Scripted], want: Expect) {
         for (index, scripted) in script.iter().enumerate() {
             let id = SequenceId(index as u64);
             if scripted.arrives == step {
-                scheduler.add(Sequence::new(id, scripted.priority, vec![0; scripted.prompt_len]));
+                scheduler.add(Sequence::new(
+                    id,
+                    scripted.priority,
+                    vec![0; scripted.prompt_len],
+                ));
             }
             if scripted.cancelled == Some(step) {
                 scheduler.remove(id);
@@ -101,20 +121,33 @@ fn check_schedule(limits: Limits, script: &[Scripted], want: Expect) {
             }
         }
         scheduler.assert_consistent();
-        let _ = writeln!(trace, "{step}: {}free {}", describe(script, &plan), scheduler.num_free_blocks());
+        let _ = writeln!(
+            trace,
+            "{step}: {}free {}",
+            describe(script, &plan),
+            scheduler.num_free_blocks()
+        );
         if scheduler.is_empty() && script.iter().all(|scripted| scripted.arrives <= step) {
             break;
         }
         assert!(step < 1_000, "no end in sight:\n{trace}");
     }
-    assert_eq!(scheduler.num_free_blocks(), limits.blocks, "blocks leaked:\n{trace}");
+    assert_eq!(
+        scheduler.num_free_blocks(),
+        limits.blocks,
+        "blocks leaked:\n{trace}"
+    );
     want.assert_eq(&trace);
 }
 
 #[test]
 fn a_long_prompt_is_prefilled_in_chunks_beside_a_running_answer() {
     check_schedule(
-        Limits { seqs: 4, tokens: 16, blocks: 8 },
+        Limits {
+            seqs: 4,
+            tokens: 16,
+            blocks: 8,
+        },
         &[request("a", 10, 5), request("b", 40, 1).at(2)],
         expect![[r#"
             1: admit a  a[0..10]* free 7
@@ -129,7 +162,11 @@ fn a_long_prompt_is_prefilled_in_chunks_beside_a_running_answer() {
 #[test]
 fn a_full_batch_makes_newcomers_wait_for_a_place() {
     check_schedule(
-        Limits { seqs: 2, tokens: 64, blocks: 8 },
+        Limits {
+            seqs: 2,
+            tokens: 64,
+            blocks: 8,
+        },
         &[request("a", 8, 2), request("b", 8, 3), request("c", 8, 1)],
         expect![[r#"
             1: admit a b  a[0..8]* b[0..8]* free 6
@@ -142,7 +179,11 @@ fn a_full_batch_makes_newcomers_wait_for_a_place() {
 #[test]
 fn the_youngest_is_preempted_when_blocks_run_out_and_finishes_later() {
     check_schedule(
-        Limits { seqs: 4, tokens: 64, blocks: 4 },
+        Limits {
+            seqs: 4,
+            tokens: 64,
+            blocks: 4,
+        },
         &[request("a", 31, 4), request("b", 15, 20)],
         expect![[r#"
             1: admit a b  a[0..31]* b[0..15]* free 1
@@ -174,7 +215,11 @@ fn the_youngest_is_preempted_when_blocks_run_out_and_finishes_later() {
 #[test]
 fn a_lower_class_waits_and_gives_way() {
     check_schedule(
-        Limits { seqs: 1, tokens: 64, blocks: 8 },
+        Limits {
+            seqs: 1,
+            tokens: 64,
+            blocks: 8,
+        },
         &[
             request("batch", 8, 1).class(Priority::Batch),
             request("api", 8, 1).class(Priority::Api),
@@ -191,8 +236,15 @@ fn a_lower_class_waits_and_gives_way() {
 #[test]
 fn a_person_takes_blocks_from_a_batch_job_that_came_first() {
     check_schedule(
-        Limits { seqs: 2, tokens: 64, blocks: 3 },
-        &[request("batch", 16, 18).class(Priority::Batch), request("person", 15, 4).at(2)],
+        Limits {
+            seqs: 2,
+            tokens: 64,
+            blocks: 3,
+        },
+        &[
+            request("batch", 16, 18).class(Priority::Batch),
+            request("person", 15, 4).at(2),
+        ],
         expect![[r#"
             1: admit batch  batch[0..16]* free 2
             2: admit person  batch@16* person[0..15]* free 0
@@ -221,8 +273,15 @@ fn a_person_takes_blocks_from_a_batch_job_that_came_first() {
 #[test]
 fn a_person_overtakes_the_long_prompt_of_a_batch_job() {
     check_schedule(
-        Limits { seqs: 1, tokens: 16, blocks: 8 },
-        &[request("batch", 64, 1).class(Priority::Batch), request("person", 20, 1).at(3)],
+        Limits {
+            seqs: 1,
+            tokens: 16,
+            blocks: 8,
+        },
+        &[
+            request("batch", 64, 1).class(Priority::Batch),
+            request("person", 20, 1).at(3),
+        ],
         expect![[r#"
             1: admit batch  batch[0..16] free 4
             2: batch[16..32] free 4
@@ -239,7 +298,11 @@ fn a_person_overtakes_the_long_prompt_of_a_batch_job() {
 #[test]
 fn cancelling_frees_the_blocks_before_the_next_step() {
     check_schedule(
-        Limits { seqs: 1, tokens: 64, blocks: 4 },
+        Limits {
+            seqs: 1,
+            tokens: 64,
+            blocks: 4,
+        },
         &[request("a", 40, 9).cancelled_at(3), request("b", 40, 1)],
         expect![[r#"
             1: admit a  a[0..40]* free 1
@@ -252,8 +315,16 @@ fn cancelling_frees_the_blocks_before_the_next_step() {
 #[test]
 fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
     check_schedule(
-        Limits { seqs: 4, tokens: 64, blocks: 4 },
-        &[request("a", 30, 3), request("long", 50, 1), request("short", 4, 1)],
+        Limits {
+            seqs: 4,
+            tokens: 64,
+            blocks: 4,
+        },
+        &[
+            request("a", 30, 3),
+            request("long", 50, 1),
+            request("short", 4, 1),
+        ],
         expect![[r#"
             1: admit a  a[0..30]* free 2
             2: a@30* free 2
@@ -269,18 +340,27 @@ fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
 fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
     for seed in 0..3 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut scheduler = scheduler(&Limits { seqs: 3, tokens: 20, blocks: 5 });
+        let mut scheduler = scheduler(&Limits {
+            seqs: 3,
+            tokens: 20,
+            blocks: 5,
+        });
         let mut next_id = 0;
         let mut wants = BTreeMap::new();
         let mut oldest_age = 0;
         for _ in 0..10_000 {
             if scheduler.num_waiting() < 3 && rng.random_bool(0.3) {
                 let (prompt_len, generates) = (rng.random_range(1..48), rng.random_range(1..=30));
-                let priority = [Priority::Interactive, Priority::Api, Priority::Batch][rng.random_range(0..3)];
+                let priority =
+                    [Priority::Interactive, Priority::Api, Priority::Batch][rng.random_range(0..3)];
                 // Everything must fit alone, as the engine's limit on the length guarantees.
                 let generates = generates.min(80 - prompt_len);
                 wants.insert(SequenceId(next_id), generates);
-                scheduler.add(Sequence::new(SequenceId(next_id), priority, vec![0; prompt_len]));
+                scheduler.add(Sequence::new(
+                    SequenceId(next_id),
+                    priority,
+                    vec![0; prompt_len],
+                ));
                 next_id += 1;
             }
             if rng.random_bool(0.02)
@@ -291,7 +371,10 @@ fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
             let plan = scheduler.plan();
             scheduler.assert_consistent();
             assert!(plan.num_tokens() <= 20);
-            assert!(!plan.rows.is_empty() || !plan.preempted.is_empty() || scheduler.is_empty(), "stuck");
+            assert!(
+                !plan.rows.is_empty() || !plan.preempted.is_empty() || scheduler.is_empty(),
+                "stuck"
+            );
             for row in &plan.rows {
                 assert!(!plan.preempted.contains(&row.id));
                 scheduler.commit(row, row.samples.then_some(1));
@@ -304,6 +387,9 @@ fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
             oldest_age = oldest_age.max(next_id - oldest);
         }
         // The oldest may be of the last class and wait for many of the first; it still gets its turn.
-        assert!(oldest_age < 2_000, "a request waited while {oldest_age} came and went");
+        assert!(
+            oldest_age < 2_000,
+            "a request waited while {oldest_age} came and went"
+        );
     }
 }

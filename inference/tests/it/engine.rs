@@ -5,16 +5,24 @@ use std::time::{Duration, Instant};
 use candle_core::quantized::GgmlDType;
 use futures_util::StreamExt;
 use inference::{
-    ChatMessage, Engine, EngineError, Event, FinishReason, GenerateRequest, Priority, Role, SamplingParams,
-    SubmitError,
+    ChatMessage, Engine, EngineError, Event, FinishReason, GenerateRequest, Priority, Role,
+    SamplingParams, SubmitError,
     gguf::{GgmlType, synthetic::SyntheticModel},
 };
 
 use crate::common::{Output, collect, generate, load, real_model, tiny};
 
 fn greedy(prompt: &[u32], max_tokens: usize) -> GenerateRequest {
-    let sampling = SamplingParams { max_tokens, ignore_eos: true, ..Default::default() };
-    GenerateRequest { prompt: prompt.to_vec(), sampling, priority: Priority::Interactive }
+    let sampling = SamplingParams {
+        max_tokens,
+        ignore_eos: true,
+        ..Default::default()
+    };
+    GenerateRequest {
+        prompt: prompt.to_vec(),
+        sampling,
+        priority: Priority::Interactive,
+    }
 }
 
 /// Prompts of odd lengths around the block size.
@@ -22,17 +30,26 @@ fn prompts() -> Vec<Vec<u32>> {
     [1usize, 5, 15, 16, 17, 31, 40, 77]
         .iter()
         .enumerate()
-        .map(|(index, &len)| (0..len).map(|i| ((i * 37 + index * 101) % 256) as u32).collect())
+        .map(|(index, &len)| {
+            (0..len)
+                .map(|i| ((i * 37 + index * 101) % 256) as u32)
+                .collect()
+        })
         .collect()
 }
 
 fn alone(engine: &Engine, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<Output> {
-    prompts.iter().map(|prompt| generate(engine, greedy(prompt, max_tokens))).collect()
+    prompts
+        .iter()
+        .map(|prompt| generate(engine, greedy(prompt, max_tokens)))
+        .collect()
 }
 
 fn together(engine: &Engine, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<Output> {
-    let streams: Vec<_> =
-        prompts.iter().map(|prompt| engine.submit(greedy(prompt, max_tokens)).expect("accepted")).collect();
+    let streams: Vec<_> = prompts
+        .iter()
+        .map(|prompt| engine.submit(greedy(prompt, max_tokens)).expect("accepted"))
+        .collect();
     streams.into_iter().map(collect).collect()
 }
 
@@ -41,9 +58,24 @@ fn models() -> Vec<SyntheticModel> {
     vec![
         SyntheticModel::default(),
         SyntheticModel::qwen2(),
-        SyntheticModel { weights: GgmlDType::F32, rope_freqs: true, ..Default::default() },
-        SyntheticModel { weights: GgmlDType::Q4_1, num_kv_heads: 1, padding_rows: 5, ..Default::default() },
-        SyntheticModel { weights: GgmlDType::Q4K, hidden: 256, head_dim: 64, ffn: 256, ..SyntheticModel::qwen2() },
+        SyntheticModel {
+            weights: GgmlDType::F32,
+            rope_freqs: true,
+            ..Default::default()
+        },
+        SyntheticModel {
+            weights: GgmlDType::Q4_1,
+            num_kv_heads: 1,
+            padding_rows: 5,
+            ..Default::default()
+        },
+        SyntheticModel {
+            weights: GgmlDType::Q4K,
+            hidden: 256,
+            head_dim: 64,
+            ffn: 256,
+            ..SyntheticModel::qwen2()
+        },
     ]
 }
 
@@ -52,7 +84,10 @@ fn a_request_gets_the_same_tokens_alone_and_in_a_batch() {
     for model in models() {
         let model = tiny(&model);
         let engine = load(&model.path, |_| ());
-        assert_eq!(together(&engine, &prompts(), 20), alone(&engine, &prompts(), 20));
+        assert_eq!(
+            together(&engine, &prompts(), 20),
+            alone(&engine, &prompts(), 20)
+        );
     }
 }
 
@@ -90,7 +125,10 @@ fn preempted_and_resumed_requests_give_the_same_tokens_as_straight_ones() {
 const ENDLESS: usize = 100_000;
 
 fn endless_model() -> SyntheticModel {
-    SyntheticModel { context: ENDLESS + 100, ..Default::default() }
+    SyntheticModel {
+        context: ENDLESS + 100,
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -108,7 +146,10 @@ fn a_dropped_stream_frees_its_blocks_within_one_step() {
     }
     let stats = engine.stats();
     // The step in which the stream was dropped may still finish.
-    assert!(stats.steps_total <= steps_at_drop + 1, "{steps_before} {steps_at_drop} {stats:?}");
+    assert!(
+        stats.steps_total <= steps_at_drop + 1,
+        "{steps_before} {steps_at_drop} {stats:?}"
+    );
     assert_eq!((stats.cancelled_total, stats.running), (1, 0));
 }
 
@@ -122,17 +163,28 @@ fn a_full_queue_refuses_with_a_time_to_retry_and_recovers() {
     });
     let mut running = engine.submit(greedy(&[1], ENDLESS)).unwrap();
     assert!(matches!(running.blocking_next(), Some(Event::Delta { .. })));
-    let waiting = [engine.submit(greedy(&[1], 5)).unwrap(), engine.submit(greedy(&[2], 5)).unwrap()];
+    let waiting = [
+        engine.submit(greedy(&[1], 5)).unwrap(),
+        engine.submit(greedy(&[2], 5)).unwrap(),
+    ];
     match engine.submit(greedy(&[3], 5)) {
-        Err(SubmitError::QueueFull { capacity, retry_after }) => {
+        Err(SubmitError::QueueFull {
+            capacity,
+            retry_after,
+        }) => {
             assert_eq!(capacity, 2);
             assert!((1..=120).contains(&retry_after.as_secs()));
         }
         other => panic!("{other:?}"),
     }
     drop(running);
-    waiting.into_iter().for_each(|stream| assert_eq!(collect(stream).usage.completion_tokens, 5));
-    assert_eq!(generate(&engine, greedy(&[3], 5)).usage.completion_tokens, 5);
+    waiting
+        .into_iter()
+        .for_each(|stream| assert_eq!(collect(stream).usage.completion_tokens, 5));
+    assert_eq!(
+        generate(&engine, greedy(&[3], 5)).usage.completion_tokens,
+        5
+    );
 }
 
 #[test]
@@ -141,7 +193,14 @@ fn impossible_requests_are_refused_with_their_numbers() {
     let engine = load(&model.path, |config| config.max_model_len = Some(50));
     let refused = |request: GenerateRequest| engine.submit(request).unwrap_err();
     let too_long = refused(greedy(&[0; 45], 6));
-    assert_eq!(too_long, SubmitError::PromptTooLong { prompt_tokens: 45, max_tokens: 6, limit: 50 });
+    assert_eq!(
+        too_long,
+        SubmitError::PromptTooLong {
+            prompt_tokens: 45,
+            max_tokens: 6,
+            limit: 50
+        }
+    );
     for number in ["45", "6", "50"] {
         assert!(too_long.to_string().contains(number), "{too_long}");
     }
@@ -149,11 +208,20 @@ fn impossible_requests_are_refused_with_their_numbers() {
     assert_eq!(refused(greedy(&[], 5)), SubmitError::EmptyPrompt);
     let vocab_size = engine.tokenizer().vocab_size();
     let foreign = vocab_size as u32;
-    assert_eq!(refused(greedy(&[foreign], 5)), SubmitError::InvalidToken { token: foreign, vocab_size });
+    assert_eq!(
+        refused(greedy(&[foreign], 5)),
+        SubmitError::InvalidToken {
+            token: foreign,
+            vocab_size
+        }
+    );
     let mut hot = greedy(&[1], 5);
     hot.sampling.temperature = f32::NAN;
     assert!(matches!(refused(hot), SubmitError::InvalidSampling(_)));
-    assert!(matches!(refused(greedy(&[1], 0)), SubmitError::InvalidSampling(_)));
+    assert!(matches!(
+        refused(greedy(&[1], 0)),
+        SubmitError::InvalidSampling(_)
+    ));
 }
 
 #[test]
@@ -174,13 +242,31 @@ fn files_that_are_no_models_are_refused_with_their_reason() {
     let mut odd_type = good.to_writer().unwrap().to_bytes();
     // The type of the embedding: after its name and two dimensions.
     let name = b"token_embd.weight";
-    let at = odd_type.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 16;
+    let at = odd_type
+        .windows(name.len())
+        .position(|window| window == name)
+        .unwrap()
+        + name.len()
+        + 4
+        + 16;
     odd_type[at..at + 4].copy_from_slice(&GgmlType::IQ4_XS.0.to_le_bytes());
 
     let table: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("text.gguf", b"hello, this is no model".to_vec(), &["text.gguf", "not a GGUF file"]),
-        ("cut.gguf", whole[..whole.len() - 4_096].to_vec(), &["cut.gguf", "past the end of the file"]),
-        ("head.gguf", whole[..40].to_vec(), &["head.gguf", "truncated"]),
+        (
+            "text.gguf",
+            b"hello, this is no model".to_vec(),
+            &["text.gguf", "not a GGUF file"],
+        ),
+        (
+            "cut.gguf",
+            whole[..whole.len() - 4_096].to_vec(),
+            &["cut.gguf", "past the end of the file"],
+        ),
+        (
+            "head.gguf",
+            whole[..40].to_vec(),
+            &["head.gguf", "truncated"],
+        ),
         (
             "arch.gguf",
             changed(&|writer| {
@@ -241,14 +327,25 @@ fn files_that_are_no_models_are_refused_with_their_reason() {
     ];
     for (name, bytes, wanted) in table {
         let path = write(name, &bytes);
-        let error = Engine::load(inference::EngineConfig::new(path)).map(|_| ()).unwrap_err().to_string();
+        let error = Engine::load(inference::EngineConfig::new(path))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
         for part in wanted {
-            assert!(error.contains(part), "{name}: `{error}` does not say `{part}`");
+            assert!(
+                error.contains(part),
+                "{name}: `{error}` does not say `{part}`"
+            );
         }
         assert!(!error.contains("panick"), "{error}");
     }
-    let missing = Engine::load(inference::EngineConfig::new("/nonexistent/model.gguf")).map(|_| ()).unwrap_err();
-    assert!(missing.to_string().contains("/nonexistent/model.gguf"), "{missing}");
+    let missing = Engine::load(inference::EngineConfig::new("/nonexistent/model.gguf"))
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        missing.to_string().contains("/nonexistent/model.gguf"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -261,7 +358,9 @@ fn impossible_configurations_are_refused() {
     };
     assert!(refused(&|config| config.max_num_seqs = 0).contains("max_num_seqs"));
     assert!(refused(&|config| config.kv_cache_tokens = 0).contains("kv_cache_tokens"));
-    assert!(refused(&|config| config.max_num_batched_tokens = 2).contains("max_num_batched_tokens"));
+    assert!(
+        refused(&|config| config.max_num_batched_tokens = 2).contains("max_num_batched_tokens")
+    );
     assert!(refused(&|config| config.max_model_len = Some(100_000)).contains("512"));
     assert!(refused(&|config| config.threads = Some(1_000)).contains("1000"));
     #[cfg(not(feature = "cuda"))]
@@ -282,15 +381,25 @@ fn dropping_the_engine_fails_what_is_running() {
 
 #[test]
 fn logits_that_are_not_numbers_fail_the_request_and_not_the_engine() {
-    let writer = SyntheticModel { tied: false, ..Default::default() }.to_writer().unwrap();
+    let writer = SyntheticModel {
+        tied: false,
+        ..Default::default()
+    }
+    .to_writer()
+    .unwrap();
     let mut bytes = writer.to_bytes();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.gguf");
     std::fs::write(&path, &bytes).unwrap();
     let file = inference::GgufFile::open(&path).unwrap();
     let data = file.tensor_data("token_embd.weight").unwrap().to_vec();
-    let row_bytes = file.tensor("token_embd.weight").unwrap().bytes() / file.tensor("token_embd.weight").unwrap().shape[0];
-    let at = bytes.windows(data.len()).position(|window| window == data).unwrap() + 7 * row_bytes;
+    let row_bytes = file.tensor("token_embd.weight").unwrap().bytes()
+        / file.tensor("token_embd.weight").unwrap().shape[0];
+    let at = bytes
+        .windows(data.len())
+        .position(|window| window == data)
+        .unwrap()
+        + 7 * row_bytes;
     // The scale of the first block of token 7's embedding: f16 NaN.
     bytes[at..at + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
     drop(file);
@@ -309,22 +418,35 @@ fn logits_that_are_not_numbers_fail_the_request_and_not_the_engine() {
 
 #[test]
 fn a_seed_makes_an_answer_repeatable_and_independent_of_the_batch() {
-    let model = tiny(&SyntheticModel { padding_rows: 9, ..Default::default() });
+    let model = tiny(&SyntheticModel {
+        padding_rows: 9,
+        ..Default::default()
+    });
     let engine = load(&model.path, |_| ());
     let hot = |seed| {
         let mut request = greedy(&[1, 2, 3], 60);
-        request.sampling = SamplingParams { temperature: 2.0, top_p: 0.95, seed: Some(seed), ..request.sampling };
+        request.sampling = SamplingParams {
+            temperature: 2.0,
+            top_p: 0.95,
+            seed: Some(seed),
+            ..request.sampling
+        };
         request
     };
     let first = generate(&engine, hot(1));
-    let others: Vec<_> = (2..6).map(|seed| engine.submit(hot(seed)).unwrap()).collect();
+    let others: Vec<_> = (2..6)
+        .map(|seed| engine.submit(hot(seed)).unwrap())
+        .collect();
     let again = generate(&engine, hot(1));
     assert_eq!(first, again);
     let vocab_size = engine.tokenizer().vocab_size() as u32;
     for other in others {
         let other = collect(other);
         assert_ne!(other.tokens, first.tokens);
-        assert!(other.tokens.iter().all(|&token| token < vocab_size), "a padding row was chosen");
+        assert!(
+            other.tokens.iter().all(|&token| token < vocab_size),
+            "a padding row was chosen"
+        );
     }
 }
 
@@ -333,10 +455,20 @@ fn an_answer_ends_at_its_limit_at_the_context_and_at_a_stop_string() {
     let model = tiny(&SyntheticModel::default());
     let engine = load(&model.path, |config| config.max_model_len = Some(64));
     let limited = generate(&engine, greedy(&[1, 2, 3], 7));
-    assert_eq!((limited.reason, limited.usage.completion_tokens, limited.tokens.len()), (FinishReason::Length, 7, 7));
+    assert_eq!(
+        (
+            limited.reason,
+            limited.usage.completion_tokens,
+            limited.tokens.len()
+        ),
+        (FinishReason::Length, 7, 7)
+    );
     assert_eq!(limited.usage.prompt_tokens, 3);
     let full = generate(&engine, greedy(&[1, 2, 3], 61));
-    assert_eq!((full.reason, full.usage.completion_tokens), (FinishReason::Length, 61));
+    assert_eq!(
+        (full.reason, full.usage.completion_tokens),
+        (FinishReason::Length, 61)
+    );
     assert_eq!(full.text, engine.tokenizer().decode(&full.tokens));
 
     // Stop at a piece of the answer itself, cut out of its middle.
@@ -352,31 +484,63 @@ fn an_answer_ends_at_its_limit_at_the_context_and_at_a_stop_string() {
 #[tokio::test]
 async fn events_arrive_as_an_async_stream() {
     let model = tiny(&SyntheticModel::default());
-    let engine = tokio::task::spawn_blocking(move || (load(&model.path, |_| ()), model)).await.unwrap().0;
+    let engine = tokio::task::spawn_blocking(move || (load(&model.path, |_| ()), model))
+        .await
+        .unwrap()
+        .0;
     let stream = engine.submit(greedy(&[1, 2, 3], 5)).unwrap();
     let events: Vec<Event> = stream.collect().await;
     match events.last() {
-        Some(Event::Finished { reason, usage, timings }) => {
-            assert_eq!((*reason, usage.prompt_tokens, usage.completion_tokens), (FinishReason::Length, 3, 5));
-            assert!(timings.queue_ms >= 0.0 && timings.prefill_ms > 0.0 && timings.decode_ms > 0.0, "{timings:?}");
+        Some(Event::Finished {
+            reason,
+            usage,
+            timings,
+        }) => {
+            assert_eq!(
+                (*reason, usage.prompt_tokens, usage.completion_tokens),
+                (FinishReason::Length, 3, 5)
+            );
+            assert!(
+                timings.queue_ms >= 0.0 && timings.prefill_ms > 0.0 && timings.decode_ms > 0.0,
+                "{timings:?}"
+            );
         }
         other => panic!("{other:?}"),
     }
-    tokio::task::spawn_blocking(move || drop(engine)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(engine))
+        .await
+        .unwrap();
 }
 
 #[test]
 fn a_real_model_answers_a_question_alone_and_in_a_batch() {
-    let Some(path) = real_model("smollm2-135m-instruct") else { return };
+    let Some(path) = real_model("smollm2-135m-instruct") else {
+        return;
+    };
     let engine = load(&path, |_| ());
     let ask = |question: &str| {
-        let prompt = engine.encode_chat(&[ChatMessage::new(Role::User, question)]).unwrap();
-        let sampling = SamplingParams { max_tokens: 24, ..Default::default() };
-        GenerateRequest { prompt, sampling, priority: Priority::Interactive }
+        let prompt = engine
+            .encode_chat(&[ChatMessage::new(Role::User, question)])
+            .unwrap();
+        let sampling = SamplingParams {
+            max_tokens: 24,
+            ..Default::default()
+        };
+        GenerateRequest {
+            prompt,
+            sampling,
+            priority: Priority::Interactive,
+        }
     };
-    let questions = ["What is the capital of France?", "Name three colours.", "What is 2 + 2?"];
+    let questions = [
+        "What is the capital of France?",
+        "Name three colours.",
+        "What is 2 + 2?",
+    ];
     let alone = questions.map(|question| generate(&engine, ask(question)));
     assert!(alone[0].text.contains("Paris"), "{}", alone[0].text);
-    let together = questions.map(|question| engine.submit(ask(question)).unwrap()).map(collect);
+    let together = questions
+        .map(|question| engine.submit(ask(question)).unwrap())
+        .map(collect);
     assert_eq!(together, alone);
 }

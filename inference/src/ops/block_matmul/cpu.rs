@@ -2,6 +2,10 @@
 //! one multiplication with both scales. With AVX-512-VNNI eight `vpdpbusd` do a block of 16 outputs; elsewhere the same
 //! loops are left to the compiler. A row's result does not depend on the other rows.
 //! One row is bound by reading 9 bits a weight, many rows by the integer products.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a row or lane index addresses several arrays at once"
+)]
 
 use candle_core::{Device, Result, Tensor};
 use half::f16;
@@ -43,7 +47,12 @@ multiversion! {
 }
 
 #[inline(always)]
-fn quantize_body<const FUSED: bool>(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+fn quantize_body<const FUSED: bool>(
+    x: &[f32],
+    quants: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [f32],
+) {
     // 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let blocks = x.chunks_exact(BLOCK).zip(quants.chunks_exact_mut(BLOCK));
@@ -56,7 +65,9 @@ fn quantize_body<const FUSED: bool>(x: &[f32], quants: &mut [i8], scales: &mut [
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let mut total = 0i32;
         for (quant, x) in quants.iter_mut().zip(x) {
-            let rounded = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+            let rounded = (x * inverse + ROUND)
+                .to_bits()
+                .wrapping_sub(ROUND.to_bits()) as i32;
             *quant = rounded as i8;
             total += rounded;
         }
@@ -81,7 +92,8 @@ pub fn matmul_portable(rows: &QuantizedRows, weights: &BlockWeights) -> Vec<f32>
 fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vnni")
+        std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512vnni")
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -101,7 +113,9 @@ fn run(rows: &QuantizedRows, weights: &BlockWeights, vnni: bool) -> Vec<f32> {
                 group(rows, first, count, tiles, &mut sums, vnni);
                 for (row, sums) in sums.iter().take(count).enumerate() {
                     // SAFETY: a tile column is in one range, and its rows are apart.
-                    let y = unsafe { shared.range((first + row) * weights.out + column * LANES, LANES) };
+                    let y = unsafe {
+                        shared.range((first + row) * weights.out + column * LANES, LANES)
+                    };
                     y.copy_from_slice(sums);
                 }
             }
@@ -196,11 +210,13 @@ mod avx512 {
             let mut products = [_mm512_setzero_si512(); R];
             for group in 0..BLOCK / 4 {
                 // SAFETY: u is 512 bytes, `group` is below 8.
-                let u = unsafe { _mm512_loadu_si512(tile.u.as_ptr().add(group * 4 * LANES).cast()) };
+                let u =
+                    unsafe { _mm512_loadu_si512(tile.u.as_ptr().add(group * 4 * LANES).cast()) };
                 for (r, products) in products.iter_mut().enumerate() {
                     let at = ((first + r) * rows.blocks_per_row + block) * BLOCK + group * 4;
                     // SAFETY: 4 bytes of the block of a row that exists (assertion above).
-                    let four = unsafe { rows.quants.as_ptr().add(at).cast::<i32>().read_unaligned() };
+                    let four =
+                        unsafe { rows.quants.as_ptr().add(at).cast::<i32>().read_unaligned() };
                     *products = _mm512_dpbusd_epi32(*products, u, _mm512_set1_epi32(four));
                 }
             }

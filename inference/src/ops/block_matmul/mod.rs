@@ -58,7 +58,11 @@ impl QuantizedRows {
 /// A candle error unless the widths are equal.
 pub fn matmul(rows: &QuantizedRows, weights: &BlockWeights) -> Result<Tensor> {
     if rows.blocks_per_row != weights.blocks_per_row {
-        candle_core::bail!("{} blocks a row times {}", rows.blocks_per_row, weights.blocks_per_row);
+        candle_core::bail!(
+            "{} blocks a row times {}",
+            rows.blocks_per_row,
+            weights.blocks_per_row
+        );
     }
     cpu::matmul(rows, weights)
 }
@@ -73,8 +77,13 @@ mod tests {
     use super::*;
     use crate::ops::testing::{assert_close, random, tensor, values};
 
-    const TYPES: [GgmlDType; 5] =
-        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0];
+    const TYPES: [GgmlDType; 5] = [
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q8_0,
+    ];
 
     fn weights(dtype: GgmlDType, out: usize, width: usize) -> QTensor {
         QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
@@ -86,7 +95,9 @@ mod tests {
             let weights = weights(dtype, 32, 96);
             let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
             let want = values(&weights.dequantize(&Device::Cpu).unwrap());
-            let got: Vec<f32> = (0..32 * 96).map(|index| packed.weight(index / 96, index % 96)).collect();
+            let got: Vec<f32> = (0..32 * 96)
+                .map(|index| packed.weight(index / 96, index % 96))
+                .collect();
             assert_close(&got, &want, 1e-6);
         }
     }
@@ -94,11 +105,23 @@ mod tests {
     #[test]
     fn both_kernels_agree_with_the_reference_on_odd_shapes() {
         for dtype in TYPES {
-            for (num_rows, width, out) in [(1, 32, 16), (3, 576, 48), (4, 64, 16), (9, 896, 32), (1, 4864, 16)] {
+            for (num_rows, width, out) in [
+                (1, 32, 16),
+                (3, 576, 48),
+                (4, 64, 16),
+                (9, 896, 32),
+                (1, 4864, 16),
+            ] {
                 let weights = weights(dtype, out, width);
                 let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
-                let rows = QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width])).unwrap();
-                let want = reference::matmul(&rows, &values(&weights.dequantize(&Device::Cpu).unwrap()), out);
+                let rows =
+                    QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width]))
+                        .unwrap();
+                let want = reference::matmul(
+                    &rows,
+                    &values(&weights.dequantize(&Device::Cpu).unwrap()),
+                    out,
+                );
                 assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
                 assert_close(&cpu::matmul_portable(&rows, &packed), &want, 1e-3);
             }
@@ -107,11 +130,14 @@ mod tests {
 
     #[test]
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
-        let packed = BlockWeights::pack(&weights(GgmlDType::Q4_1, 48, 576)).unwrap().expect("packable");
+        let packed = BlockWeights::pack(&weights(GgmlDType::Q4_1, 48, 576))
+            .unwrap()
+            .expect("packable");
         let x = tensor(&random(2, 7 * 576), &[7, 576]);
         let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
         for row in 0..7 {
-            let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap()).unwrap();
+            let alone =
+                QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap()).unwrap();
             let same = together.narrow(0, row, 1).unwrap();
             assert_eq!(values(&matmul(&alone, &packed).unwrap()), values(&same));
         }
@@ -137,12 +163,24 @@ mod tests {
         let x = tensor(&random(2, 3 * 64), &[3, 64]);
         let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
         let want = values(&candle::matmul(&x, &weights).unwrap());
-        assert_close(&values(&matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap()), &want, 2e-2);
+        assert_close(
+            &values(&matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap()),
+            &want,
+            2e-2,
+        );
     }
 
     #[test]
     fn other_types_and_odd_heights_are_left_to_candle() {
-        assert!(BlockWeights::pack(&weights(GgmlDType::Q4_1, 17, 32)).unwrap().is_none());
-        assert!(BlockWeights::pack(&weights(GgmlDType::Q4K, 16, 256)).unwrap().is_none());
+        assert!(
+            BlockWeights::pack(&weights(GgmlDType::Q4_1, 17, 32))
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            BlockWeights::pack(&weights(GgmlDType::Q4K, 16, 256))
+                .unwrap()
+                .is_none()
+        );
     }
 }

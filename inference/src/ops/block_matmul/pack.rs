@@ -45,7 +45,9 @@ impl BlockWeights {
     /// # Errors
     /// A candle error when the weights are not on the CPU.
     pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        let Some((unpack, block_bytes)) = format(weights.dtype()) else { return Ok(None) };
+        let Some((unpack, block_bytes)) = format(weights.dtype()) else {
+            return Ok(None);
+        };
         let (out, width) = weights.shape().dims2()?;
         if !out.is_multiple_of(LANES) || out == 0 || !width.is_multiple_of(BLOCK) {
             return Ok(None);
@@ -55,7 +57,11 @@ impl BlockWeights {
         let mut tiles = Vec::with_capacity(out / LANES * blocks_per_row);
         for first_row in (0..out).step_by(LANES) {
             for block_idx in 0..blocks_per_row {
-                let mut tile = Tile { d: [f16::ZERO; LANES], m: [f16::ZERO; LANES], u: [0; BLOCK * LANES] };
+                let mut tile = Tile {
+                    d: [f16::ZERO; LANES],
+                    m: [f16::ZERO; LANES],
+                    u: [0; BLOCK * LANES],
+                };
                 for lane in 0..LANES {
                     let at = ((first_row + lane) * blocks_per_row + block_idx) * block_bytes;
                     let block = unpack(&data[at..at + block_bytes]);
@@ -67,7 +73,11 @@ impl BlockWeights {
                 tiles.push(tile);
             }
         }
-        Ok(Some(Self { out, blocks_per_row, tiles }))
+        Ok(Some(Self {
+            out,
+            blocks_per_row,
+            tiles,
+        }))
     }
 
     /// Returns one weight, for tests.
@@ -75,7 +85,8 @@ impl BlockWeights {
     pub fn weight(&self, row: usize, column: usize) -> f32 {
         let tile = &self.tiles[row / LANES * self.blocks_per_row + column / BLOCK];
         let lane = row % LANES;
-        tile.d[lane].to_f32() * f32::from(tile.u[place(lane, column % BLOCK)]) + tile.m[lane].to_f32()
+        tile.d[lane].to_f32() * f32::from(tile.u[place(lane, column % BLOCK)])
+            + tile.m[lane].to_f32()
     }
 }
 
@@ -88,22 +99,51 @@ type Unpack = fn(&[u8]) -> Block;
 /// Returns how to take a block of this type apart, and its bytes. Source: ggml's `ggml-common.h`.
 fn format(dtype: GgmlDType) -> Option<(Unpack, usize)> {
     Some(match dtype {
-        GgmlDType::Q4_0 => (|raw| centred(half_at(raw, 0), 8.0, nibbles(&raw[2..18], 0)), 18),
-        GgmlDType::Q4_1 => (|raw| Block { d: half_at(raw, 0), m: half_at(raw, 2), u: nibbles(&raw[4..20], 0) }, 20),
-        GgmlDType::Q5_0 => (|raw| centred(half_at(raw, 0), 16.0, nibbles(&raw[6..22], word_at(raw, 2))), 22),
-        GgmlDType::Q5_1 => {
-            (|raw| Block { d: half_at(raw, 0), m: half_at(raw, 2), u: nibbles(&raw[8..24], word_at(raw, 4)) }, 24)
-        }
-        GgmlDType::Q8_0 => {
-            (|raw| centred(half_at(raw, 0), 128.0, std::array::from_fn(|i| raw[2 + i].wrapping_add(128))), 34)
-        }
+        GgmlDType::Q4_0 => (
+            |raw| centred(half_at(raw, 0), 8.0, nibbles(&raw[2..18], 0)),
+            18,
+        ),
+        GgmlDType::Q4_1 => (
+            |raw| Block {
+                d: half_at(raw, 0),
+                m: half_at(raw, 2),
+                u: nibbles(&raw[4..20], 0),
+            },
+            20,
+        ),
+        GgmlDType::Q5_0 => (
+            |raw| centred(half_at(raw, 0), 16.0, nibbles(&raw[6..22], word_at(raw, 2))),
+            22,
+        ),
+        GgmlDType::Q5_1 => (
+            |raw| Block {
+                d: half_at(raw, 0),
+                m: half_at(raw, 2),
+                u: nibbles(&raw[8..24], word_at(raw, 4)),
+            },
+            24,
+        ),
+        GgmlDType::Q8_0 => (
+            |raw| {
+                centred(
+                    half_at(raw, 0),
+                    128.0,
+                    std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
+                )
+            },
+            34,
+        ),
         _ => return None,
     })
 }
 
 /// A block without offset of its own: `d * (u - centre)`. The centre is a power of two, so `m` is exact.
 fn centred(d: f16, centre: f32, u: [u8; BLOCK]) -> Block {
-    Block { d, m: f16::from_f32(-centre * d.to_f32()), u }
+    Block {
+        d,
+        m: f16::from_f32(-centre * d.to_f32()),
+        u,
+    }
 }
 
 /// The low nibbles are the first half of the block, the high ones the second; `high_bits` has a fifth bit for each.

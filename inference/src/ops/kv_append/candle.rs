@@ -5,7 +5,13 @@ use candle_core::{DType, Result, Tensor};
 use crate::kv_cache::BLOCK_SIZE;
 
 /// See [`super::kv_append`].
-pub fn kv_append(k: &Tensor, v: &Tensor, k_cache: &Tensor, v_cache: &Tensor, slots: &[u32]) -> Result<()> {
+pub fn kv_append(
+    k: &Tensor,
+    v: &Tensor,
+    k_cache: &Tensor,
+    v_cache: &Tensor,
+    slots: &[u32],
+) -> Result<()> {
     let (_, num_kv_heads, head_dim, _) = k_cache.dims4()?;
     let (block_size, heads, dim) = (BLOCK_SIZE as u32, num_kv_heads as u32, head_dim as u32);
     let mut k_index = Vec::with_capacity(slots.len() * num_kv_heads * head_dim);

@@ -6,10 +6,32 @@ use half::f16;
 use crate::kv_cache::BLOCK_SIZE;
 
 /// See [`super::kv_append`].
-pub fn kv_append(k: &Tensor, v: &Tensor, k_cache: &Tensor, v_cache: &Tensor, slots: &[u32]) -> Result<()> {
+pub fn kv_append(
+    k: &Tensor,
+    v: &Tensor,
+    k_cache: &Tensor,
+    v_cache: &Tensor,
+    slots: &[u32],
+) -> Result<()> {
     let (_, num_kv_heads, head_dim, _) = k_cache.dims4()?;
-    k_cache.inplace_op2(k, &Append { which: Which::Keys, slots, num_kv_heads, head_dim })?;
-    v_cache.inplace_op2(v, &Append { which: Which::Values, slots, num_kv_heads, head_dim })
+    k_cache.inplace_op2(
+        k,
+        &Append {
+            which: Which::Keys,
+            slots,
+            num_kv_heads,
+            head_dim,
+        },
+    )?;
+    v_cache.inplace_op2(
+        v,
+        &Append {
+            which: Which::Values,
+            slots,
+            num_kv_heads,
+            head_dim,
+        },
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -40,9 +62,10 @@ impl InplaceOp2 for Append<'_> {
         let (CpuStorage::F16(cache), CpuStorage::F32(new)) = (cache, new) else {
             candle_core::bail!("kv_append writes f32 into an f16 cache");
         };
-        let (Some((cache_start, cache_end)), Some((new_start, new_end))) =
-            (cache_layout.contiguous_offsets(), new_layout.contiguous_offsets())
-        else {
+        let (Some((cache_start, cache_end)), Some((new_start, new_end))) = (
+            cache_layout.contiguous_offsets(),
+            new_layout.contiguous_offsets(),
+        ) else {
             candle_core::bail!("kv_append needs contiguous tensors");
         };
         let (cache, new) = (&mut cache[cache_start..cache_end], &new[new_start..new_end]);
@@ -61,7 +84,9 @@ impl InplaceOp2 for Append<'_> {
                     }
                     Which::Values => {
                         let row = &mut tile[offset * self.head_dim..][..self.head_dim];
-                        row.iter_mut().zip(head).for_each(|(to, from)| *to = f16::from_f32(*from));
+                        row.iter_mut()
+                            .zip(head)
+                            .for_each(|(to, from)| *to = f16::from_f32(*from));
                     }
                 }
             }

@@ -19,8 +19,10 @@ pub fn kv_append(
         for head in 0..heads {
             for d in 0..dim {
                 let from = (token * heads + head) * dim + d;
-                k_cache[((block * heads + head) * dim + d) * BLOCK_SIZE + offset] = f16::from_f32(k[from]).to_f32();
-                v_cache[((block * heads + head) * BLOCK_SIZE + offset) * dim + d] = f16::from_f32(v[from]).to_f32();
+                k_cache[((block * heads + head) * dim + d) * BLOCK_SIZE + offset] =
+                    f16::from_f32(k[from]).to_f32();
+                v_cache[((block * heads + head) * BLOCK_SIZE + offset) * dim + d] =
+                    f16::from_f32(v[from]).to_f32();
             }
         }
     }

@@ -16,7 +16,15 @@ pub fn paged_attention(
 ) -> Result<Tensor> {
     let outputs = sequences
         .iter()
-        .map(|sequence| attend(&q.narrow(0, sequence.q_start, sequence.q_len)?, k_cache, v_cache, sequence, shape))
+        .map(|sequence| {
+            attend(
+                &q.narrow(0, sequence.q_start, sequence.q_len)?,
+                k_cache,
+                v_cache,
+                sequence,
+                shape,
+            )
+        })
         .collect::<Result<Vec<_>>>()?;
     Tensor::cat(&outputs, 0)
 }
@@ -28,25 +36,48 @@ fn attend(
     sequence: &AttentionSequence,
     shape: AttentionShape,
 ) -> Result<Tensor> {
-    let AttentionShape { num_heads, num_kv_heads, head_dim } = shape;
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+    } = shape;
     let (q_len, group) = (sequence.q_len, shape.group());
     let num_blocks = blocks_for(sequence.context_len);
     let padded = num_blocks * BLOCK_SIZE;
     let table = Tensor::from_slice(&sequence.block_table[..num_blocks], num_blocks, q.device())?;
     // [num_kv_heads, head_dim, padded] and [num_kv_heads, padded, head_dim]
-    let k = k_cache.index_select(&table, 0)?.permute((1, 2, 0, 3))?.contiguous()?;
-    let k = k.reshape((num_kv_heads, head_dim, padded))?.to_dtype(DType::F32)?;
-    let v = v_cache.index_select(&table, 0)?.transpose(0, 1)?.contiguous()?;
-    let v = v.reshape((num_kv_heads, padded, head_dim))?.to_dtype(DType::F32)?;
+    let k = k_cache
+        .index_select(&table, 0)?
+        .permute((1, 2, 0, 3))?
+        .contiguous()?;
+    let k = k
+        .reshape((num_kv_heads, head_dim, padded))?
+        .to_dtype(DType::F32)?;
+    let v = v_cache
+        .index_select(&table, 0)?
+        .transpose(0, 1)?
+        .contiguous()?;
+    let v = v
+        .reshape((num_kv_heads, padded, head_dim))?
+        .to_dtype(DType::F32)?;
     // Heads of a group become rows of one product: [num_kv_heads, group * q_len, head_dim].
-    let q = q.reshape((q_len, num_kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
+    let q = q
+        .reshape((q_len, num_kv_heads, group, head_dim))?
+        .permute((1, 2, 0, 3))?
+        .contiguous()?;
     let q = q.reshape((num_kv_heads, group * q_len, head_dim))?;
     let scores = (q.matmul(&k)? * f64::from(shape.scale()))?;
     let mask = causal_mask(q_len, sequence.context_len, padded, q.device())?;
-    let scores = scores.reshape((num_kv_heads * group, q_len, padded))?.broadcast_add(&mask)?;
+    let scores = scores
+        .reshape((num_kv_heads * group, q_len, padded))?
+        .broadcast_add(&mask)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
-    let out = weights.reshape((num_kv_heads, group * q_len, padded))?.matmul(&v)?;
-    let out = out.reshape((num_kv_heads, group, q_len, head_dim))?.permute((2, 0, 1, 3))?;
+    let out = weights
+        .reshape((num_kv_heads, group * q_len, padded))?
+        .matmul(&v)?;
+    let out = out
+        .reshape((num_kv_heads, group, q_len, head_dim))?
+        .permute((2, 0, 1, 3))?;
     out.contiguous()?.reshape((q_len, num_heads * head_dim))
 }
 
@@ -54,7 +85,15 @@ fn attend(
 fn causal_mask(q_len: usize, context_len: usize, padded: usize, device: &Device) -> Result<Tensor> {
     let first = context_len - q_len;
     let mask: Vec<f32> = (0..q_len)
-        .flat_map(|row| (0..padded).map(move |t| if t <= first + row { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|row| {
+            (0..padded).map(move |t| {
+                if t <= first + row {
+                    0.0
+                } else {
+                    f32::NEG_INFINITY
+                }
+            })
+        })
         .collect();
     Tensor::from_vec(mask, (q_len, padded), device)
 }

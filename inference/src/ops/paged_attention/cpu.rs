@@ -22,7 +22,10 @@ const TILE_ROWS: usize = 48;
 /// Rows that share the registers of an inner loop.
 const ROW_GROUP: usize = 4;
 
-const _: () = assert!(BLOCK_SIZE == LANES, "a block of keys is one vector of scores");
+const _: () = assert!(
+    BLOCK_SIZE == LANES,
+    "a block of keys is one vector of scores"
+);
 
 /// See [`super::paged_attention`].
 pub fn paged_attention(
@@ -37,17 +40,30 @@ pub fn paged_attention(
     for sequence in sequences {
         for first in (0..sequence.q_len).step_by(tile_tokens) {
             let num_tokens = tile_tokens.min(sequence.q_len - first);
-            items.extend((0..shape.num_kv_heads).map(|kv_head| Item { sequence, first, num_tokens, kv_head }));
+            items.extend((0..shape.num_kv_heads).map(|kv_head| Item {
+                sequence,
+                first,
+                num_tokens,
+                kv_head,
+            }));
         }
     }
     let mut out = vec![0f32; q.elem_count()];
     let (k_storage, _) = k_cache.storage_and_layout();
     let (v_storage, _) = v_cache.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F16(k)), Storage::Cpu(CpuStorage::F16(v))) = (&*k_storage, &*v_storage) else {
+    let (Storage::Cpu(CpuStorage::F16(k)), Storage::Cpu(CpuStorage::F16(v))) =
+        (&*k_storage, &*v_storage)
+    else {
         return Err(Error::Msg("the cache is f16 on the CPU".into()));
     };
     with_f32(q, |q| {
-        let inputs = Inputs { q, k, v, shape, out: DisjointMut::new(&mut out) };
+        let inputs = Inputs {
+            q,
+            k,
+            v,
+            shape,
+            out: DisjointMut::new(&mut out),
+        };
         parallel(items.len(), true, |range| {
             SCRATCH.with_borrow_mut(|scratch| {
                 for item in &items[range] {
@@ -105,7 +121,11 @@ multiversion! {
 
 #[inline(always)]
 fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
-    let AttentionShape { num_kv_heads, head_dim, .. } = inputs.shape;
+    let AttentionShape {
+        num_kv_heads,
+        head_dim,
+        ..
+    } = inputs.shape;
     let (group, sequence) = (inputs.shape.group(), item.sequence);
     let rows = item.num_tokens * group;
     load_queries(inputs, item, scratch);
@@ -141,7 +161,8 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
             if take == ROW_GROUP {
                 sum_rows::<FUSED, ROW_GROUP>(scratch, row, valid, head_dim);
             } else {
-                (row..row + take).for_each(|row| sum_rows::<FUSED, 1>(scratch, row, valid, head_dim));
+                (row..row + take)
+                    .for_each(|row| sum_rows::<FUSED, 1>(scratch, row, valid, head_dim));
             }
             row += take;
         }
@@ -152,14 +173,22 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
 /// Copies the tile's queries, scaled, and resets the running sums.
 #[inline(always)]
 fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
-    let AttentionShape { num_heads, head_dim, .. } = inputs.shape;
+    let AttentionShape {
+        num_heads,
+        head_dim,
+        ..
+    } = inputs.shape;
     let group = inputs.shape.group();
     let (rows, scale) = (item.num_tokens * group, inputs.shape.scale());
     scratch.q.clear();
     for token in 0..item.num_tokens {
         let row = item.sequence.q_start + item.first + token;
         let at = (row * num_heads + item.kv_head * group) * head_dim;
-        scratch.q.extend(inputs.q[at..at + group * head_dim].iter().map(|value| value * scale));
+        scratch.q.extend(
+            inputs.q[at..at + group * head_dim]
+                .iter()
+                .map(|value| value * scale),
+        );
     }
     for (buffer, len, fill) in [
         (&mut scratch.sums, rows * head_dim, 0.0),
@@ -183,7 +212,11 @@ fn widen(from: &[f16], to: &mut [f32]) {
 
 /// Scores of `R` rows with the 16 keys of the block.
 #[inline(always)]
-fn score_rows<const FUSED: bool, const R: usize>(scratch: &mut Scratch, row: usize, head_dim: usize) {
+fn score_rows<const FUSED: bool, const R: usize>(
+    scratch: &mut Scratch,
+    row: usize,
+    head_dim: usize,
+) {
     let mut scores = [[0f32; LANES]; R];
     let q = &scratch.q[row * head_dim..][..R * head_dim];
     for (d, keys) in scratch.k.chunks_exact(LANES).enumerate() {
@@ -213,9 +246,15 @@ fn softmax_row(scratch: &mut Scratch, row: usize, visible: usize, head_dim: usiz
     weights[visible..].fill(0.0);
     let mut total = scratch.total[row];
     if new_max > old_max {
-        let rescale = if old_max == f32::NEG_INFINITY { 0.0 } else { exp(old_max - new_max) };
+        let rescale = if old_max == f32::NEG_INFINITY {
+            0.0
+        } else {
+            exp(old_max - new_max)
+        };
         total *= rescale;
-        scratch.sums[row * head_dim..][..head_dim].iter_mut().for_each(|sum| *sum *= rescale);
+        scratch.sums[row * head_dim..][..head_dim]
+            .iter_mut()
+            .for_each(|sum| *sum *= rescale);
         scratch.max[row] = new_max;
     }
     scratch.total[row] = total + weights.iter().sum::<f32>();
@@ -223,7 +262,12 @@ fn softmax_row(scratch: &mut Scratch, row: usize, visible: usize, head_dim: usiz
 
 /// Adds the block's weighted values to the sums of `R` rows.
 #[inline(always)]
-fn sum_rows<const FUSED: bool, const R: usize>(scratch: &mut Scratch, row: usize, valid: usize, head_dim: usize) {
+fn sum_rows<const FUSED: bool, const R: usize>(
+    scratch: &mut Scratch,
+    row: usize,
+    valid: usize,
+    head_dim: usize,
+) {
     let weights = &scratch.weights[row * LANES..][..R * LANES];
     let whole = head_dim - head_dim % LANES;
     for at in (0..whole).step_by(LANES) {
@@ -247,14 +291,20 @@ fn sum_rows<const FUSED: bool, const R: usize>(scratch: &mut Scratch, row: usize
     for d in whole..head_dim {
         for r in 0..R {
             let sum = &mut scratch.sums[(row + r) * head_dim + d];
-            *sum = (0..valid).fold(*sum, |sum, t| fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum));
+            *sum = (0..valid).fold(*sum, |sum, t| {
+                fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum)
+            });
         }
     }
 }
 
 #[inline(always)]
 fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
-    let AttentionShape { num_heads, head_dim, .. } = inputs.shape;
+    let AttentionShape {
+        num_heads,
+        head_dim,
+        ..
+    } = inputs.shape;
     let group = inputs.shape.group();
     for token in 0..item.num_tokens {
         let row = item.sequence.q_start + item.first + token;
@@ -265,7 +315,9 @@ fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
         for (out, row) in out.chunks_exact_mut(head_dim).zip(rows) {
             let normalise = 1.0 / scratch.total[row];
             let sums = &scratch.sums[row * head_dim..][..head_dim];
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * normalise);
+            out.iter_mut()
+                .zip(sums)
+                .for_each(|(out, sum)| *out = sum * normalise);
         }
     }
 }

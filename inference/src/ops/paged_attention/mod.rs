@@ -67,7 +67,12 @@ pub fn paged_attention(
     }
 }
 
-fn check(q: &Tensor, k_cache: &Tensor, sequences: &[AttentionSequence], shape: AttentionShape) -> Result<()> {
+fn check(
+    q: &Tensor,
+    k_cache: &Tensor,
+    sequences: &[AttentionSequence],
+    shape: AttentionShape,
+) -> Result<()> {
     let (num_tokens, width) = q.dims2()?;
     let (num_blocks, num_kv_heads, head_dim, _) = k_cache.dims4()?;
     let heads_fit = num_kv_heads == shape.num_kv_heads
@@ -75,14 +80,21 @@ fn check(q: &Tensor, k_cache: &Tensor, sequences: &[AttentionSequence], shape: A
         && width == shape.num_heads * head_dim
         && shape.num_heads.is_multiple_of(num_kv_heads);
     if !heads_fit {
-        candle_core::bail!("attention of {shape:?} with q {:?} and cache {:?}", q.dims(), k_cache.dims());
+        candle_core::bail!(
+            "attention of {shape:?} with q {:?} and cache {:?}",
+            q.dims(),
+            k_cache.dims()
+        );
     }
     let mut next_row = 0;
     for sequence in sequences {
         let rows_fit = sequence.q_start == next_row
             && sequence.q_len <= sequence.context_len
             && blocks_for(sequence.context_len) <= sequence.block_table.len()
-            && sequence.block_table.iter().all(|&block| (block as usize) < num_blocks);
+            && sequence
+                .block_table
+                .iter()
+                .all(|&block| (block as usize) < num_blocks);
         if !rows_fit {
             candle_core::bail!("attention rows or blocks of {BLOCK_SIZE} do not fit: {sequence:?}");
         }

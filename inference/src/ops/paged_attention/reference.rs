@@ -11,7 +11,11 @@ pub fn paged_attention(
     sequences: &[AttentionSequence],
     shape: AttentionShape,
 ) -> Vec<f32> {
-    let AttentionShape { num_heads, num_kv_heads, head_dim } = shape;
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+    } = shape;
     let mut out = vec![0.0; q.len()];
     for sequence in sequences {
         for row in 0..sequence.q_len {
@@ -21,19 +25,28 @@ pub fn paged_attention(
                 let at = ((sequence.q_start + row) * num_heads + head) * head_dim;
                 let key = |t: usize, d: usize| {
                     let block = sequence.block_table[t / BLOCK_SIZE] as usize;
-                    k_cache[((block * num_kv_heads + kv_head) * head_dim + d) * BLOCK_SIZE + t % BLOCK_SIZE]
+                    k_cache[((block * num_kv_heads + kv_head) * head_dim + d) * BLOCK_SIZE
+                        + t % BLOCK_SIZE]
                 };
                 let value = |t: usize, d: usize| {
                     let block = sequence.block_table[t / BLOCK_SIZE] as usize;
-                    v_cache[((block * num_kv_heads + kv_head) * BLOCK_SIZE + t % BLOCK_SIZE) * head_dim + d]
+                    v_cache[((block * num_kv_heads + kv_head) * BLOCK_SIZE + t % BLOCK_SIZE)
+                        * head_dim
+                        + d]
                 };
-                let score = |t: usize| (0..head_dim).map(|d| q[at + d] * key(t, d)).sum::<f32>() * shape.scale();
+                let score = |t: usize| {
+                    (0..head_dim).map(|d| q[at + d] * key(t, d)).sum::<f32>() * shape.scale()
+                };
                 let scores: Vec<f32> = (0..=position).map(score).collect();
                 let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let weights: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
                 let total: f32 = weights.iter().sum();
                 for d in 0..head_dim {
-                    let sum: f32 = weights.iter().enumerate().map(|(t, weight)| weight * value(t, d)).sum();
+                    let sum: f32 = weights
+                        .iter()
+                        .enumerate()
+                        .map(|(t, weight)| weight * value(t, d))
+                        .sum();
                     out[at + d] = sum / total;
                 }
             }

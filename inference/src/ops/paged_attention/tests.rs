@@ -13,8 +13,15 @@ struct Case {
 }
 
 fn case(heads: (usize, usize, usize), sequences: &[(usize, usize)]) -> Case {
-    let shape = AttentionShape { num_heads: heads.0, num_kv_heads: heads.1, head_dim: heads.2 };
-    Case { shape, sequences: sequences.to_vec() }
+    let shape = AttentionShape {
+        num_heads: heads.0,
+        num_kv_heads: heads.1,
+        head_dim: heads.2,
+    };
+    Case {
+        shape,
+        sequences: sequences.to_vec(),
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -32,31 +39,66 @@ fn cases() -> Vec<Case> {
 
 /// Queries, caches full of values, and sequences whose blocks are scattered over the cache.
 fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
-    let needed: usize = case.sequences.iter().map(|&(_, context)| blocks_for(context)).sum();
+    let needed: usize = case
+        .sequences
+        .iter()
+        .map(|&(_, context)| blocks_for(context))
+        .sum();
     let num_blocks = needed + 2;
-    let AttentionShape { num_heads, num_kv_heads, head_dim } = case.shape;
-    let layout = CacheLayout { num_blocks, num_layers: 1, num_kv_heads, head_dim };
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+    } = case.shape;
+    let layout = CacheLayout {
+        num_blocks,
+        num_layers: 1,
+        num_kv_heads,
+        head_dim,
+    };
     let count = num_blocks * num_kv_heads * head_dim * BLOCK_SIZE;
-    let half = |seed, shape: [usize; 4]| tensor(&random(seed, count), &shape).to_dtype(DType::F16).unwrap();
+    let half = |seed, shape: [usize; 4]| {
+        tensor(&random(seed, count), &shape)
+            .to_dtype(DType::F16)
+            .unwrap()
+    };
     let (k_cache, v_cache) = (half(1, layout.k_shape()), half(2, layout.v_shape()));
     // Every third block, wrapping round: neighbours in the table are not neighbours in memory.
-    let mut order: Vec<u32> = (0..3).flat_map(|first| (first..num_blocks as u32).step_by(3)).collect();
+    let mut order: Vec<u32> = (0..3)
+        .flat_map(|first| (first..num_blocks as u32).step_by(3))
+        .collect();
     let mut sequences = Vec::new();
     let mut q_start = 0;
     for &(q_len, context_len) in &case.sequences {
         let block_table = order.split_off(order.len() - blocks_for(context_len));
-        sequences.push(AttentionSequence { q_start, q_len, context_len, block_table });
+        sequences.push(AttentionSequence {
+            q_start,
+            q_len,
+            context_len,
+            block_table,
+        });
         q_start += q_len;
     }
     let width = num_heads * head_dim;
-    (tensor(&random(3, q_start * width), &[q_start, width]), k_cache, v_cache, sequences)
+    (
+        tensor(&random(3, q_start * width), &[q_start, width]),
+        k_cache,
+        v_cache,
+        sequences,
+    )
 }
 
 #[test]
 fn both_paths_agree_with_the_reference_on_odd_shapes() {
     for case in cases() {
         let (q, k, v, sequences) = build(&case);
-        let want = reference::paged_attention(&values(&q), &values(&k), &values(&v), &sequences, case.shape);
+        let want = reference::paged_attention(
+            &values(&q),
+            &values(&k),
+            &values(&v),
+            &sequences,
+            case.shape,
+        );
         check(&q, &k, &sequences, case.shape).unwrap();
         let fast = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
         assert_close(&values(&fast), &want, 1e-4);
@@ -78,7 +120,11 @@ fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
                     context_len: sequence.context_len - sequence.q_len + row + 1,
                     block_table: sequence.block_table.clone(),
                 };
-                let q = q.narrow(0, sequence.q_start + row, 1).unwrap().contiguous().unwrap();
+                let q = q
+                    .narrow(0, sequence.q_start + row, 1)
+                    .unwrap()
+                    .contiguous()
+                    .unwrap();
                 let alone = cpu::paged_attention(&q, &k, &v, &[alone], case.shape).unwrap();
                 let same = together.narrow(0, sequence.q_start + row, 1).unwrap();
                 assert_eq!(values(&alone), values(&same));
@@ -103,8 +149,16 @@ fn what_lies_beyond_the_context_does_not_matter() {
             }
         }
     }
-    let half = |data: &[f32], like: &Tensor| tensor(data, like.dims()).to_dtype(DType::F16).unwrap();
-    let got = cpu::paged_attention(&q, &half(&k_data, &k), &half(&v_data, &v), &sequences, case.shape).unwrap();
+    let half =
+        |data: &[f32], like: &Tensor| tensor(data, like.dims()).to_dtype(DType::F16).unwrap();
+    let got = cpu::paged_attention(
+        &q,
+        &half(&k_data, &k),
+        &half(&v_data, &v),
+        &sequences,
+        case.shape,
+    )
+    .unwrap();
     assert_eq!(values(&got), want);
 }
 

@@ -14,7 +14,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     if x.dim(1)? != weight.dim(0)? {
         candle_core::bail!("rms_norm of {:?} by {:?}", x.dims(), weight.dims());
     }
-    if x.device().is_cpu() { cpu::rms_norm(x, weight, eps) } else { candle::rms_norm(x, weight, eps) }
+    if x.device().is_cpu() {
+        cpu::rms_norm(x, weight, eps)
+    } else {
+        candle::rms_norm(x, weight, eps)
+    }
 }
 
 #[cfg(test)]
@@ -28,8 +32,16 @@ mod tests {
             let (x, weight) = (random(1, rows * hidden), random(2, hidden));
             let want = reference::rms_norm(&x, &weight, 1e-5);
             let (x, weight) = (tensor(&x, &[rows, hidden]), tensor(&weight, &[hidden]));
-            assert_close(&values(&cpu::rms_norm(&x, &weight, 1e-5).unwrap()), &want, 1e-5);
-            assert_close(&values(&candle::rms_norm(&x, &weight, 1e-5).unwrap()), &want, 1e-5);
+            assert_close(
+                &values(&cpu::rms_norm(&x, &weight, 1e-5).unwrap()),
+                &want,
+                1e-5,
+            );
+            assert_close(
+                &values(&candle::rms_norm(&x, &weight, 1e-5).unwrap()),
+                &want,
+                1e-5,
+            );
         }
     }
 }

@@ -17,7 +17,10 @@ pub fn rope(x: &Tensor, positions: &[u32], num_heads: usize, table: &RopeTable) 
     let (a, b) = match table.layout {
         RopeLayout::Interleaved => {
             let pairs = turned.reshape((num_tokens, num_heads, half, 2))?;
-            (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
+            (
+                pairs.narrow(3, 0, 1)?.squeeze(3)?,
+                pairs.narrow(3, 1, 1)?.squeeze(3)?,
+            )
         }
         RopeLayout::Halves => (turned.narrow(2, 0, half)?, turned.narrow(2, half, half)?),
     };
@@ -30,6 +33,10 @@ pub fn rope(x: &Tensor, positions: &[u32], num_heads: usize, table: &RopeTable) 
         RopeLayout::Halves => Tensor::cat(&[new_a, new_b], 2)?,
     };
     let rest = heads.narrow(2, 2 * half, head_dim - 2 * half)?;
-    let heads = if 2 * half == head_dim { turned } else { Tensor::cat(&[turned, rest], 2)? };
+    let heads = if 2 * half == head_dim {
+        turned
+    } else {
+        Tensor::cat(&[turned, rest], 2)?
+    };
     heads.reshape((num_tokens, width))
 }

@@ -23,7 +23,8 @@ pub fn rope(x: &Tensor, positions: &[u32], num_heads: usize, table: &RopeTable) 
                     let row = unsafe { shared.range(token * width, width) };
                     let at = positions[token] as usize * half;
                     let angles = (&cos[at..at + half], &sin[at..at + half]);
-                    row.chunks_exact_mut(head_dim).for_each(|head| turn(head, angles, table.layout));
+                    row.chunks_exact_mut(head_dim)
+                        .for_each(|head| turn(head, angles, table.layout));
                 }
             });
             Ok(())

@@ -33,12 +33,26 @@ impl RopeTable {
     ///
     /// # Errors
     /// A candle error when the device is out of memory.
-    pub fn new(layout: RopeLayout, inverse_frequencies: &[f64], max_len: usize, device: &Device) -> Result<Self> {
+    pub fn new(
+        layout: RopeLayout,
+        inverse_frequencies: &[f64],
+        max_len: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let shape = (max_len, inverse_frequencies.len());
         // In f64: at position 30,000 an f32 product is off by more than a thousandth of a turn.
-        let angles = || (0..max_len).flat_map(|p| inverse_frequencies.iter().map(move |f| p as f64 * f));
-        let cos = Tensor::from_vec(angles().map(|angle| angle.cos() as f32).collect(), shape, device)?;
-        let sin = Tensor::from_vec(angles().map(|angle| angle.sin() as f32).collect(), shape, device)?;
+        let angles =
+            || (0..max_len).flat_map(|p| inverse_frequencies.iter().map(move |f| p as f64 * f));
+        let cos = Tensor::from_vec(
+            angles().map(|angle| angle.cos() as f32).collect(),
+            shape,
+            device,
+        )?;
+        let sin = Tensor::from_vec(
+            angles().map(|angle| angle.sin() as f32).collect(),
+            shape,
+            device,
+        )?;
         Ok(Self { layout, cos, sin })
     }
 }
@@ -52,9 +66,19 @@ impl RopeTable {
 pub fn rope(x: &Tensor, positions: &[u32], num_heads: usize, table: &RopeTable) -> Result<Tensor> {
     let (num_tokens, width) = x.dims2()?;
     let (max_len, half) = table.cos.dims2()?;
-    let fits = num_tokens == positions.len() && width.is_multiple_of(num_heads) && 2 * half <= width / num_heads;
-    if !fits || positions.iter().any(|&position| position as usize >= max_len) {
-        candle_core::bail!("rope of {:?} with {} positions below {max_len}", x.dims(), positions.len());
+    let fits = num_tokens == positions.len()
+        && width.is_multiple_of(num_heads)
+        && 2 * half <= width / num_heads;
+    if !fits
+        || positions
+            .iter()
+            .any(|&position| position as usize >= max_len)
+    {
+        candle_core::bail!(
+            "rope of {:?} with {} positions below {max_len}",
+            x.dims(),
+            positions.len()
+        );
     }
     if x.device().is_cpu() {
         cpu::rope(x, positions, num_heads, table)
@@ -73,13 +97,23 @@ mod tests {
         let positions = [0u32, 7, 3, 99];
         for layout in [RopeLayout::Interleaved, RopeLayout::Halves] {
             for (num_heads, head_dim, half) in [(1, 2, 1), (3, 64, 32), (2, 128, 64), (2, 80, 20)] {
-                let frequencies: Vec<f64> = (0..half).map(|i| 10_000f64.powf(-(i as f64) / half as f64)).collect();
+                let frequencies: Vec<f64> = (0..half)
+                    .map(|i| 10_000f64.powf(-(i as f64) / half as f64))
+                    .collect();
                 let table = RopeTable::new(layout, &frequencies, 100, &Device::Cpu).unwrap();
                 let x = random(5, positions.len() * num_heads * head_dim);
                 let want = reference::rope(&x, &positions, num_heads, &frequencies, layout);
                 let x = tensor(&x, &[positions.len(), num_heads * head_dim]);
-                assert_close(&values(&cpu::rope(&x, &positions, num_heads, &table).unwrap()), &want, 1e-5);
-                assert_close(&values(&candle::rope(&x, &positions, num_heads, &table).unwrap()), &want, 1e-5);
+                assert_close(
+                    &values(&cpu::rope(&x, &positions, num_heads, &table).unwrap()),
+                    &want,
+                    1e-5,
+                );
+                assert_close(
+                    &values(&candle::rope(&x, &positions, num_heads, &table).unwrap()),
+                    &want,
+                    1e-5,
+                );
             }
         }
     }

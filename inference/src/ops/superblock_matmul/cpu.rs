@@ -1,6 +1,10 @@
 //! The product with AVX-512-VNNI: a tile of 16 rows against up to 4 rows of activations. Eight `vpdpbusd` a span and row
 //! of activations, scales applied to integer sums, one multiplication with both float scales a super-block.
 //! A row's result does not depend on the other rows. One row is bound by reading the weights.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a row or lane index addresses several arrays at once"
+)]
 
 use candle_core::{Device, Result, Tensor};
 
@@ -27,7 +31,12 @@ pub(super) fn quantize(x: &Tensor, rows: &mut QuantizedRows) -> Result<()> {
             let scales = unsafe { scales.range(at, len) };
             // SAFETY: as above.
             let sums = unsafe { sums.range(at * SUMS, len * SUMS) };
-            quantize_blocks(&x[at * SUPERBLOCK..][..len * SUPERBLOCK], quants, scales, sums);
+            quantize_blocks(
+                &x[at * SUPERBLOCK..][..len * SUPERBLOCK],
+                quants,
+                scales,
+                sums,
+            );
         });
         Ok(())
     })
@@ -38,11 +47,20 @@ multiversion! {
 }
 
 #[inline(always)]
-fn quantize_body<const FUSED: bool>(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+fn quantize_body<const FUSED: bool>(
+    x: &[f32],
+    quants: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [i32],
+) {
     // 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let blocks = x.chunks_exact(SUPERBLOCK).zip(quants.chunks_exact_mut(SUPERBLOCK));
-    for ((x, quants), (scale, sums)) in blocks.zip(scales.iter_mut().zip(sums.chunks_exact_mut(SUMS))) {
+    let blocks = x
+        .chunks_exact(SUPERBLOCK)
+        .zip(quants.chunks_exact_mut(SUPERBLOCK));
+    for ((x, quants), (scale, sums)) in
+        blocks.zip(scales.iter_mut().zip(sums.chunks_exact_mut(SUMS)))
+    {
         let mut largest = [0f32; LANES];
         for chunk in x.chunks_exact(LANES) {
             for lane in 0..LANES {
@@ -52,10 +70,16 @@ fn quantize_body<const FUSED: bool>(x: &[f32], quants: &mut [i8], scales: &mut [
         let largest = largest.into_iter().fold(0f32, f32::max);
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         *scale = largest / 127.0;
-        for ((x, quants), sum) in x.chunks_exact(SUM_COLUMNS).zip(quants.chunks_exact_mut(SUM_COLUMNS)).zip(sums) {
+        for ((x, quants), sum) in x
+            .chunks_exact(SUM_COLUMNS)
+            .zip(quants.chunks_exact_mut(SUM_COLUMNS))
+            .zip(sums)
+        {
             let mut total = 0i32;
             for (quant, x) in quants.iter_mut().zip(x) {
-                let rounded = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+                let rounded = (x * inverse + ROUND)
+                    .to_bits()
+                    .wrapping_sub(ROUND.to_bits()) as i32;
                 *quant = rounded as i8;
                 total += rounded;
             }
@@ -68,7 +92,8 @@ fn quantize_body<const FUSED: bool>(x: &[f32], quants: &mut [i8], scales: &mut [
 pub(super) fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vnni")
+        std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512vnni")
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -91,7 +116,9 @@ pub(super) fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Resul
                 group(rows, first, count, weights, column, &mut sums);
                 for (row, sums) in sums.iter().take(count).enumerate() {
                     // SAFETY: a tile column is in one range, and its rows are apart.
-                    let y = unsafe { shared.range((first + row) * weights.out + column * LANES, LANES) };
+                    let y = unsafe {
+                        shared.range((first + row) * weights.out + column * LANES, LANES)
+                    };
                     y.copy_from_slice(sums);
                 }
             }
@@ -115,17 +142,25 @@ fn group(
     let tiles = column * weights.blocks_per_row..(column + 1) * weights.blocks_per_row;
     match (&weights.tiles, count) {
         // SAFETY: `matmul` has checked that the CPU has avx512f and avx512vnni.
-        (Tiles::Q4K(all), ROW_GROUP) => unsafe { avx512::q4k::<ROW_GROUP>(rows, first, &all[tiles], sums) },
+        (Tiles::Q4K(all), ROW_GROUP) => unsafe {
+            avx512::q4k::<ROW_GROUP>(rows, first, &all[tiles], sums)
+        },
         // SAFETY: as above.
-        (Tiles::Q6K(all), ROW_GROUP) => unsafe { avx512::q6k::<ROW_GROUP>(rows, first, &all[tiles], sums) },
+        (Tiles::Q6K(all), ROW_GROUP) => unsafe {
+            avx512::q6k::<ROW_GROUP>(rows, first, &all[tiles], sums)
+        },
         (all, count) => {
             for (row, sums) in sums.iter_mut().take(count).enumerate() {
                 let one = std::array::from_mut(sums);
                 match all {
                     // SAFETY: as above.
-                    Tiles::Q4K(all) => unsafe { avx512::q4k::<1>(rows, first + row, &all[tiles.clone()], one) },
+                    Tiles::Q4K(all) => unsafe {
+                        avx512::q4k::<1>(rows, first + row, &all[tiles.clone()], one)
+                    },
                     // SAFETY: as above.
-                    Tiles::Q6K(all) => unsafe { avx512::q6k::<1>(rows, first + row, &all[tiles.clone()], one) },
+                    Tiles::Q6K(all) => unsafe {
+                        avx512::q6k::<1>(rows, first + row, &all[tiles.clone()], one)
+                    },
                 }
             }
         }
@@ -178,12 +213,18 @@ mod avx512 {
 
     /// Writes the products of `R` rows with a column of `Q4_K` tiles.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn q4k<const R: usize>(rows: &QuantizedRows, first: usize, tiles: &[TileQ4K], out: &mut [[f32; LANES]; R]) {
+    pub fn q4k<const R: usize>(
+        rows: &QuantizedRows,
+        first: usize,
+        tiles: &[TileQ4K],
+        out: &mut [[f32; LANES]; R],
+    ) {
         assert!(tiles.len() == rows.blocks_per_row && first + R <= rows.num_rows);
         let low = _mm512_set1_epi8(15);
         let mut totals = [_mm512_setzero_ps(); R];
         for (index, tile) in tiles.iter().enumerate() {
-            let block: [usize; R] = std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
+            let block: [usize; R] =
+                std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
             let mut scaled = [_mm512_setzero_si512(); R];
             let mut mins = [_mm512_setzero_si512(); R];
             for span in 0..SPANS {
@@ -195,13 +236,18 @@ mod avx512 {
                     for r in 0..R {
                         let at = span * 32 + group * 4;
                         products[r] = _mm512_dpbusd_epi32(products[r], a, four(rows, block[r], at));
-                        products[r] = _mm512_dpbusd_epi32(products[r], b, four(rows, block[r], at + 16));
+                        products[r] =
+                            _mm512_dpbusd_epi32(products[r], b, four(rows, block[r], at + 16));
                     }
                 }
                 // SAFETY: 16 bytes.
-                let scale = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(tile.scales[span].as_ptr().cast()) });
+                let scale = _mm512_cvtepu8_epi32(unsafe {
+                    _mm_loadu_si128(tile.scales[span].as_ptr().cast())
+                });
                 // SAFETY: 16 bytes.
-                let min = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(tile.mins[span].as_ptr().cast()) });
+                let min = _mm512_cvtepu8_epi32(unsafe {
+                    _mm_loadu_si128(tile.mins[span].as_ptr().cast())
+                });
                 for r in 0..R {
                     let sums = &rows.sums[block[r] * SUMS + 2 * span..][..2];
                     let sum = _mm512_set1_epi32(sums[0] + sums[1]);
@@ -212,8 +258,16 @@ mod avx512 {
             let (d, dmin) = (halves(&tile.d), halves(&tile.dmin));
             for r in 0..R {
                 let x = _mm512_set1_ps(rows.scales[block[r]]);
-                totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(scaled[r]), _mm512_mul_ps(d, x), totals[r]);
-                totals[r] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins[r]), _mm512_mul_ps(dmin, x), totals[r]);
+                totals[r] = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(scaled[r]),
+                    _mm512_mul_ps(d, x),
+                    totals[r],
+                );
+                totals[r] = _mm512_fnmadd_ps(
+                    _mm512_cvtepi32_ps(mins[r]),
+                    _mm512_mul_ps(dmin, x),
+                    totals[r],
+                );
             }
         }
         store(&totals, out);
@@ -221,12 +275,18 @@ mod avx512 {
 
     /// Writes the products of `R` rows with a column of `Q6_K` tiles.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn q6k<const R: usize>(rows: &QuantizedRows, first: usize, tiles: &[TileQ6K], out: &mut [[f32; LANES]; R]) {
+    pub fn q6k<const R: usize>(
+        rows: &QuantizedRows,
+        first: usize,
+        tiles: &[TileQ6K],
+        out: &mut [[f32; LANES]; R],
+    ) {
         assert!(tiles.len() == rows.blocks_per_row && first + R <= rows.num_rows);
         let (low, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
         let mut totals = [_mm512_setzero_ps(); R];
         for (index, tile) in tiles.iter().enumerate() {
-            let block: [usize; R] = std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
+            let block: [usize; R] =
+                std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
             let mut scaled = [_mm512_setzero_si512(); R];
             for span in 0..SPANS {
                 let mut products = [[_mm512_setzero_si512(); 2]; R];
@@ -237,23 +297,29 @@ mod avx512 {
                     let nibbles = bytes(&tile.nibbles, span * SPAN_NIBBLES + group * 64);
                     let a = _mm512_and_si512(nibbles, low);
                     let b = _mm512_and_si512(_mm512_srli_epi32::<4>(nibbles), low);
-                    let a = _mm512_or_si512(a, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_a), two));
-                    let b = _mm512_or_si512(b, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_b), two));
+                    let a =
+                        _mm512_or_si512(a, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_a), two));
+                    let b =
+                        _mm512_or_si512(b, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_b), two));
                     upper_a = _mm512_srli_epi32::<2>(upper_a);
                     upper_b = _mm512_srli_epi32::<2>(upper_b);
                     for r in 0..R {
                         let at = span * 32 + group * 4;
-                        products[r][0] = _mm512_dpbusd_epi32(products[r][0], a, four(rows, block[r], at));
-                        products[r][1] = _mm512_dpbusd_epi32(products[r][1], b, four(rows, block[r], at + 16));
+                        products[r][0] =
+                            _mm512_dpbusd_epi32(products[r][0], a, four(rows, block[r], at));
+                        products[r][1] =
+                            _mm512_dpbusd_epi32(products[r][1], b, four(rows, block[r], at + 16));
                     }
                 }
                 for half in 0..2 {
                     let scale = &tile.scales[2 * span + half];
                     // SAFETY: 16 bytes.
-                    let scale = _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scale.as_ptr().cast()) });
+                    let scale =
+                        _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scale.as_ptr().cast()) });
                     for r in 0..R {
                         // 32 is subtracted from every weight, so 32 times the sum of the activations from the product.
-                        let offset = _mm512_set1_epi32(32 * rows.sums[block[r] * SUMS + 2 * span + half]);
+                        let offset =
+                            _mm512_set1_epi32(32 * rows.sums[block[r] * SUMS + 2 * span + half]);
                         let product = _mm512_sub_epi32(products[r][half], offset);
                         scaled[r] = _mm512_add_epi32(scaled[r], _mm512_mullo_epi32(product, scale));
                     }
@@ -262,7 +328,11 @@ mod avx512 {
             let d = halves(&tile.d);
             for r in 0..R {
                 let x = _mm512_set1_ps(rows.scales[block[r]]);
-                totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(scaled[r]), _mm512_mul_ps(d, x), totals[r]);
+                totals[r] = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(scaled[r]),
+                    _mm512_mul_ps(d, x),
+                    totals[r],
+                );
             }
         }
         store(&totals, out);

@@ -61,7 +61,11 @@ impl QuantizedRows {
 /// A candle error unless the widths are equal.
 pub fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Result<Tensor> {
     if rows.blocks_per_row != weights.blocks_per_row {
-        candle_core::bail!("{} super-blocks a row times {}", rows.blocks_per_row, weights.blocks_per_row);
+        candle_core::bail!(
+            "{} super-blocks a row times {}",
+            rows.blocks_per_row,
+            weights.blocks_per_row
+        );
     }
     cpu::matmul(rows, weights)
 }
@@ -86,7 +90,9 @@ mod tests {
             let weights = weights(dtype, 32, 512);
             let packed = pack::pack(&weights).unwrap().expect("packable");
             let want = values(&weights.dequantize(&Device::Cpu).unwrap());
-            let got: Vec<f32> = (0..32 * 512).map(|index| packed.weight(index / 512, index % 512)).collect();
+            let got: Vec<f32> = (0..32 * 512)
+                .map(|index| packed.weight(index / 512, index % 512))
+                .collect();
             assert_close(&got, &want, 1e-6);
         }
     }
@@ -94,14 +100,26 @@ mod tests {
     #[test]
     fn the_kernel_agrees_with_the_reference_on_odd_shapes() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
-            for (num_rows, width, out) in [(1, 256, 16), (3, 1536, 48), (4, 512, 16), (9, 256, 32), (1, 8960, 16)] {
+            for (num_rows, width, out) in [
+                (1, 256, 16),
+                (3, 1536, 48),
+                (4, 512, 16),
+                (9, 256, 32),
+                (1, 8960, 16),
+            ] {
                 let weights = weights(dtype, out, width);
                 let Some(packed) = SuperblockWeights::pack(&weights).unwrap() else {
                     println!("skipped: this CPU has no AVX-512-VNNI");
                     return;
                 };
-                let rows = QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width])).unwrap();
-                let want = reference::matmul(&rows, &values(&weights.dequantize(&Device::Cpu).unwrap()), out);
+                let rows =
+                    QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width]))
+                        .unwrap();
+                let want = reference::matmul(
+                    &rows,
+                    &values(&weights.dequantize(&Device::Cpu).unwrap()),
+                    out,
+                );
                 assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
             }
         }
@@ -110,11 +128,14 @@ mod tests {
     #[test]
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
-            let Some(packed) = SuperblockWeights::pack(&weights(dtype, 48, 512)).unwrap() else { return };
+            let Some(packed) = SuperblockWeights::pack(&weights(dtype, 48, 512)).unwrap() else {
+                return;
+            };
             let x = tensor(&random(2, 7 * 512), &[7, 512]);
             let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
             for row in 0..7 {
-                let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap()).unwrap();
+                let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap())
+                    .unwrap();
                 let same = together.narrow(0, row, 1).unwrap();
                 assert_eq!(values(&matmul(&alone, &packed).unwrap()), values(&same));
             }
@@ -131,7 +152,10 @@ mod tests {
             assert!((got - want).abs() <= scale * 0.501, "{got}, not {want}");
         }
         for (sum, quants) in rows.sums.iter().zip(rows.quants.chunks_exact(SUM_COLUMNS)) {
-            assert_eq!(*sum, quants.iter().map(|&quant| i32::from(quant)).sum::<i32>());
+            assert_eq!(
+                *sum,
+                quants.iter().map(|&quant| i32::from(quant)).sum::<i32>()
+            );
         }
     }
 }

@@ -63,13 +63,20 @@ impl SuperblockWeights {
     /// # Errors
     /// A candle error when the weights are not on the CPU.
     pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        if cpu::has_vnni() { pack(weights) } else { Ok(None) }
+        if cpu::has_vnni() {
+            pack(weights)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Returns one weight, for tests.
     #[cfg(test)]
     pub fn weight(&self, row: usize, column: usize) -> f32 {
-        let (tile, lane) = (row / LANES * self.blocks_per_row + column / SUPERBLOCK, row % LANES);
+        let (tile, lane) = (
+            row / LANES * self.blocks_per_row + column / SUPERBLOCK,
+            row % LANES,
+        );
         let column = column % SUPERBLOCK;
         let (at, shift) = nibble_place(lane, column);
         match &self.tiles {
@@ -82,8 +89,11 @@ impl SuperblockWeights {
             Tiles::Q6K(tiles) => {
                 let tile = &tiles[tile];
                 let (upper_at, upper_shift) = upper_place(lane, column);
-                let q = (tile.nibbles[at] >> shift & 15) | (tile.upper[upper_at] >> upper_shift & 3) << 4;
-                tile.d[lane].to_f32() * f32::from(tile.scales[column / 16][lane]) * (f32::from(q) - 32.0)
+                let q = (tile.nibbles[at] >> shift & 15)
+                    | (tile.upper[upper_at] >> upper_shift & 3) << 4;
+                tile.d[lane].to_f32()
+                    * f32::from(tile.scales[column / 16][lane])
+                    * (f32::from(q) - 32.0)
             }
         }
     }
@@ -101,7 +111,11 @@ pub(super) fn pack(weights: &QTensor) -> Result<Option<SuperblockWeights>> {
         GgmlDType::Q6K => Tiles::Q6K(tiles(&weights.data()?, out, blocks_per_row, 210, tile_q6k)),
         _ => return Ok(None),
     };
-    Ok(Some(SuperblockWeights { out, blocks_per_row, tiles }))
+    Ok(Some(SuperblockWeights {
+        out,
+        blocks_per_row,
+        tiles,
+    }))
 }
 
 /// Builds all tiles; `build` gets the blocks of 16 rows.
@@ -112,10 +126,15 @@ fn tiles<T>(
     block_bytes: usize,
     build: fn([&[u8]; LANES]) -> T,
 ) -> Vec<T> {
-    let block = |row: usize, block: usize| &data[(row * blocks_per_row + block) * block_bytes..][..block_bytes];
+    let block = |row: usize, block: usize| {
+        &data[(row * blocks_per_row + block) * block_bytes..][..block_bytes]
+    };
     (0..out)
         .step_by(LANES)
-        .flat_map(|first| (0..blocks_per_row).map(move |index| std::array::from_fn(|lane| block(first + lane, index))))
+        .flat_map(|first| {
+            (0..blocks_per_row)
+                .map(move |index| std::array::from_fn(|lane| block(first + lane, index)))
+        })
         .map(build)
         .collect()
 }
@@ -184,7 +203,10 @@ fn scale_and_min(packed: &[u8], span: usize) -> (u8, u8) {
         return (packed[span] & 63, packed[span + 4] & 63);
     }
     let low = packed[span + 4];
-    (low & 15 | packed[span - 4] >> 6 << 4, low >> 4 | packed[span] >> 6 << 4)
+    (
+        low & 15 | packed[span - 4] >> 6 << 4,
+        low >> 4 | packed[span] >> 6 << 4,
+    )
 }
 
 /// Source of the layout: ggml's `block_q6_K`: 128 bytes of low nibbles, 64 of upper bits, 16 scales, d.
@@ -204,7 +226,13 @@ fn tile_q6k(blocks: [&[u8]; LANES]) -> TileQ6K {
             // Halves of 128 columns: two runs of 32 low nibbles, then the same bytes' high nibbles.
             let (half, quarter) = (span / 4, span % 4);
             let bytes = &block[half * 64 + quarter % 2 * 32..][..32];
-            put_nibbles(&mut tile.nibbles, lane, span, bytes, 4 * (quarter as u32 / 2));
+            put_nibbles(
+                &mut tile.nibbles,
+                lane,
+                span,
+                bytes,
+                4 * (quarter as u32 / 2),
+            );
             let upper = &block[128 + half * 32..][..32];
             for group in 0..8 {
                 let bits = four_at(upper, group * 4) >> (2 * quarter) & 0x0303_0303;

@@ -10,7 +10,9 @@ pub fn matmul(rows: &QuantizedRows, weights: &[f32], out: usize) -> Vec<f32> {
         for weights in weights.chunks_exact(width) {
             let products = weights.iter().enumerate().map(|(column, weight)| {
                 let at = row * width + column;
-                f64::from(*weight) * f64::from(rows.scales[at / SUPERBLOCK]) * f64::from(rows.quants[at])
+                f64::from(*weight)
+                    * f64::from(rows.scales[at / SUPERBLOCK])
+                    * f64::from(rows.quants[at])
             });
             y.push(products.sum::<f64>() as f32);
         }

@@ -14,7 +14,11 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.dims() != up.dims() {
         candle_core::bail!("swiglu of {:?} and {:?}", gate.dims(), up.dims());
     }
-    if gate.device().is_cpu() { cpu::swiglu(gate, up) } else { candle::swiglu(gate, up) }
+    if gate.device().is_cpu() {
+        cpu::swiglu(gate, up)
+    } else {
+        candle::swiglu(gate, up)
+    }
 }
 
 #[cfg(test)]

@@ -2,5 +2,8 @@
 
 /// Returns `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
+    gate.iter()
+        .zip(up)
+        .map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up)
+        .collect()
 }
