@@ -140,31 +140,32 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
         widen(&inputs.v[at..at + block_len], &mut scratch.v);
         // Tokens before the block see none of it; their rows come first.
         let first_row = start.saturating_sub(first_position) * group;
+        // Loops, not closures: code outside this function is not compiled for its instruction set.
         let mut row = first_row;
         while row < rows {
-            let take = ROW_GROUP.min(rows - row);
-            if take == ROW_GROUP {
-                score_rows::<FUSED, ROW_GROUP>(scratch, row, head_dim);
-            } else {
-                (row..row + take).for_each(|row| score_rows::<FUSED, 1>(scratch, row, head_dim));
+            match rows - row {
+                1 => score_rows::<FUSED, 1>(scratch, row, head_dim),
+                2 => score_rows::<FUSED, 2>(scratch, row, head_dim),
+                3 => score_rows::<FUSED, 3>(scratch, row, head_dim),
+                _ => score_rows::<FUSED, ROW_GROUP>(scratch, row, head_dim),
             }
-            row += take;
+            row += ROW_GROUP;
         }
         for row in first_row..rows {
             let visible = (first_position + row / group + 1 - start).min(BLOCK_SIZE);
             softmax_row(scratch, row, visible, head_dim);
         }
         let valid = (seen - start).min(BLOCK_SIZE);
+        // Loops, not closures: code outside this function is not compiled for its instruction set.
         let mut row = first_row;
         while row < rows {
-            let take = ROW_GROUP.min(rows - row);
-            if take == ROW_GROUP {
-                sum_rows::<FUSED, ROW_GROUP>(scratch, row, valid, head_dim);
-            } else {
-                (row..row + take)
-                    .for_each(|row| sum_rows::<FUSED, 1>(scratch, row, valid, head_dim));
+            match rows - row {
+                1 => sum_rows::<FUSED, 1>(scratch, row, valid, head_dim),
+                2 => sum_rows::<FUSED, 2>(scratch, row, valid, head_dim),
+                3 => sum_rows::<FUSED, 3>(scratch, row, valid, head_dim),
+                _ => sum_rows::<FUSED, ROW_GROUP>(scratch, row, valid, head_dim),
             }
-            row += take;
+            row += ROW_GROUP;
         }
     }
     store(inputs, item, scratch);
@@ -290,10 +291,11 @@ fn sum_rows<const FUSED: bool, const R: usize>(
     }
     for d in whole..head_dim {
         for r in 0..R {
-            let sum = &mut scratch.sums[(row + r) * head_dim + d];
-            *sum = (0..valid).fold(*sum, |sum, t| {
-                fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum)
-            });
+            let mut sum = scratch.sums[(row + r) * head_dim + d];
+            for t in 0..valid {
+                sum = fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum);
+            }
+            scratch.sums[(row + r) * head_dim + d] = sum;
         }
     }
 }
