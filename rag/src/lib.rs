@@ -32,10 +32,12 @@ mod terms;
 
 pub use access::{AccessScope, CollectionId, DocumentId};
 pub use embed::{EmbedError, Embedder};
-pub use ingest::{FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage};
+pub use ingest::{
+    FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage,
+};
 pub use library::{
-    AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, Library, LibraryConfig, LibraryError,
-    StoreChoice, StoredBlock,
+    AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, Library, LibraryConfig,
+    LibraryError, StoreChoice, StoredBlock,
 };
 pub use retrieve::{Hit, SearchRequest};
 

@@ -28,7 +28,11 @@ impl HashEmbedder {
         {
             let hash = blake3::hash(word.as_bytes());
             let bytes = hash.as_bytes();
-            let sign = if bytes[1] % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if bytes[1].is_multiple_of(2) {
+                1.0
+            } else {
+                -1.0
+            };
             vector[usize::from(bytes[0]) % DIM] += sign * (1.0 + f32::from(bytes[2]) / 256.0);
         }
         let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();

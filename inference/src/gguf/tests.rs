@@ -129,6 +129,7 @@ fn huge_array(kind: u32) -> Vec<u8> {
     array_pair(&body)
 }
 
+#[expect(clippy::too_many_lines, reason = "the length is the table of cases")]
 #[test]
 fn hostile_files_are_refused_with_their_reason() {
     let good = small().to_bytes();

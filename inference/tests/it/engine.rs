@@ -224,6 +224,7 @@ fn impossible_requests_are_refused_with_their_numbers() {
     ));
 }
 
+#[expect(clippy::too_many_lines, reason = "the length is the table of cases")]
 #[test]
 fn files_that_are_no_models_are_refused_with_their_reason() {
     let good = SyntheticModel::default();

@@ -78,7 +78,10 @@ fn the_kind_of_thing_asked_for_breaks_ties() {
 #[test]
 fn without_a_common_word_the_nearest_passage_is_quoted_or_nothing() {
     let question = "Which vehicle for short journeys?";
-    check(question, &[POLICY, CANTEEN], expect![[r#"
+    check(
+        question,
+        &[POLICY, CANTEEN],
+        expect![[r#"
         Trips below 500 km are made by train. [1]
 
         A hotel may cost 190 euros per night in Paris. [2]
@@ -86,7 +89,8 @@ fn without_a_common_word_the_nearest_passage_is_quoted_or_nothing() {
         A hotel elsewhere may cost less. [3]
           [1] Travel
           [2] Travel
-          [3] Travel"#]]);
+          [3] Travel"#]],
+    );
     let mut far = context(&[POLICY, CANTEEN]);
     for passage in &mut far {
         passage.hit.dense = Some(0.1);

@@ -225,7 +225,7 @@ fn any_history_of_changes_and_crashes_ends_in_the_state_of_a_clean_run() {
                 match random.below(5) {
                     0 => world.remove(name),
                     1 => world.rename(name, other),
-                    _ => world.write(name, *random.pick::<&str>(CONTENTS)),
+                    _ => world.write(name, random.pick::<&str>(CONTENTS)),
                 }
             }
             let library = world.open();

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use qdrant_edge::{
     AnyVariants, Condition, CountRequest, CreateIndex, Distance, EdgeConfig, EdgeShard,
@@ -20,6 +22,9 @@ use super::{
     SparseVector, StoreError, StoreSchema, VectorStore, rank,
 };
 
+/// How long a lock is waited for, and how often it is tried.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 /// Ids read at a time.
 const SCROLL_PAGE: usize = 4096;
 
@@ -86,7 +91,7 @@ impl EdgeStore {
         let (using, idf) = match vector {
             // Without a corpus of its own the IDF would count deleted points until they are vacuumed.
             VectorInternal::Sparse(_) => {
-                let corpus = filter.clone().unwrap_or_else(EdgeFilter::new);
+                let corpus = filter.clone().unwrap_or_default();
                 (
                     SPARSE_VECTOR,
                     Some(IdfParams::Corpus(IdfCorpusParams { corpus })),
@@ -239,12 +244,19 @@ impl VectorStore for EdgeStore {
 }
 
 /// Takes the lock beside the shard.
+///
+/// A process that was killed while it started a child leaves the lock to that child until the child
+/// runs its program, so a held lock is waited for a little.
 fn lock(path: &Path) -> Result<File, String> {
     let file = File::create(path.with_extension("lock")).map_err(|error| error.to_string())?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err("another process has it open".to_owned()),
-        Err(TryLockError::Error(error)) => Err(error.to_string()),
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => return Err("another process has it open".to_owned()),
+            Err(TryLockError::Error(error)) => return Err(error.to_string()),
+        }
     }
 }
 
