@@ -31,7 +31,7 @@ export async function openPage(browser, options = {}) {
     });
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(15_000);
   page.problems = [];
   let failuresExpected = false;
   page.expectFailures = async (run) => {

@@ -56,10 +56,11 @@ async function ask(text, onText = () => {}) {
   return turn;
 }
 
-step("whoever is not signed in is led to the sign-in", async () => {
+step("whoever is not signed in is led to the sign-in, or to the set-up of a fresh server", async () => {
   await page.expectFailures(async () => {
     await visit(page, `${url}/documents`);
-    await page.waitForURL(/\/sign-in/);
+    await page.waitForURL(setupLink ? /\/setup|\/sign-in/ : /\/sign-in/);
+    await visit(page, `${url}/sign-in`);
   });
   await screenshot(page, "sign-in");
 });
