@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use web_server::{EvalQuestion, LocalEvent, LocalRequest};
+use web_server::{EvalQuestion, LocalRequest};
 
 use super::local;
 use crate::args::EvalArgs;
@@ -18,7 +18,6 @@ use crate::output;
 /// A question file that cannot be used (with the line), an unknown collection, whatever the suite reports.
 pub async fn run(config: &Config, args: EvalArgs) -> Outcome<()> {
     let questions = read_questions(&args.file)?;
-    let bar = output::counter();
     let need = if args.retrieval_only {
         Need::Retrieval
     } else {
@@ -29,23 +28,7 @@ pub async fn run(config: &Config, args: EvalArgs) -> Outcome<()> {
         collection: args.collection,
         retrieval_only: args.retrieval_only,
     };
-    let outcome = local::call(config, request, need, |event| {
-        if let LocalEvent::Progress {
-            stage,
-            done,
-            total,
-            message,
-        } = event
-        {
-            bar.set_length(*total);
-            bar.set_position(*done);
-            bar.set_prefix(stage.clone());
-            bar.set_message(output::one_line(message, 60));
-        }
-    })
-    .await;
-    bar.finish_and_clear();
-    let metrics = outcome?;
+    let metrics = local::call_with_progress(config, request, need).await?;
     if config.json {
         output::json(&metrics);
     } else {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use indicatif::ProgressBar;
 use serde_json::Value;
-use web_server::{LocalEvent, LocalRequest};
+use web_server::LocalRequest;
 
 use super::local::{self, list, number, text};
 use crate::args::IngestArgs;
@@ -44,38 +43,17 @@ pub async fn run(config: &Config, args: IngestArgs) -> Outcome<()> {
 }
 
 async fn ingest(config: &Config, paths: &[PathBuf], collection: &str) -> Outcome<()> {
-    let bar = output::counter();
     let request = LocalRequest::Ingest {
         paths: paths.to_vec(),
         collection: collection.to_owned(),
     };
-    let outcome = local::call(config, request, Need::Retrieval, |event| {
-        show_progress(&bar, event)
-    })
-    .await;
-    bar.finish_and_clear();
-    let report = outcome?;
+    let report = local::call_with_progress(config, request, Need::Retrieval).await?;
     if config.json {
         output::json(&report);
     } else {
         show_report(collection, &report);
     }
     Ok(())
-}
-
-fn show_progress(bar: &ProgressBar, event: &LocalEvent) {
-    if let LocalEvent::Progress {
-        stage,
-        done,
-        total,
-        message,
-    } = event
-    {
-        bar.set_length(*total);
-        bar.set_position(*done);
-        bar.set_prefix(stage.clone());
-        bar.set_message(output::one_line(message, 60));
-    }
 }
 
 fn show_report(collection: &str, report: &Value) {

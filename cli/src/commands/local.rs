@@ -10,6 +10,7 @@ use web_server::{LocalEvent, LocalRequest, call_local, run_local};
 use crate::compose::{self, Need};
 use crate::config::Config;
 use crate::failure::{Failure, Outcome};
+use crate::output;
 
 /// Events that may pile up before the work waits for the terminal.
 const EVENT_BUFFER: usize = 64;
@@ -31,6 +32,35 @@ pub async fn call(
         Some(stream) => collect(Box::pin(stream), &mut on_event).await,
         None => call_here(config, request, need, &mut on_event).await,
     }
+}
+
+/// [`call`] with a progress bar for people.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_with_progress(
+    config: &Config,
+    request: LocalRequest,
+    need: Need,
+) -> Outcome<Value> {
+    let bar = output::counter();
+    let outcome = call(config, request, need, |event| {
+        if let LocalEvent::Progress {
+            stage,
+            done,
+            total,
+            message,
+        } = event
+        {
+            bar.set_length(*total);
+            bar.set_position(*done);
+            bar.set_prefix(stage.clone());
+            bar.set_message(output::one_line(message, 60));
+        }
+    })
+    .await;
+    bar.finish_and_clear();
+    outcome
 }
 
 async fn call_here(

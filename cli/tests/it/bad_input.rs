@@ -65,20 +65,26 @@ pub fn gguf(architecture: &str) -> Vec<u8> {
 
 const MANIFEST: &str = "title = \"X\"\nkind = \"chat\"\narchitecture = \"llama\"\nlicence = \"MIT\"\ncontext = 10\nmemory_bytes = 1\n[[files]]\npath = \"x.gguf\"\n";
 
-#[test]
-fn model_files_that_cannot_be_used_are_explained() {
+/// A place with files that look like models and are none; `sum` is the checksum that none of them has.
+fn place_with_unusable_models(sum: &str) -> Place {
     let place = Place::new();
     place.write("notes.gguf", "these are only notes");
     place.write("mamba.gguf", gguf("mamba"));
     place.write("empty.gguf", "");
     std::fs::create_dir(place.path("folder.gguf")).unwrap();
-    let sum = "0".repeat(64);
     place.write(
         "models/wrong.toml",
         format!("name = \"wrong\"\n{MANIFEST}sha256 = \"{sum}\"\n"),
     );
     place.write("models/wrong/x.gguf", "some bytes");
     place.write("models/huge.toml", format!("name = \"huge\"\n{MANIFEST}bytes = 900000000000000\n[[sources]]\nkind = \"hub\"\nrepo = \"a/b\"\nrevision = \"c\"\n"));
+    place
+}
+
+#[test]
+fn model_files_that_cannot_be_used_are_explained() {
+    let sum = "0".repeat(64);
+    let place = place_with_unusable_models(&sum);
     let generate = |model: &'static str| ["generate", "--model", model, "--prompt", "Hello"];
     check(
         &place,

@@ -95,11 +95,7 @@ fn a_document_is_shown_as_ingestion_sees_it() {
     );
 }
 
-#[test]
-fn samples_are_ingested_searched_answered_and_evaluated() {
-    let Some(place) = Place::with_test_models(&[EMBEDDER]) else {
-        return;
-    };
+fn samples_are_ingested_once(place: &Place) {
     let report = place.json(&["ingest", &samples(), "--collection", "samples"]);
     assert_keys(
         &report,
@@ -127,7 +123,9 @@ fn samples_are_ingested_searched_answered_and_evaluated() {
         (Some(0), Some(8)),
         "{again}"
     );
+}
 
+fn a_search_names_document_and_page(place: &Place) {
     let found = place.json(&[
         "search",
         "maximum test pressure of the benches",
@@ -143,7 +141,9 @@ fn samples_are_ingested_searched_answered_and_evaluated() {
         (Some("workshop-safety.pdf"), Some(2)),
         "{hit}"
     );
+}
 
+fn an_answer_cites_its_document(place: &Place) {
     let answer = place.json(&[
         "ask",
         "How many days of paid leave does a full-time employee have?",
@@ -173,6 +173,21 @@ fn samples_are_ingested_searched_answered_and_evaluated() {
     );
     assert_eq!(citation["document"], "employee-handbook.md");
 
+    let human = place.run(&[
+        "ask",
+        "How long must a password be?",
+        "--collection",
+        "samples",
+        "--quote-only",
+    ]);
+    assert!(
+        human.stdout.contains("14 characters") && human.stdout.contains("Sources"),
+        "{}",
+        human.stdout
+    );
+}
+
+fn retrieval_is_measured(place: &Place) {
     let questions = repository()
         .join("samples/questions.jsonl")
         .display()
@@ -190,19 +205,17 @@ fn samples_are_ingested_searched_answered_and_evaluated() {
     );
     assert!(metrics["recall@1"].as_f64().unwrap() >= 0.85, "{metrics}");
     assert!(metrics["recall@5"].as_f64().unwrap() >= 0.95, "{metrics}");
+}
 
-    let human = place.run(&[
-        "ask",
-        "How long must a password be?",
-        "--collection",
-        "samples",
-        "--quote-only",
-    ]);
-    assert!(
-        human.stdout.contains("14 characters") && human.stdout.contains("Sources"),
-        "{}",
-        human.stdout
-    );
+#[test]
+fn samples_are_ingested_searched_answered_and_evaluated() {
+    let Some(place) = Place::with_test_models(&[EMBEDDER]) else {
+        return;
+    };
+    samples_are_ingested_once(&place);
+    a_search_names_document_and_page(&place);
+    an_answer_cites_its_document(&place);
+    retrieval_is_measured(&place);
 }
 
 /// A running `cloister serve` that is stopped at the end of the test.

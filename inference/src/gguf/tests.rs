@@ -1,3 +1,5 @@
+//! Round trips of the writer through the reader, hostile files, and byte flips.
+
 use std::path::PathBuf;
 
 use super::{synthetic::SyntheticModel, writer::GgufWriter, *};
@@ -129,27 +131,11 @@ fn huge_array(kind: u32) -> Vec<u8> {
     array_pair(&body)
 }
 
-#[expect(clippy::too_many_lines, reason = "the length is the table of cases")]
-#[test]
-fn hostile_files_are_refused_with_their_reason() {
-    let good = small().to_bytes();
-    let mut duplicate_tensor = GgufWriter::new();
-    duplicate_tensor.tensor("w", &[8], GgmlType::F32, vec![0; 32]);
-    duplicate_tensor.tensor("w", &[8], GgmlType::F32, vec![0; 32]);
-    let mut overlap = GgufWriter::new();
-    overlap.tensor("first", &[16], GgmlType::F32, vec![0; 64]);
-    overlap.tensor("other", &[16], GgmlType::F32, vec![0; 64]);
-    let overlap = patched(
-        &overlap.to_bytes(),
-        &64u64.to_le_bytes(),
-        &32u64.to_le_bytes(),
-    );
-    let mut odd_alignment = small();
-    odd_alignment.set_u32("general.alignment", 7);
-    let mut zero_alignment = small();
-    zero_alignment.set_u32("general.alignment", 0);
+/// A name, a file, and a piece of the error.
+type HostileFile = (&'static str, Vec<u8>, &'static str);
 
-    let table: Vec<(&str, Vec<u8>, &str)> = vec![
+fn files_with_hostile_heads() -> Vec<HostileFile> {
+    vec![
         ("empty", vec![], "empty"),
         ("zip", b"PK\x03\x04aaaaaaaaaaaaaaaaaaaa".to_vec(), "ZIP"),
         ("html", b"<!doctype html>".to_vec(), "markup"),
@@ -175,6 +161,16 @@ fn hostile_files_are_refused_with_their_reason() {
         ),
         ("tensor count", header(u64::MAX, 0), "cannot fit"),
         ("metadata count", header(0, 1 << 60), "cannot fit"),
+    ]
+}
+
+fn files_with_hostile_metadata() -> Vec<HostileFile> {
+    let good = small().to_bytes();
+    let mut odd_alignment = small();
+    odd_alignment.set_u32("general.alignment", 7);
+    let mut zero_alignment = small();
+    zero_alignment.set_u32("general.alignment", 0);
+    vec![
         (
             "string length",
             array_pair(&[8, 0, 0, 0]),
@@ -196,6 +192,32 @@ fn hostile_files_are_refused_with_their_reason() {
             patched(&good, b"a.count", b"a.\xff\xff\xff\xff\xff"),
             "not UTF-8",
         ),
+        (
+            "odd alignment",
+            odd_alignment.to_bytes(),
+            "general.alignment",
+        ),
+        (
+            "zero alignment",
+            zero_alignment.to_bytes(),
+            "general.alignment",
+        ),
+    ]
+}
+
+fn files_with_hostile_tensors() -> Vec<HostileFile> {
+    let mut duplicate_tensor = GgufWriter::new();
+    duplicate_tensor.tensor("w", &[8], GgmlType::F32, vec![0; 32]);
+    duplicate_tensor.tensor("w", &[8], GgmlType::F32, vec![0; 32]);
+    let mut overlap = GgufWriter::new();
+    overlap.tensor("first", &[16], GgmlType::F32, vec![0; 64]);
+    overlap.tensor("other", &[16], GgmlType::F32, vec![0; 64]);
+    let overlap = patched(
+        &overlap.to_bytes(),
+        &64u64.to_le_bytes(),
+        &32u64.to_le_bytes(),
+    );
+    vec![
         ("tensor twice", duplicate_tensor.to_bytes(), "occurs twice"),
         ("tensors overlap", overlap, "overlap"),
         ("no dimensions", tensor_file(&[], 0, 0), "0 dimensions"),
@@ -244,18 +266,17 @@ fn hostile_files_are_refused_with_their_reason() {
             tensor_file(&[33], 8, 0),
             "whole Q8_0 blocks",
         ),
-        (
-            "odd alignment",
-            odd_alignment.to_bytes(),
-            "general.alignment",
-        ),
-        (
-            "zero alignment",
-            zero_alignment.to_bytes(),
-            "general.alignment",
-        ),
+    ]
+}
+
+#[test]
+fn hostile_files_are_refused_with_their_reason() {
+    let table = [
+        files_with_hostile_heads(),
+        files_with_hostile_metadata(),
+        files_with_hostile_tensors(),
     ];
-    for (name, bytes, reason) in table {
+    for (name, bytes, reason) in table.into_iter().flatten() {
         match open(&bytes) {
             Ok(_) => panic!("{name}: accepted"),
             Err(error) => assert!(error.to_string().contains(reason), "{name}: {error}"),

@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod kv_append;
 pub mod paged_attention;
 pub mod pool;
+mod quantized_matmul;
 pub mod rms_norm;
 pub mod rope;
 pub mod superblock_matmul;

@@ -1,3 +1,5 @@
+//! Chat templates on a small vocabulary: rendering, control tokens in message text, hostile templates.
+
 use super::*;
 use crate::text::{TokenizerSource, byte_level};
 

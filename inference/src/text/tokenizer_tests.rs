@@ -1,3 +1,5 @@
+//! The tokenizer on small vocabularies, and its merge loop against that of the `tokenizers` crate.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

@@ -224,23 +224,12 @@ fn impossible_requests_are_refused_with_their_numbers() {
     ));
 }
 
-#[expect(clippy::too_many_lines, reason = "the length is the table of cases")]
-#[test]
-fn files_that_are_no_models_are_refused_with_their_reason() {
-    let good = SyntheticModel::default();
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    };
-    let changed = |change: &dyn Fn(&mut inference::gguf::writer::GgufWriter)| {
-        let mut writer = good.to_writer().unwrap();
-        change(&mut writer);
-        writer.to_bytes()
-    };
-    let whole = changed(&|_| ());
-    let mut odd_type = good.to_writer().unwrap().to_bytes();
+/// A file name, its bytes, and the pieces of the error.
+type NoModel = (&'static str, Vec<u8>, &'static [&'static str]);
+
+/// A good model whose embedding claims a type that nothing here computes with.
+fn with_odd_type(model: &SyntheticModel) -> Vec<u8> {
+    let mut odd_type = model.to_writer().unwrap().to_bytes();
     // The type of the embedding: after its name and two dimensions.
     let name = b"token_embd.weight";
     let at = odd_type
@@ -251,8 +240,13 @@ fn files_that_are_no_models_are_refused_with_their_reason() {
         + 4
         + 16;
     odd_type[at..at + 4].copy_from_slice(&GgmlType::IQ4_XS.0.to_le_bytes());
+    odd_type
+}
 
-    let table: Vec<(&str, Vec<u8>, &[&str])> = vec![
+fn damaged_files() -> Vec<NoModel> {
+    let good = SyntheticModel::default();
+    let whole = good.to_writer().unwrap().to_bytes();
+    vec![
         (
             "text.gguf",
             b"hello, this is no model".to_vec(),
@@ -268,6 +262,18 @@ fn files_that_are_no_models_are_refused_with_their_reason() {
             whole[..40].to_vec(),
             &["head.gguf", "truncated"],
         ),
+        ("type.gguf", with_odd_type(&good), &["type.gguf", "IQ4_XS"]),
+    ]
+}
+
+fn models_with_wrong_metadata() -> Vec<NoModel> {
+    let good = SyntheticModel::default();
+    let changed = |change: &dyn Fn(&mut inference::gguf::writer::GgufWriter)| {
+        let mut writer = good.to_writer().unwrap();
+        change(&mut writer);
+        writer.to_bytes()
+    };
+    vec![
         (
             "arch.gguf",
             changed(&|writer| {
@@ -324,8 +330,20 @@ fn files_that_are_no_models_are_refused_with_their_reason() {
             }),
             &["vocabulary.gguf", "rwkv"],
         ),
-        ("type.gguf", odd_type, &["type.gguf", "IQ4_XS"]),
-    ];
+    ]
+}
+
+#[test]
+fn files_that_are_no_models_are_refused_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let table = damaged_files()
+        .into_iter()
+        .chain(models_with_wrong_metadata());
     for (name, bytes, wanted) in table {
         let path = write(name, &bytes);
         let error = Engine::load(inference::EngineConfig::new(path))

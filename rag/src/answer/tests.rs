@@ -1,3 +1,5 @@
+//! The answer tracker: markers, citations and unsupported sentences, on streams cut anywhere.
+
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};

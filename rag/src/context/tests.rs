@@ -1,3 +1,5 @@
+//! Packing of passages under a token budget.
+
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Quote-only answers: which sentences are chosen, in what order.
+
 use expect_test::{Expect, expect};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the model is given to read.
+
 use expect_test::{Expect, expect};
 
 use super::*;

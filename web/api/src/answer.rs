@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::UnixMs;
+use crate::{AskRequest, UnixMs};
 
 /// Characters `start..end` of some text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,6 +152,51 @@ pub struct Message {
     pub timings: Timings,
     /// When it was asked.
     pub created_at: UnixMs,
+}
+
+impl Message {
+    /// A question of which nothing is answered yet. `id` and `conversation_id` are empty where nothing is stored.
+    pub fn running(
+        id: String,
+        conversation_id: String,
+        request: &AskRequest,
+        created_at: UnixMs,
+    ) -> Self {
+        Self {
+            id,
+            conversation_id,
+            question: request.question.clone(),
+            answer: String::new(),
+            status: AnswerStatus::Running,
+            refused: false,
+            mode: if request.quote_only {
+                AnswerMode::QuoteOnly
+            } else {
+                AnswerMode::Generated
+            },
+            notice: None,
+            error: None,
+            citations: Vec::new(),
+            unsupported: Vec::new(),
+            sources: Vec::new(),
+            collections: request.collections.clone(),
+            model: None,
+            prompt_version: None,
+            usage: Usage::default(),
+            timings: Timings::default(),
+            created_at,
+        }
+    }
+
+    /// The event that ends the stream of this answer.
+    pub fn into_last_event(self) -> AnswerEvent {
+        match self.error {
+            Some(message) => AnswerEvent::Error { message },
+            None => AnswerEvent::Done {
+                message: Box::new(self),
+            },
+        }
+    }
 }
 
 /// Events of `GET /api/answers/{id}/events`: SSE whose `event` is the name below, whose `data` is this JSON and whose `id` counts from 1.

@@ -14,63 +14,27 @@ use super::{
     BLOCK, QuantizedRows,
     pack::{BlockWeights, Tile},
 };
-use crate::ops::cpu::{DisjointMut, LANES, f16_to_f32, fma, multiversion, parallel, with_f32};
-
-/// Rows that share a tile while it is in registers.
-const ROW_GROUP: usize = 4;
-/// Elements below which waking other threads costs more than it saves.
-const WORTH_THREADS: usize = 16_384;
-
-/// Fills `rows` from `x`.
-pub(super) fn quantize(x: &Tensor, rows: &mut QuantizedRows) -> Result<()> {
-    let blocks_per_row = rows.blocks_per_row;
-    with_f32(x, |x| {
-        let quants = DisjointMut::new(&mut rows.quants);
-        let scales = DisjointMut::new(&mut rows.scales);
-        let sums = DisjointMut::new(&mut rows.sums);
-        parallel(rows.num_rows, x.len() >= WORTH_THREADS, |range| {
-            let (at, len) = (range.start * blocks_per_row, range.len() * blocks_per_row);
-            // SAFETY: ranges of rows do not overlap, so neither do their parts of the three arrays.
-            let quants = unsafe { quants.range(at * BLOCK, len * BLOCK) };
-            // SAFETY: as above.
-            let scales = unsafe { scales.range(at, len) };
-            // SAFETY: as above.
-            let sums = unsafe { sums.range(at, len) };
-            quantize_blocks(&x[at * BLOCK..][..len * BLOCK], quants, scales, sums);
-        });
-        Ok(())
-    })
-}
+use crate::ops::{
+    cpu::{LANES, f16_to_f32, fma, multiversion},
+    quantized_matmul::{GroupSums, ROW_GROUP, has_vnni, largest_magnitude, products, round_into},
+};
 
 multiversion! {
-    fn quantize_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32]) = quantize_body
+    pub(super) fn round_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32]) = round_body
 }
 
 #[inline(always)]
-fn quantize_body<const FUSED: bool>(
+fn round_body<const FUSED: bool>(
     x: &[f32],
     quants: &mut [i8],
     scales: &mut [f32],
     sums: &mut [f32],
 ) {
-    // 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     let blocks = x.chunks_exact(BLOCK).zip(quants.chunks_exact_mut(BLOCK));
     for ((x, quants), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums)) {
-        let mut largest = [0f32; LANES];
-        for lane in 0..LANES {
-            largest[lane] = x[lane].abs().max(x[lane + LANES].abs());
-        }
-        let largest = largest.into_iter().fold(0f32, f32::max);
+        let largest = largest_magnitude(x);
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut total = 0i32;
-        for (quant, x) in quants.iter_mut().zip(x) {
-            let rounded = (x * inverse + ROUND)
-                .to_bits()
-                .wrapping_sub(ROUND.to_bits()) as i32;
-            *quant = rounded as i8;
-            total += rounded;
-        }
+        let total = round_into(quants, x, inverse);
         // In f16, as ggml keeps it.
         *scale = f16::from_f32(largest / 127.0).to_f32();
         *sum = *scale * total as f32;
@@ -89,39 +53,11 @@ pub fn matmul_portable(rows: &QuantizedRows, weights: &BlockWeights) -> Vec<f32>
     run(rows, weights, false)
 }
 
-fn has_vnni() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vnni")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
-}
-
 fn run(rows: &QuantizedRows, weights: &BlockWeights, vnni: bool) -> Vec<f32> {
-    let mut y = vec![0f32; rows.num_rows * weights.out];
-    let shared = DisjointMut::new(&mut y);
-    parallel(weights.out / LANES, true, |range| {
-        for column in range {
-            let tiles = &weights.tiles[column * weights.blocks_per_row..][..weights.blocks_per_row];
-            for first in (0..rows.num_rows).step_by(ROW_GROUP) {
-                let count = ROW_GROUP.min(rows.num_rows - first);
-                let mut sums = [[0f32; LANES]; ROW_GROUP];
-                group(rows, first, count, tiles, &mut sums, vnni);
-                for (row, sums) in sums.iter().take(count).enumerate() {
-                    // SAFETY: a tile column is in one range, and its rows are apart.
-                    let y = unsafe {
-                        shared.range((first + row) * weights.out + column * LANES, LANES)
-                    };
-                    y.copy_from_slice(sums);
-                }
-            }
-        }
-    });
-    y
+    products(rows.num_rows, weights.out, |first, count, column, sums| {
+        let tiles = &weights.tiles[column * weights.blocks_per_row..][..weights.blocks_per_row];
+        group(rows, first, count, tiles, sums, vnni);
+    })
 }
 
 /// Picks the kernel for a group of rows. A group that is not full runs row by row: the sums are the same.
@@ -130,7 +66,7 @@ fn group(
     first: usize,
     count: usize,
     tiles: &[Tile],
-    sums: &mut [[f32; LANES]; ROW_GROUP],
+    sums: &mut GroupSums,
     vnni: bool,
 ) {
     #[cfg(target_arch = "x86_64")]

@@ -15,18 +15,10 @@ pub use pack::{BLOCK, BlockWeights};
 
 use candle_core::{Result, Tensor};
 
-/// Rows of activations rounded to 8 bits.
-#[derive(Debug)]
-pub struct QuantizedRows {
-    pub num_rows: usize,
-    pub blocks_per_row: usize,
-    /// `[num_rows, blocks_per_row, 32]`
-    quants: Vec<i8>,
-    /// `[num_rows, blocks_per_row]`: a value is `scale * quant`.
-    scales: Vec<f32>,
-    /// `[num_rows, blocks_per_row]`: `scale` times the sum of the block's quants.
-    sums: Vec<f32>,
-}
+use super::quantized_matmul;
+
+/// Rows of activations rounded to 8 bits, with `scale` times the sum of each block's quants.
+pub type QuantizedRows = quantized_matmul::QuantizedRows<f32, BLOCK, 1>;
 
 impl QuantizedRows {
     /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of 32 wide.
@@ -34,21 +26,7 @@ impl QuantizedRows {
     /// # Errors
     /// A candle error for any other tensor.
     pub fn new(x: &Tensor) -> Result<Self> {
-        let (num_rows, width) = x.dims2()?;
-        if !width.is_multiple_of(BLOCK) {
-            candle_core::bail!("rows of {width} are not whole blocks of {BLOCK}");
-        }
-        let blocks_per_row = width / BLOCK;
-        let num_blocks = num_rows * blocks_per_row;
-        let mut rows = Self {
-            num_rows,
-            blocks_per_row,
-            quants: vec![0; num_blocks * BLOCK],
-            scales: vec![0.0; num_blocks],
-            sums: vec![0.0; num_blocks],
-        };
-        cpu::quantize(x, &mut rows)?;
-        Ok(rows)
+        Self::round(x, cpu::round_blocks)
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::{
 };
 use half::f16;
 
-use crate::ops::cpu::LANES;
+use crate::ops::{cpu::LANES, quantized_matmul::half_at};
 
 /// Weights of a block.
 pub const BLOCK: usize = 32;
@@ -153,10 +153,6 @@ fn nibbles(packed: &[u8], high_bits: u32) -> [u8; BLOCK] {
         let nibble = if i < 16 { byte & 0x0f } else { byte >> 4 };
         nibble | ((high_bits >> i & 1) as u8) << 4
     })
-}
-
-fn half_at(raw: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([raw[at], raw[at + 1]])
 }
 
 fn word_at(raw: &[u8], at: usize) -> u32 {

@@ -1,3 +1,5 @@
+//! Every attention path against the scalar reference on odd shapes, and rows alone against rows in a batch.
+
 use candle_core::{DType, Device};
 
 use super::*;

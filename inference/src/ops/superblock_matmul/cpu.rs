@@ -9,95 +9,37 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::{QuantizedRows, SUM_COLUMNS, SUMS, SUPERBLOCK, pack::SuperblockWeights};
-use crate::ops::cpu::{DisjointMut, LANES, multiversion, parallel, with_f32};
-
-/// Rows that share a tile while it is in registers.
-const ROW_GROUP: usize = 4;
-/// Elements below which waking other threads costs more than it saves.
-const WORTH_THREADS: usize = 16_384;
-
-/// Fills `rows` from `x`.
-pub(super) fn quantize(x: &Tensor, rows: &mut QuantizedRows) -> Result<()> {
-    let blocks_per_row = rows.blocks_per_row;
-    with_f32(x, |x| {
-        let quants = DisjointMut::new(&mut rows.quants);
-        let scales = DisjointMut::new(&mut rows.scales);
-        let sums = DisjointMut::new(&mut rows.sums);
-        parallel(rows.num_rows, x.len() >= WORTH_THREADS, |range| {
-            let (at, len) = (range.start * blocks_per_row, range.len() * blocks_per_row);
-            // SAFETY: ranges of rows do not overlap, so neither do their parts of the three arrays.
-            let quants = unsafe { quants.range(at * SUPERBLOCK, len * SUPERBLOCK) };
-            // SAFETY: as above.
-            let scales = unsafe { scales.range(at, len) };
-            // SAFETY: as above.
-            let sums = unsafe { sums.range(at * SUMS, len * SUMS) };
-            quantize_blocks(
-                &x[at * SUPERBLOCK..][..len * SUPERBLOCK],
-                quants,
-                scales,
-                sums,
-            );
-        });
-        Ok(())
-    })
-}
+use crate::ops::{
+    cpu::{LANES, multiversion},
+    quantized_matmul::{GroupSums, ROW_GROUP, has_vnni, largest_magnitude, products, round_into},
+};
 
 multiversion! {
-    fn quantize_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = quantize_body
+    pub(super) fn round_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = round_body
 }
 
 #[inline(always)]
-fn quantize_body<const FUSED: bool>(
+fn round_body<const FUSED: bool>(
     x: &[f32],
     quants: &mut [i8],
     scales: &mut [f32],
     sums: &mut [i32],
 ) {
-    // 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     let blocks = x
         .chunks_exact(SUPERBLOCK)
         .zip(quants.chunks_exact_mut(SUPERBLOCK));
     for ((x, quants), (scale, sums)) in
         blocks.zip(scales.iter_mut().zip(sums.chunks_exact_mut(SUMS)))
     {
-        let mut largest = [0f32; LANES];
-        for chunk in x.chunks_exact(LANES) {
-            for lane in 0..LANES {
-                largest[lane] = largest[lane].max(chunk[lane].abs());
-            }
-        }
-        let largest = largest.into_iter().fold(0f32, f32::max);
+        let largest = largest_magnitude(x);
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         *scale = largest / 127.0;
-        for ((x, quants), sum) in x
+        let columns = x
             .chunks_exact(SUM_COLUMNS)
-            .zip(quants.chunks_exact_mut(SUM_COLUMNS))
-            .zip(sums)
-        {
-            let mut total = 0i32;
-            for (quant, x) in quants.iter_mut().zip(x) {
-                let rounded = (x * inverse + ROUND)
-                    .to_bits()
-                    .wrapping_sub(ROUND.to_bits()) as i32;
-                *quant = rounded as i8;
-                total += rounded;
-            }
-            *sum = total;
+            .zip(quants.chunks_exact_mut(SUM_COLUMNS));
+        for ((x, quants), sum) in columns.zip(sums) {
+            *sum = round_into(quants, x, inverse);
         }
-    }
-}
-
-/// Whether this CPU has the instructions of the kernel.
-pub(super) fn has_vnni() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vnni")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
     }
 }
 
@@ -106,23 +48,8 @@ pub(super) fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Resul
     if !has_vnni() {
         candle_core::bail!("this CPU has no AVX-512-VNNI");
     }
-    let mut y = vec![0f32; rows.num_rows * weights.out];
-    let shared = DisjointMut::new(&mut y);
-    parallel(weights.out / LANES, true, |range| {
-        for column in range {
-            for first in (0..rows.num_rows).step_by(ROW_GROUP) {
-                let count = ROW_GROUP.min(rows.num_rows - first);
-                let mut sums = [[0f32; LANES]; ROW_GROUP];
-                group(rows, first, count, weights, column, &mut sums);
-                for (row, sums) in sums.iter().take(count).enumerate() {
-                    // SAFETY: a tile column is in one range, and its rows are apart.
-                    let y = unsafe {
-                        shared.range((first + row) * weights.out + column * LANES, LANES)
-                    };
-                    y.copy_from_slice(sums);
-                }
-            }
-        }
+    let y = products(rows.num_rows, weights.out, |first, count, column, sums| {
+        group(rows, first, count, weights, column, sums);
     });
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
@@ -135,7 +62,7 @@ fn group(
     count: usize,
     weights: &SuperblockWeights,
     column: usize,
-    sums: &mut [[f32; LANES]; ROW_GROUP],
+    sums: &mut GroupSums,
 ) {
     use super::pack::Tiles;
 
@@ -174,7 +101,7 @@ fn group(
     _: usize,
     _: &SuperblockWeights,
     _: usize,
-    _: &mut [[f32; LANES]; ROW_GROUP],
+    _: &mut GroupSums,
 ) {
     unreachable!("`matmul` refuses CPUs without AVX-512-VNNI")
 }

@@ -12,24 +12,16 @@ pub use pack::SuperblockWeights;
 
 use candle_core::{Result, Tensor};
 
+use super::quantized_matmul;
+
 /// Weights of a super-block.
 pub const SUPERBLOCK: usize = 256;
 /// Columns that share a sum of activations.
 const SUM_COLUMNS: usize = 16;
 const SUMS: usize = SUPERBLOCK / SUM_COLUMNS;
 
-/// Rows of activations rounded to 8 bits, one scale a super-block: ggml's `Q8_K`.
-#[derive(Debug)]
-pub struct QuantizedRows {
-    pub num_rows: usize,
-    pub blocks_per_row: usize,
-    /// `[num_rows, blocks_per_row, 256]`
-    quants: Vec<i8>,
-    /// `[num_rows, blocks_per_row]`
-    scales: Vec<f32>,
-    /// `[num_rows, blocks_per_row, 16]`: sums of 16 quants.
-    sums: Vec<i32>,
-}
+/// Rows of activations rounded to 8 bits, one scale a super-block, and the sums of 16 quants each: ggml's `Q8_K`.
+pub type QuantizedRows = quantized_matmul::QuantizedRows<i32, SUPERBLOCK, SUMS>;
 
 impl QuantizedRows {
     /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of 256 wide.
@@ -37,21 +29,7 @@ impl QuantizedRows {
     /// # Errors
     /// A candle error for any other tensor.
     pub fn new(x: &Tensor) -> Result<Self> {
-        let (num_rows, width) = x.dims2()?;
-        if !width.is_multiple_of(SUPERBLOCK) {
-            candle_core::bail!("rows of {width} are not whole super-blocks of {SUPERBLOCK}");
-        }
-        let blocks_per_row = width / SUPERBLOCK;
-        let num_blocks = num_rows * blocks_per_row;
-        let mut rows = Self {
-            num_rows,
-            blocks_per_row,
-            quants: vec![0; num_blocks * SUPERBLOCK],
-            scales: vec![0.0; num_blocks],
-            sums: vec![0; num_blocks * SUMS],
-        };
-        cpu::quantize(x, &mut rows)?;
-        Ok(rows)
+        Self::round(x, cpu::round_blocks)
     }
 }
 

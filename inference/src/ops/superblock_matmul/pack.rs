@@ -9,8 +9,11 @@ use candle_core::{
 };
 use half::f16;
 
-use super::{SUPERBLOCK, cpu};
-use crate::ops::cpu::LANES;
+use super::SUPERBLOCK;
+use crate::ops::{
+    cpu::LANES,
+    quantized_matmul::{half_at, has_vnni},
+};
 
 /// Columns of a span.
 const SPAN: usize = 32;
@@ -63,11 +66,7 @@ impl SuperblockWeights {
     /// # Errors
     /// A candle error when the weights are not on the CPU.
     pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        if cpu::has_vnni() {
-            pack(weights)
-        } else {
-            Ok(None)
-        }
+        if has_vnni() { pack(weights) } else { Ok(None) }
     }
 
     /// Returns one weight, for tests.
@@ -165,10 +164,6 @@ fn put_nibbles(nibbles: &mut [u8], lane: usize, span: usize, bytes: &[u8], shift
 
 fn four_at(raw: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
-}
-
-fn half_at(raw: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([raw[at], raw[at + 1]])
 }
 
 /// Source of the layout: ggml's `block_q4_K`: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of nibbles.

@@ -19,7 +19,7 @@ use crate::auth::AccountError;
 use crate::db::{DatabaseError, conversations, keys, users};
 use crate::model::ModelError;
 use crate::suite::Suite;
-use crate::suite::ask::{Ask, AskError, Ending, citation};
+use crate::suite::ask::{Ask, AskError, Ending};
 use crate::suite::ask_stream::{Item, ask_stream};
 
 /// Does one command. The last event is [`LocalEvent::Output`] or [`LocalEvent::Error`]. Dropping the future, or the
@@ -350,11 +350,9 @@ async fn answer(
 /// The JSON of the command contract. `document` is the path, as in `search` and in evaluation files.
 pub(super) fn answer_json(outcome: &crate::suite::ask::Outcome) -> Value {
     let citations: Vec<Value> = outcome
-        .answer
-        .citations
-        .iter()
+        .citations()
+        .into_iter()
         .map(|found| {
-            let found = citation(found);
             json!({
                 "n": found.n, "document": found.path, "document_id": found.document, "title": found.title,
                 "page": found.page, "quote": found.quote, "start": found.start, "end": found.end,

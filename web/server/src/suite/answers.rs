@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use uuid::Uuid;
-use web_api::{
-    AnswerEvent, AnswerMode, AnswerStatus, AskRequest, Conversation, Message, Span, Timings, Usage,
-};
+use web_api::{AnswerEvent, AnswerStatus, AskRequest, Conversation, Message};
 
 use super::Suite;
-use super::ask::{Ask, Ending, Outcome};
+use super::ask::Ask;
 use crate::auth::CurrentUser;
 use crate::db::{DatabaseError, UserId, conversations, messages, now_ms};
 
@@ -188,7 +186,12 @@ impl Suite {
         conversation_id: &str,
         request: AskRequest,
     ) -> Result<(String, Conversation), StartError> {
-        let message = new_message(conversation_id, &request);
+        let message = Message::running(
+            Uuid::new_v4().to_string(),
+            conversation_id.to_owned(),
+            &request,
+            now_ms(),
+        );
         let id = message.id.clone();
         let most = self.config.max_answers_per_user;
         let running = self
@@ -274,7 +277,7 @@ async fn run(suite: &Suite, running: &Running, user: UserId, mut message: Messag
         suite.ask(ask, stop, &mut sink).await
     };
     let message = match result {
-        Ok(outcome) => with_outcome(message, outcome),
+        Ok(outcome) => outcome.into_message(message),
         Err(error) => {
             tracing::warn!(answer = %message.id, %error, "an answer failed");
             message.answer = shown;
@@ -296,84 +299,13 @@ async fn store_and_finish(suite: &Suite, running: &Running, user: UserId, messag
     if let Err(error) = result {
         tracing::error!(answer = %message.id, %error, "an answer could not be stored");
     }
-    running.push(match &message.error {
-        Some(error) => AnswerEvent::Error {
-            message: error.clone(),
-        },
-        None => AnswerEvent::Done {
-            message: Box::new(message),
-        },
-    });
-}
-
-fn new_message(conversation_id: &str, request: &AskRequest) -> Message {
-    Message {
-        id: Uuid::new_v4().to_string(),
-        conversation_id: conversation_id.to_owned(),
-        question: request.question.clone(),
-        answer: String::new(),
-        status: AnswerStatus::Running,
-        refused: false,
-        mode: if request.quote_only {
-            AnswerMode::QuoteOnly
-        } else {
-            AnswerMode::Generated
-        },
-        notice: None,
-        error: None,
-        citations: Vec::new(),
-        unsupported: Vec::new(),
-        sources: Vec::new(),
-        collections: request.collections.clone(),
-        model: None,
-        prompt_version: None,
-        usage: Usage::default(),
-        timings: Timings::default(),
-        created_at: now_ms(),
-    }
+    running.push(message.into_last_event());
 }
 
 fn failed(message: Message, reason: &str) -> Message {
     Message {
         status: AnswerStatus::Failed,
         error: Some(reason.to_owned()),
-        ..message
-    }
-}
-
-fn with_outcome(message: Message, outcome: Outcome) -> Message {
-    let (status, error) = match outcome.ending {
-        Ending::Complete | Ending::Length => (AnswerStatus::Done, None),
-        Ending::Stopped => (AnswerStatus::Stopped, None),
-        Ending::Broken { reason } => (AnswerStatus::Failed, Some(reason)),
-    };
-    Message {
-        answer: outcome.answer.text,
-        status,
-        refused: outcome.answer.refused,
-        mode: outcome.mode,
-        notice: outcome.notice,
-        error,
-        citations: outcome
-            .answer
-            .citations
-            .iter()
-            .map(super::ask::citation)
-            .collect(),
-        unsupported: outcome
-            .answer
-            .unsupported
-            .iter()
-            .map(|&(start, end)| Span { start, end })
-            .collect(),
-        sources: outcome.sources,
-        prompt_version: outcome
-            .model
-            .is_some()
-            .then(|| rag::PROMPT_VERSION.to_owned()),
-        model: outcome.model,
-        usage: outcome.usage,
-        timings: outcome.timings,
         ..message
     }
 }

@@ -14,7 +14,9 @@ use rag::{
     Hit, LibraryError, PromptMessage, PromptRole, SearchRequest,
 };
 use tokio::sync::watch;
-use web_api::{AnswerEvent, AnswerMode, Citation, Source, Timings, Usage};
+use web_api::{
+    AnswerEvent, AnswerMode, AnswerStatus, Citation, Message, Source, Span, Timings, Usage,
+};
 
 use super::Suite;
 use crate::model::{LanguageModel, ModelError, ModelStream};
@@ -118,6 +120,46 @@ pub struct Outcome {
     pub timings: Timings,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl Outcome {
+    /// The citations as they are sent and stored.
+    pub fn citations(&self) -> Vec<Citation> {
+        self.answer.citations.iter().map(citation).collect()
+    }
+
+    /// The sentences that no passage supports.
+    pub fn unsupported(&self) -> Vec<Span> {
+        let spans = self.answer.unsupported.iter();
+        spans.map(|&(start, end)| Span { start, end }).collect()
+    }
+
+    /// Completes the message of the question.
+    pub fn into_message(self, message: Message) -> Message {
+        let (citations, unsupported) = (self.citations(), self.unsupported());
+        let (status, error) = match self.ending {
+            Ending::Complete | Ending::Length => (AnswerStatus::Done, None),
+            Ending::Stopped => (AnswerStatus::Stopped, None),
+            Ending::Broken { reason } => (AnswerStatus::Failed, Some(reason)),
+        };
+        let written = self.model.is_some();
+        Message {
+            answer: self.answer.text,
+            status,
+            refused: self.answer.refused,
+            mode: self.mode,
+            notice: self.notice,
+            error,
+            citations,
+            unsupported,
+            sources: self.sources,
+            prompt_version: written.then(|| rag::PROMPT_VERSION.to_owned()),
+            model: self.model,
+            usage: self.usage,
+            timings: self.timings,
+            ..message
+        }
+    }
 }
 
 /// Why there is no answer at all.
@@ -472,7 +514,7 @@ fn send(events: Vec<rag::AnswerEvent>, sink: Sink<'_>) {
 }
 
 /// A citation as it is sent and stored.
-pub fn citation(found: &rag::Citation) -> Citation {
+fn citation(found: &rag::Citation) -> Citation {
     Citation {
         n: found.n,
         document: found.document.0,

@@ -91,19 +91,7 @@ pub fn Composer() -> impl IntoView {
                         <Icon symbol=Symbol::Quote />
                         "Quotes only"
                     </button>
-                    {move || if running.get() {
-                        view! {
-                            <button type="button" class="round-button is-stop" aria-label="Stop the answer" title="Stop (Esc)" on:click=move |_| chat.stop()>
-                                <Icon symbol=Symbol::Stop />
-                            </button>
-                        }.into_any()
-                    } else {
-                        view! {
-                            <button type="submit" class="round-button" aria-label="Ask" title="Ask (Enter)" prop:disabled=move || !can_ask()>
-                                <Icon symbol=Symbol::Send />
-                            </button>
-                        }.into_any()
-                    }}
+                    <AskOrStop running can_ask=Signal::derive(can_ask) />
                 </div>
             </div>
             <p class="composer-hint" class:is-failure=too_long>
@@ -116,4 +104,32 @@ pub fn Composer() -> impl IntoView {
         </form>
     }
     .into_any()
+}
+
+/// The round button of the composer: asks, or stops the answer that is being written.
+#[component]
+fn AskOrStop(
+    /// Whether an answer is being written.
+    running: Memo<bool>,
+    /// Whether the question can be asked now.
+    can_ask: Signal<bool>,
+) -> impl IntoView {
+    let chat = Chat::here();
+    move || {
+        if running.get() {
+            view! {
+                <button type="button" class="round-button is-stop" aria-label="Stop the answer" title="Stop (Esc)" on:click=move |_| chat.stop()>
+                    <Icon symbol=Symbol::Stop />
+                </button>
+            }
+            .into_any()
+        } else {
+            view! {
+                <button type="submit" class="round-button" aria-label="Ask" title="Ask (Enter)" prop:disabled=move || !can_ask.get()>
+                    <Icon symbol=Symbol::Send />
+                </button>
+            }
+            .into_any()
+        }
+    }
 }

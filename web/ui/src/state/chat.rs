@@ -4,10 +4,7 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use web_api::{
-    AnswerMode, AnswerStatus, ApiError, AskRequest, Conversation, ConversationDetail,
-    ConversationHit, Message, Timings, Usage,
-};
+use web_api::{ApiError, AskRequest, Conversation, ConversationDetail, ConversationHit, Message};
 
 use super::answer::{AnswerView, Target};
 use super::overlay::Overlay;
@@ -336,9 +333,10 @@ impl Chat {
 
     fn push_turn(self, request: &AskRequest) -> Turn {
         let key = self.next_key();
+        let unsent = Message::running(String::new(), String::new(), request, dom::clock().now);
         let turn = Turn {
             key,
-            view: ArcRwSignal::new(AnswerView::from_message(unsent(request))),
+            view: ArcRwSignal::new(AnswerView::from_message(unsent)),
         };
         self.open.update(|open| {
             if let Some(open) = open.ready_mut() {
@@ -421,33 +419,5 @@ fn replace_conversation(list: &mut Loadable<Vec<ConversationHit>>, renamed: &Con
         if hit.conversation.id == renamed.id {
             hit.conversation = renamed.clone();
         }
-    }
-}
-
-/// The message of a question that the server has not taken yet.
-fn unsent(request: &AskRequest) -> Message {
-    Message {
-        id: String::new(),
-        conversation_id: String::new(),
-        question: request.question.clone(),
-        answer: String::new(),
-        status: AnswerStatus::Running,
-        refused: false,
-        mode: if request.quote_only {
-            AnswerMode::QuoteOnly
-        } else {
-            AnswerMode::Generated
-        },
-        notice: None,
-        error: None,
-        citations: Vec::new(),
-        unsupported: Vec::new(),
-        sources: Vec::new(),
-        collections: request.collections.clone(),
-        model: None,
-        prompt_version: None,
-        usage: Usage::default(),
-        timings: Timings::default(),
-        created_at: dom::clock().now,
     }
 }

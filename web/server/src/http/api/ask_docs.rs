@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use inference::Priority;
-use web_api::{AnswerEvent, AnswerStatus, AskDocsRequest, AskDocsResponse, Message, Span};
+use web_api::{AnswerEvent, AskDocsRequest, AskDocsResponse, AskRequest, Message};
 
 use super::super::error::{Failure, sentence};
 use super::super::json::Json;
@@ -17,7 +17,7 @@ use super::checked_question;
 use crate::auth::CurrentUser;
 use crate::db::now_ms;
 use crate::suite::Suite;
-use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy, citation};
+use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
 
 pub(crate) async fn ask_docs(
@@ -51,20 +51,19 @@ pub(crate) async fn ask_docs(
 }
 
 fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
+    let request = AskRequest {
+        question,
+        collections: Vec::new(),
+        quote_only: ask.quote_only,
+    };
+    let message = Message::running(String::new(), String::new(), &request, now_ms());
     let items = ask_stream(suite, ask)
         .enumerate()
         .map(move |(index, item)| {
             let event = match item {
                 Item::Event(event) => event,
-                Item::End(Ok(outcome)) => match message(&question, *outcome) {
-                    Message {
-                        error: Some(message),
-                        ..
-                    } => AnswerEvent::Error { message },
-                    message => AnswerEvent::Done {
-                        message: Box::new(message),
-                    },
-                },
+                // In the form of the page's messages, for clients that follow the same events. It is not stored.
+                Item::End(Ok(outcome)) => outcome.into_message(message.clone()).into_last_event(),
                 Item::End(Err(error)) => AnswerEvent::Error {
                     message: sentence(&error.to_string()),
                 },
@@ -85,13 +84,8 @@ fn response(outcome: Outcome) -> Result<AskDocsResponse, Failure> {
         ));
     }
     Ok(AskDocsResponse {
-        citations: outcome.answer.citations.iter().map(citation).collect(),
-        unsupported: outcome
-            .answer
-            .unsupported
-            .iter()
-            .map(|&(start, end)| Span { start, end })
-            .collect(),
+        citations: outcome.citations(),
+        unsupported: outcome.unsupported(),
         refused: outcome.answer.refused,
         answer: outcome.answer.text,
         mode: outcome.mode,
@@ -101,43 +95,6 @@ fn response(outcome: Outcome) -> Result<AskDocsResponse, Failure> {
         usage: outcome.usage,
         timings: outcome.timings,
     })
-}
-
-/// The answer in the form of the page's messages, for clients that follow the same events. It is not stored.
-fn message(question: &str, outcome: Outcome) -> Message {
-    let (status, error) = match outcome.ending {
-        Ending::Broken { reason } => (AnswerStatus::Failed, Some(reason)),
-        Ending::Stopped => (AnswerStatus::Stopped, None),
-        Ending::Complete | Ending::Length => (AnswerStatus::Done, None),
-    };
-    Message {
-        id: String::new(),
-        conversation_id: String::new(),
-        question: question.to_owned(),
-        status,
-        error,
-        citations: outcome.answer.citations.iter().map(citation).collect(),
-        unsupported: outcome
-            .answer
-            .unsupported
-            .iter()
-            .map(|&(start, end)| Span { start, end })
-            .collect(),
-        refused: outcome.answer.refused,
-        answer: outcome.answer.text,
-        mode: outcome.mode,
-        notice: outcome.notice,
-        sources: outcome.sources,
-        collections: Vec::new(),
-        prompt_version: outcome
-            .model
-            .is_some()
-            .then(|| rag::PROMPT_VERSION.to_owned()),
-        model: outcome.model,
-        usage: outcome.usage,
-        timings: outcome.timings,
-        created_at: now_ms(),
-    }
 }
 
 fn interrupted() -> Failure {

@@ -23,7 +23,7 @@ use super::sampling::sampling_params;
 use super::{Head, broken, language_model, usage};
 use crate::auth::CurrentUser;
 use crate::model::{LanguageModel, ModelStream};
-use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy, citation};
+use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
 use crate::suite::{Suite, join};
 
@@ -153,12 +153,12 @@ fn piece_of_answer(item: Item) -> Option<Piece> {
 }
 
 fn end_of_answer(outcome: Outcome) -> Piece {
+    let citations = outcome.citations();
     let reason = match outcome.ending {
         Ending::Broken { reason } => return Piece::Broken(reason),
         Ending::Length => FinishReason::Length,
         Ending::Complete | Ending::Stopped => FinishReason::Stop,
     };
-    let citations = outcome.answer.citations.iter().map(citation).collect();
     Piece::End {
         reason,
         usage: usage(outcome.usage.prompt_tokens, outcome.usage.completion_tokens),
