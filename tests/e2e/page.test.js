@@ -231,6 +231,8 @@ step("the dark theme is remembered", async () => {
   await page.locator(".cite").first().click();
   await page.locator(".panel mark, .panel .is-start").first().waitFor();
   await page.waitForTimeout(400);
+  const shift = await page.evaluate(() => scrollY + document.querySelector(".workspace").scrollTop);
+  assert.equal(shift, 0, "opening a source moved the page itself");
   await screenshot(page, "dark");
   await page.keyboard.press("Escape");
   await page.getByRole("button", { name: "Switch between light and dark" }).click();
