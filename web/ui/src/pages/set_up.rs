@@ -28,10 +28,16 @@ pub fn SetUpPage() -> impl IntoView {
     let query = use_query_map();
     let navigate = use_navigate();
     let done = RwSignal::new(false);
-    Effect::new(move |_| {
+    let read_token = move || {
         token.set(Some(token_of_link(
             query.with_untracked(|query| query.get("token")),
-        )))
+        )));
+    };
+    // A link pasted over the same page changes only the fragment, and the browser then loads nothing.
+    Effect::new(move |_| {
+        read_token();
+        let listener = window_event_listener(leptos::ev::hashchange, move |_| read_token());
+        on_cleanup(move || listener.remove());
     });
     Effect::new(move |_| {
         if done.get() && session.read(|_| ()).is_some() {
