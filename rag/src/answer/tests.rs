@@ -72,6 +72,40 @@ fn run_pieces<'a>(
     (events, answer)
 }
 
+#[test]
+fn the_last_sentence_of_an_answer_that_broke_off_is_cited_or_left_alone() {
+    let cases = [
+        ("Employees receive 40 days", "Employees receive 40 days"),
+        ("Employees receive 40 days.", "Employees receive 40 days."),
+        (
+            "Employees receive 25 days of paid leave a",
+            "Employees receive 25 days of paid leave a [1]",
+        ),
+        (
+            "Employees receive 25 days of paid leave a year. The bonus is 9,000 euros",
+            "Employees receive 25 days of paid leave a year [1]. The bonus is 9,000 euros",
+        ),
+        ("", ""),
+    ];
+    for (stream, want) in cases {
+        let mut tracker = AnswerTracker::new("How much leave is there?", context(&[STAFF]));
+        let mut events = tracker.push(stream);
+        let (last, answer) = tracker.break_off();
+        events.extend(last);
+        assert_invariants(&[STAFF], &events, &answer);
+        assert_eq!(answer.text, want);
+        assert_eq!(
+            (answer.unsupported.len(), answer.refused),
+            (0, false),
+            "{stream}"
+        );
+    }
+    // A sentence that was complete before is still judged.
+    let mut tracker = AnswerTracker::new("How much leave is there?", context(&[STAFF]));
+    tracker.push("Employees receive 40 days of leave. The bon");
+    assert_eq!(tracker.break_off().1.unsupported, [(0, 35)]);
+}
+
 /// Runs a stream in one piece, checks the invariants, and shows text, citations and flags.
 fn shown(question: &str, passages: &[(&str, &str)], stream: &str) -> String {
     let (events, answer) = run_pieces(question, passages, [stream]);

@@ -51,6 +51,8 @@ pub struct AnswerTracker {
     quotes: Vec<Quote>,
     denied: bool,
     checked: usize,
+    /// The text ended before the model did, so nobody knows what its last sentence was going to say.
+    is_broken_off: bool,
     events: Vec<AnswerEvent>,
     delta: String,
 }
@@ -109,6 +111,7 @@ impl AnswerTracker {
             quotes: Vec::new(),
             denied: false,
             checked: 0,
+            is_broken_off: false,
             events: Vec::new(),
             delta: String::new(),
         }
@@ -142,6 +145,17 @@ impl AnswerTracker {
                 self.add_closest_sentence();
             }
         }
+        self.flush_delta();
+        (self.events, self.answer)
+    }
+
+    /// Ends an answer that was stopped, or failed half way: as [`AnswerTracker::finish`], but the last sentence is
+    /// cited when it is supported and not flagged when it is not, and nothing is added to what the model wrote.
+    pub fn break_off(mut self) -> (Vec<AnswerEvent>, Answer) {
+        self.is_broken_off = true;
+        self.read_held(true);
+        self.close_sentence(&[]);
+        self.answer.refused = self.denied && self.answer.citations.is_empty();
         self.flush_delta();
         (self.events, self.answer)
     }
@@ -348,7 +362,7 @@ impl AnswerTracker {
                 self.emit(&stop);
                 if denies_answer(&text) {
                     self.denied = true;
-                } else {
+                } else if !self.is_broken_off {
                     self.flag(sentence.start, self.answer_chars);
                 }
             }

@@ -481,7 +481,10 @@ async fn follow_model(
     drop(stream);
     let notice = (ending == Ending::Length)
         .then(|| "The answer reached its greatest length and ends here.".to_owned());
-    let (events, answer) = tracker.finish();
+    let (events, answer) = match ending {
+        Ending::Complete => tracker.finish(),
+        Ending::Length | Ending::Stopped | Ending::Broken { .. } => tracker.break_off(),
+    };
     send(events, sink);
     Written {
         answer,
