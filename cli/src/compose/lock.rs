@@ -32,7 +32,7 @@ impl DataLock {
             .mode(0o600)
             .open(&path)
             .map_err(|error| unwritable(data_dir, &error))?;
-        if file.try_lock().is_err() {
+        if !rag::store::lock_soon(&file).map_err(|error| unwritable(data_dir, &error))? {
             let mut owner = String::new();
             // The number only helps; without it the message is still true.
             let _ = file.read_to_string(&mut owner);

@@ -359,6 +359,27 @@ fn a_shard_that_is_open_is_not_taken_for_a_damaged_one() {
 }
 
 #[test]
+fn a_log_that_a_starting_child_still_holds_is_waited_for_and_nothing_is_rebuilt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vectors");
+    let store = EdgeStore::open(&path, &schema()).unwrap();
+    store
+        .upsert(&[point(&mut Random(1), &Bm25::new(), 1)])
+        .unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let held = std::fs::File::open(path.join("wal")).unwrap();
+    held.lock().unwrap();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        drop(held);
+    });
+    let store = EdgeStore::open(&path, &schema()).unwrap();
+    assert_eq!(store.count(&Filter::default()).unwrap(), 1);
+    release.join().unwrap();
+}
+
+#[test]
 fn a_collection_of_another_embedder_on_the_server_is_replaced() {
     let server = TestServer::start(None);
     let config = || QdrantConfig {

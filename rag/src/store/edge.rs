@@ -1,6 +1,6 @@
 //! The embedded vector store: one qdrant-edge shard in a folder of this process.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use uuid::Uuid;
 
 use super::{
     COLLECTION_KEY, Candidates, DOCUMENT_KEY, Filter, HybridQuery, Point, SPARSE_VECTOR, Scored,
-    SparseVector, StoreError, StoreSchema, VectorStore, rank,
+    SparseVector, StoreError, StoreSchema, VectorStore, lock_soon, rank,
 };
 
-/// How long a lock is waited for, and how often it is tried.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
-const LOCK_POLL: Duration = Duration::from_millis(20);
+/// How long the shard's log is waited for, and how often it is tried.
+const LOG_WAIT: Duration = Duration::from_secs(2);
+const LOG_POLL: Duration = Duration::from_millis(20);
 /// Ids read at a time.
 const SCROLL_PAGE: usize = 4096;
 
@@ -244,19 +244,12 @@ impl VectorStore for EdgeStore {
 }
 
 /// Takes the lock beside the shard.
-///
-/// A process that was killed while it started a child leaves the lock to that child until the child
-/// runs its program, so a held lock is waited for a little.
 fn lock(path: &Path) -> Result<File, String> {
     let file = File::create(path.with_extension("lock")).map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + LOCK_WAIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => return Err("another process has it open".to_owned()),
-            Err(TryLockError::Error(error)) => return Err(error.to_string()),
-        }
+    match lock_soon(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err("another process has it open".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -288,18 +281,15 @@ fn create(path: &Path, schema: &StoreSchema) -> Result<(), String> {
 /// Loads the shard and checks that it can be read and was made for `schema`. The error is a sentence
 /// for the log.
 fn load(path: &Path, schema: &StoreSchema) -> Result<EdgeShard, String> {
-    // Files that were cut short make the shard panic rather than fail in places.
-    let loaded = std::panic::catch_unwind(|| {
-        let shard = EdgeShard::load(path, None)?;
-        shard.count(CountRequest {
-            filter: None,
-            exact: true,
-        })?;
-        Ok::<_, OperationError>(shard)
-    });
-    let shard = match loaded {
-        Ok(loaded) => loaded.map_err(|error| error.to_string())?,
-        Err(_) => return Err("its files are damaged".to_owned()),
+    let deadline = Instant::now() + LOG_WAIT;
+    let shard = loop {
+        match load_once(path) {
+            // The log has a lock of its own, which a child that is about to run its program can hold: see `lock_soon`.
+            Err(reason) if reason.contains("WouldBlock") && Instant::now() < deadline => {
+                thread::sleep(LOG_POLL);
+            }
+            loaded => break loaded?,
+        }
     };
     let found = shard
         .config()
@@ -312,6 +302,22 @@ fn load(path: &Path, schema: &StoreSchema) -> Result<EdgeShard, String> {
             "it was made for another embedder than {} ({})",
             schema.embedder, schema.dim
         )),
+    }
+}
+
+fn load_once(path: &Path) -> Result<EdgeShard, String> {
+    // Files that were cut short make the shard panic rather than fail in places.
+    let loaded = std::panic::catch_unwind(|| {
+        let shard = EdgeShard::load(path, None)?;
+        shard.count(CountRequest {
+            filter: None,
+            exact: true,
+        })?;
+        Ok::<_, OperationError>(shard)
+    });
+    match loaded {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(_) => Err("its files are damaged".to_owned()),
     }
 }
 

@@ -15,6 +15,7 @@ mod conformance;
 pub mod edge;
 #[cfg(test)]
 pub(crate) mod exact;
+mod lock;
 pub mod qdrant;
 #[cfg(test)]
 mod test_server;
@@ -23,6 +24,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use uuid::Uuid;
+
+pub use lock::lock_soon;
 
 use crate::{CollectionId, DocumentId};
 
