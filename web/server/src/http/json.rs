@@ -1,12 +1,19 @@
 //! JSON bodies and queries whose rejections have the right shape.
 
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
+use super::AppState;
 use super::error::{Failure, OpenAiFailure};
+
+/// How much of a body that is too large is read and dropped. A client that is still sending when the connection closes sees a
+/// broken connection and not the answer that says why.
+const DRAINED_BYTES: usize = 16 << 20;
 
 /// A JSON body of `/api/*`.
 pub(super) struct Json<T>(pub T);
@@ -31,18 +38,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
         parse(request, state).await.map(Json)
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OpenAiJson<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for OpenAiJson<T> {
     type Rejection = OpenAiFailure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, OpenAiFailure> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, OpenAiFailure> {
         parse(request, state)
             .await
             .map(OpenAiJson)
@@ -50,10 +57,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OpenAiJson<T> {
     }
 }
 
-async fn parse<S: Send + Sync, T: DeserializeOwned>(
-    request: Request,
-    state: &S,
-) -> Result<T, Failure> {
+async fn parse<T: DeserializeOwned>(request: Request, state: &AppState) -> Result<T, Failure> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(body, state.suite.config.max_body_bytes).await?;
+    let request = Request::from_parts(parts, Body::from(body));
     match axum::Json::<T>::from_request(request, state).await {
         Ok(axum::Json(value)) => Ok(value),
         Err(JsonRejection::MissingJsonContentType(_)) => Err(Failure::new(
@@ -61,15 +68,37 @@ async fn parse<S: Send + Sync, T: DeserializeOwned>(
             "not_json",
             "The request must be JSON: send the header `Content-Type: application/json`.",
         )),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "The request's body is too large.",
-        )),
         // The parser may quote what was sent; it goes to the sender alone, and not into the log.
         Err(rejection) => Err(Failure::invalid(format!(
             "The request cannot be read: {}",
             rejection.body_text()
         ))),
     }
+}
+
+/// Reads a body of at most `limit` bytes; of a larger one up to [`DRAINED_BYTES`] are read before it is refused.
+async fn read_body(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let mut pieces = body.into_data_stream();
+    let mut read = Vec::new();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Failure::invalid("The request broke off. Send it again."))?;
+        length += piece.len();
+        if length <= limit {
+            read.extend_from_slice(&piece);
+        } else if length > DRAINED_BYTES {
+            break;
+        }
+    }
+    if length > limit {
+        return Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!(
+                "The request's body is larger than {} KiB, the most that is read.",
+                limit / 1024
+            ),
+        ));
+    }
+    Ok(read.into())
 }
