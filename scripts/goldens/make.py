@@ -3,17 +3,18 @@
 
     pip install xllamacpp==2026.10.11549 numpy        # tokens, greedy, perplexity
     pip install sentence-transformers==3.3.1 torch==2.4.1 transformers==4.46.3 "numpy<2"    # embeddings (CPU)
-    scripts/goldens/make.py MODELS_DIR tokens|greedy|perplexity|noise|embeddings [MODEL...]
+    scripts/goldens/make.py MODELS_DIR tokens|greedy|exact|perplexity|noise|embeddings [MODEL...]
 
 MODELS_DIR is a models directory of Cloister. `tokens` takes seconds, `greedy`, `perplexity` and `noise` a few
-minutes for the largest model, `embeddings` half a minute. Every file names the program and version
-that made it.
+minutes for the largest model, `exact` a quarter of an hour and 7 GB of temporary space, `embeddings` half a minute.
+Every file names the program and version that made it. `exact` needs the package gguf as well.
 """
 
 import base64
 import json
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -100,15 +101,49 @@ def greedy_run(model, prompt):
     return {"prompt_tokens": len(ids), **run}
 
 
+def dequantized(path, out):
+    """Writes the file again with every weight as the f32 number that its quantized form stands for."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(out, architecture)
+    for field in reader.fields.values():
+        if field.name == "general.architecture" or field.name.startswith("GGUF."):
+            continue
+        item = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=item)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def exact(models, names):
+    """Greedy text of the dequantized weights: nothing rounds activations, so two correct programs agree closely."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            path = Path(folder) / f"{name}.gguf"
+            dequantized(model_file(models, name), path)
+            greedy_of(path, f"exact-{name}.json")
+            path.unlink()
+
+
 def greedy(models, names):
+    for name in names:
+        greedy_of(model_file(models, name), f"greedy-{name}.json")
+
+
+def greedy_of(path, golden):
     from llama_cpp import Model
 
-    for name in names:
-        model = Model(model_file(models, name))
-        runs = [{"question": question, **greedy_run(model, chat_prompt(question))} for question in cases.QUESTIONS]
-        runs += [{"completion": text, **greedy_run(model, text)} for text in cases.COMPLETIONS]
-        write(f"greedy-{name}.json", {"made_by": made_by_llama_cpp(), "system": cases.SYSTEM, "runs": runs})
-        model.close()
+    model = Model(path)
+    runs = [{"question": question, **greedy_run(model, chat_prompt(question))} for question in cases.QUESTIONS]
+    runs += [{"completion": text, **greedy_run(model, text)} for text in cases.COMPLETIONS]
+    write(golden, {"made_by": made_by_llama_cpp(), "system": cases.SYSTEM, "runs": runs})
+    model.close()
 
 
 def perplexity(models, names):
@@ -193,7 +228,7 @@ def main():
         raise SystemExit(__doc__)
     models, what = Path(sys.argv[1]), sys.argv[2]
     names = sys.argv[3:] or ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"]
-    {"tokens": tokens, "greedy": greedy, "perplexity": perplexity, "noise": noise, "embeddings": embeddings}[what](models, names)
+    {"tokens": tokens, "greedy": greedy, "exact": exact, "perplexity": perplexity, "noise": noise, "embeddings": embeddings}[what](models, names)
 
 
 if __name__ == "__main__":

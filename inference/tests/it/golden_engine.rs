@@ -12,11 +12,16 @@
 //!
 //! After a difference the run goes on from llama.cpp's token, so that every position is compared,
 //! not only those before the first difference.
+//!
+//! The same models with their weights written out as f32 round nothing, so there the two programs must
+//! agree to `MAX_EXACT_GAP` (`exact-*.json`); that is what shows that both compute the same model.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
+use candle_core::{Device, quantized::GgmlDType};
 use inference::{
-    Engine, EngineConfig, FinishReason, GenerateRequest, Priority, SamplingParams, perplexity,
+    Engine, EngineConfig, FinishReason, GenerateRequest, GgufFile, KvCacheDtype, Priority,
+    SamplingParams, gguf::writer::GgufWriter, perplexity,
 };
 use serde::Deserialize;
 
@@ -27,6 +32,9 @@ use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, golden, prose};
 /// noise of a difference of two logits is 1.4 units, so this is four standard deviations; a thousand
 /// positions are compared.
 const MAX_GAP_IN_NOISE: f32 = 6.0;
+
+/// Gap between llama.cpp's two best logits below which either may win when nothing is rounded.
+const MAX_EXACT_GAP: f32 = 1e-3;
 
 /// Largest relative difference of perplexity.
 const MAX_PERPLEXITY_DIFFERENCE: f64 = 0.005;
@@ -89,6 +97,16 @@ fn qwen_15b_greedy_text_equals_that_of_llama_cpp() {
 }
 
 #[test]
+fn smollm2_text_of_dequantized_weights_equals_that_of_llama_cpp() {
+    check_exact(SMOLLM2);
+}
+
+#[test]
+fn qwen_05b_text_of_dequantized_weights_equals_that_of_llama_cpp() {
+    check_exact(QWEN_05B);
+}
+
+#[test]
 fn smollm2_perplexity_equals_that_of_llama_cpp() {
     check_perplexity(SMOLLM2);
 }
@@ -109,22 +127,76 @@ fn check_greedy(model: &str) {
     };
     let golden: GreedyGolden = golden(&format!("greedy-{model}.json"));
     let engine = load(&path, |config| config.kv_cache_tokens = 4096);
+    let (positions, differences) = compare(model, &engine, &golden);
+    let noise = golden_noise(model);
+    for Difference { run, at, gap } in &differences {
+        assert!(
+            *gap < MAX_GAP_IN_NOISE * noise.logit_rms,
+            "text {run} position {at}: not a near tie"
+        );
+    }
+    let (ours, theirs) = (differences.len(), noise.other_greedy_tokens);
+    assert!(
+        ours * noise.positions <= theirs * positions,
+        "{ours} of {positions} positions differ; llama.cpp from itself {theirs} of {}",
+        noise.positions
+    );
+}
+
+fn check_exact(model: &str) {
+    let Some(path) = real_model(model) else {
+        return;
+    };
+    let golden: GreedyGolden = golden(&format!("exact-{model}.json"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let exact = folder.path().join("exact.gguf");
+    dequantize(&path, &exact);
+    let engine = load(&exact, |config| {
+        config.kv_cache_tokens = 4096;
+        config.kv_cache_dtype = KvCacheDtype::F32;
+    });
+    let (_, differences) = compare(model, &engine, &golden);
+    for Difference { run, at, gap } in &differences {
+        assert!(*gap < MAX_EXACT_GAP, "text {run} position {at}: not a tie");
+    }
+}
+
+/// Writes a model again with every weight as the f32 number that its quantized form stands for.
+fn dequantize(path: &Path, out: &Path) {
+    let file = GgufFile::open(path).expect("a real model");
+    let mut writer = GgufWriter::new();
+    for (key, value) in file.metadata() {
+        writer.set(key, value.clone());
+    }
+    for (name, info) in file.tensors() {
+        let weights = file.load_tensor(name, &Device::Cpu).expect("a known type");
+        let weights = weights.dequantize(&Device::Cpu).expect("dequantized");
+        let weights: Vec<f32> = weights.flatten_all().unwrap().to_vec1().unwrap();
+        writer
+            .quantize(name, &info.shape, GgmlDType::F32, &weights)
+            .expect("f32 has no blocks");
+    }
+    writer.write(out).expect("written");
+}
+
+/// Runs all texts and returns how many tokens were compared, and which were others.
+fn compare(model: &str, engine: &Engine, golden: &GreedyGolden) -> (usize, Vec<Difference>) {
     let prompts: Vec<Vec<u32>> = golden
         .runs
         .iter()
-        .map(|run| prompt(&engine, &golden.system, run))
+        .map(|run| prompt(engine, &golden.system, run))
         .collect();
     // All first attempts run together, as they would on a server; the runs after a difference are rare.
     let streams: Vec<_> = golden
         .runs
         .iter()
         .zip(&prompts)
-        .map(|(run, prompt)| submit(&engine, prompt, run, 0))
+        .map(|(run, prompt)| submit(engine, prompt, run, 0))
         .collect();
     let (mut equal, mut positions) = (0, 0);
     let mut differences = Vec::new();
     for (index, (run, stream)) in golden.runs.iter().zip(streams).enumerate() {
-        let mut output = collect_tokens(&engine, stream, run.tokens.len());
+        let mut output = collect_tokens(engine, stream, run.tokens.len());
         let mut start = 0;
         positions += run.tokens.len();
         while let Some(offset) = output
@@ -142,8 +214,8 @@ fn check_greedy(model: &str) {
             if start == run.tokens.len() {
                 break;
             }
-            let stream = submit(&engine, &prompts[index], run, start);
-            output = collect_tokens(&engine, stream, run.tokens.len() - start);
+            let stream = submit(engine, &prompts[index], run, start);
+            output = collect_tokens(engine, stream, run.tokens.len() - start);
         }
         equal += usize::from(
             differences
@@ -152,19 +224,7 @@ fn check_greedy(model: &str) {
         );
     }
     report(model, equal, golden.runs.len(), positions, &differences);
-    let noise = golden_noise(model);
-    for Difference { run, at, gap } in &differences {
-        assert!(
-            *gap < MAX_GAP_IN_NOISE * noise.logit_rms,
-            "text {run} position {at}: not a near tie"
-        );
-    }
-    let (ours, theirs) = (differences.len(), noise.other_greedy_tokens);
-    assert!(
-        ours * noise.positions <= theirs * positions,
-        "{ours} of {positions} positions differ; llama.cpp from itself {theirs} of {}",
-        noise.positions
-    );
+    (positions, differences)
 }
 
 fn golden_noise(model: &str) -> Noise {
