@@ -8,3 +8,4 @@ mod golden;
 mod golden_encoder;
 mod golden_engine;
 mod golden_text;
+mod sampling;
