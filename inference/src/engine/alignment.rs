@@ -78,10 +78,17 @@ mod tests {
             .collect()
     }
 
+    /// Text lengths of tokens, lengths of sent text, and the tokens reported with each.
+    type Case = (
+        &'static [usize],
+        &'static [usize],
+        &'static [&'static [u32]],
+    );
+
     #[test]
     fn a_token_is_reported_with_the_first_byte_of_its_text() {
         // Whole tokens; a character of three tokens (0, 0, 4); a token of which a stop string cuts the end off.
-        let table: [(&[usize], &[usize], &[&[u32]]); 4] = [
+        let table: [Case; 4] = [
             (&[2, 3, 1], &[2, 3, 1], &[&[0], &[1], &[2]]),
             (&[1, 0, 0, 4, 1], &[1, 4], &[&[0], &[1, 2, 3]]),
             (&[3, 2], &[2], &[&[0]]),
