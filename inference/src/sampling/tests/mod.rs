@@ -1,6 +1,8 @@
-//! Tests of sampling: examples, each step against a naive reference, and draws against their distribution.
+//! Tests of sampling: examples, each step against llama.cpp and against a naive reference, and draws against their
+//! distribution.
 
 mod examples;
+mod golden;
 mod properties;
 mod reference;
 mod statistics;
