@@ -134,10 +134,9 @@ impl Breakers {
         let before = self.tail.len();
         self.tail.extend_from_slice(text);
         let ends_here = self.breakers.iter().any(|breaker| {
-            let windows = self.tail.windows(breaker.len());
-            windows.enumerate().any(|(start, window)| {
-                start + breaker.len() > before && window == breaker.as_slice()
-            })
+            // From where the breaker would end in the first byte of this token.
+            let from = (before + 1).saturating_sub(breaker.len());
+            holds(&self.tail[from..], breaker)
         });
         self.tokens_since = if ends_here { 0 } else { self.tokens_since + 1 };
         let excess = self
@@ -148,11 +147,13 @@ impl Breakers {
     }
 
     fn are_in(&self, text: &[u8]) -> bool {
-        self.breakers.iter().any(|breaker| {
-            text.windows(breaker.len())
-                .any(|window| window == breaker.as_slice())
-        })
+        self.breakers.iter().any(|breaker| holds(text, breaker))
     }
+}
+
+/// Whether `part`, which is not empty, stands in `text`.
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]

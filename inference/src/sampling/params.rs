@@ -2,9 +2,11 @@
 
 /// Most alternatives of a token that a request may ask for; OpenAI's limit.
 pub const MOST_TOP_LOGPROBS: usize = 20;
-/// Most entries of `logit_bias`, `banned_strings`, `banned_sequences` and `dry.sequence_breakers`; each costs work in
-/// every step.
+/// Most entries of `logit_bias` and `banned_sequences`; each costs work in every step.
 const MOST_ENTRIES: usize = 1_024;
+/// Most entries of `banned_strings` and `dry.sequence_breakers`: each banned string is looked for in the whole
+/// vocabulary, 2 ms for 150,000 tokens, before the request is queued.
+const MOST_TEXTS: usize = 128;
 /// Longest banned string and sequence breaker in bytes, longest banned sequence in tokens.
 const LONGEST_ENTRY: usize = 256;
 
@@ -283,21 +285,40 @@ impl SamplingParams {
     }
 
     fn validate_lists(&self) -> Result<(), InvalidSampling> {
-        let of_texts = |texts: &[String]| texts.iter().map(String::len).collect();
-        let of_tokens = |lists: &[Vec<u32>]| lists.iter().map(Vec::len).collect();
-        let lists: [(&'static str, Vec<usize>); 4] = [
-            ("logit_bias", vec![1; self.logit_bias.len()]),
-            ("banned_strings", of_texts(&self.banned_strings)),
-            ("banned_sequences", of_tokens(&self.banned_sequences)),
+        let texts = |texts: &[String]| texts.iter().map(String::len).collect();
+        let tokens = |lists: &[Vec<u32>]| lists.iter().map(Vec::len).collect();
+        let (texts_range, entries_range) =
+            ("at most 128 entries long", "at most 1024 entries long");
+        let lists: [(_, Vec<usize>, _, _); 4] = [
+            (
+                "logit_bias",
+                vec![1; self.logit_bias.len()],
+                MOST_ENTRIES,
+                entries_range,
+            ),
+            (
+                "banned_strings",
+                texts(&self.banned_strings),
+                MOST_TEXTS,
+                texts_range,
+            ),
+            (
+                "banned_sequences",
+                tokens(&self.banned_sequences),
+                MOST_ENTRIES,
+                entries_range,
+            ),
             (
                 "dry_sequence_breakers",
-                of_texts(&self.dry.sequence_breakers),
+                texts(&self.dry.sequence_breakers),
+                MOST_TEXTS,
+                texts_range,
             ),
         ];
-        for (name, lengths) in lists {
-            if lengths.len() > MOST_ENTRIES {
+        for (name, lengths, most, range) in lists {
+            if lengths.len() > most {
                 let there = format!("a list of {}", lengths.len());
-                return Err(invalid(name, there, "at most 1024 entries long"));
+                return Err(invalid(name, there, range));
             }
             if let Some(length) = lengths
                 .iter()

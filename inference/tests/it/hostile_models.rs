@@ -1,13 +1,12 @@
-//! Damaged model files beyond the header's form: loading and running them is an error or an answer, never a panic.
-//!
-//! `gguf_fuzz.rs` covers files whose header cannot be read; here it can, and says what is not so.
+//! Odd and damaged model files whose header can be read: loading and running them is an error or an answer, never a
+//! panic. `gguf_fuzz.rs` covers files whose header cannot be read.
 
 use std::panic::catch_unwind;
 
-use candle_core::quantized::GgmlDType;
+use candle_core::{Device, quantized::GgmlDType};
 use inference::{
-    Engine, EngineConfig, Event, GenerateRequest, SamplingParams,
-    gguf::{parse_header, synthetic::SyntheticModel},
+    Engine, EngineConfig, Event, GenerateRequest, GgufFile, SamplingParams,
+    gguf::{GgmlType, parse_header, synthetic::SyntheticModel},
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -103,4 +102,56 @@ fn pitfall_23_models_with_damaged_metadata_run_or_are_refused_and_never_panic() 
         ran > 100 && refused > 100,
         "{ran} ran, {refused} were refused"
     );
+}
+
+/// A file with two tensors of one row each whose data is aligned to `alignment`.
+fn aligned_file(alignment: u32, rows: [&[f32]; 2]) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let padded =
+        |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(alignment as usize), 0);
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(2u64.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(text("general.alignment"));
+    bytes.extend(4u32.to_le_bytes());
+    bytes.extend(alignment.to_le_bytes());
+    let mut offset = 0u64;
+    for (name, row) in ["first", "second"].iter().zip(rows) {
+        bytes.extend(text(name));
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend((row.len() as u64).to_le_bytes());
+        bytes.extend(GgmlType::F32.0.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+        offset += (4 * row.len() as u64).next_multiple_of(alignment.into());
+    }
+    for row in rows {
+        padded(&mut bytes);
+        bytes.extend(row.iter().flat_map(|weight| weight.to_le_bytes()));
+    }
+    bytes
+}
+
+#[test]
+fn pitfall_22_tensors_are_found_at_any_alignment_that_a_file_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aligned.gguf");
+    let rows: [&[f32]; 2] = [&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0, 7.0, 8.0]];
+    for alignment in [8, 16, 32, 64, 4_096] {
+        std::fs::write(&path, aligned_file(alignment, rows)).unwrap();
+        let file = GgufFile::open(&path).unwrap();
+        for (name, row) in ["first", "second"].iter().zip(rows) {
+            let tensor = file.load_tensor(name, &Device::Cpu).unwrap();
+            let weights = tensor
+                .dequantize(&Device::Cpu)
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
+            assert_eq!(weights, row, "{name} at {alignment}");
+        }
+    }
+    for alignment in [1, 4, 24] {
+        std::fs::write(&path, aligned_file(alignment, rows)).unwrap();
+        let error = GgufFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains("general.alignment"), "{alignment}: {error}");
+    }
 }

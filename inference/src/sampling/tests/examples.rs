@@ -359,6 +359,7 @@ fn parameters_out_of_range() -> Vec<(&'static str, SamplingParams)> {
         ("logit_bias", changed(|p| p.logit_bias = vec![(1, 100.5)])),
         ("logit_bias", changed(|p| p.logit_bias = vec![(1, f32::NAN)])),
         ("banned_strings", changed(|p| p.banned_strings = vec!["x".repeat(257)])),
+        ("banned_strings", changed(|p| p.banned_strings = vec!["x".into(); 129])),
         ("banned_sequences", changed(|p| p.banned_sequences = vec![vec![]])),
         ("banned_sequences", changed(|p| p.banned_sequences = vec![vec![1]; 1_025])),
         ("top_logprobs", changed(|p| p.logprobs = Some(21))),
