@@ -27,12 +27,12 @@ pub use device::{DeviceError, cpu_threads, set_cpu_threads};
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
     Engine, EngineError, EngineStats, Event, FinishReason, GenerateRequest, LoadError, ModelInfo,
-    SubmitError, Timings, TokenStream, Usage,
+    ScoredToken, SubmitError, Timings, TokenLogprobs, TokenStream, Usage,
 };
 pub use gguf::{GgufError, GgufFile};
 pub use kv_cache::KvCacheDtype;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
-pub use sampling::{InvalidSampling, SamplingParams};
+pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
     AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher,

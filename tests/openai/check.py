@@ -53,6 +53,42 @@ def whole_answer_without_documents(model):
     return repr(answer.choices[0].message.content)
 
 
+def several_answers_with_logprobs(model):
+    def ask():
+        return client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "Name a colour."}], max_tokens=8, n=2, seed=7,
+            temperature=1, logprobs=True, top_logprobs=3, extra_body={"min_p": 0.02, "banned_strings": ["blue", "Blue"]},
+        )
+
+    answer, again = ask(), ask()
+    texts = [choice.message.content for choice in answer.choices]
+    assert [choice.index for choice in answer.choices] == [0, 1], answer
+    assert texts == [choice.message.content for choice in again.choices], (texts, again)
+    assert not any(banned in text for text in texts for banned in ("blue", "Blue")), texts
+    for choice in answer.choices:
+        tokens = choice.logprobs.content
+        spelled = b"".join(bytes(token.bytes) for token in tokens).decode("utf-8", "replace")
+        assert spelled == choice.message.content, (spelled, choice)
+        assert all(token.logprob <= 0 and len(token.top_logprobs) == 3 for token in tokens), tokens
+    assert answer.usage.completion_tokens >= sum(len(choice.logprobs.content) for choice in answer.choices), answer.usage
+    return repr(texts)
+
+
+def streamed_logprobs(model):
+    stream = client.completions.create(
+        model=model, prompt="The capital of France is", max_tokens=6, temperature=0, logprobs=2, stream=True
+    )
+    text, tokens, offsets = "", [], []
+    for chunk in stream:
+        for choice in chunk.choices:
+            text += choice.text
+            if choice.logprobs:
+                tokens += choice.logprobs.tokens
+                offsets += choice.logprobs.text_offset
+    assert "".join(tokens) == text and offsets == [len("".join(tokens[:index])) for index in range(len(tokens))], tokens
+    return repr(tokens)
+
+
 def completion(model):
     answer = client.completions.create(model=model, prompt="The capital of France is", max_tokens=6, temperature=0)
     assert "Paris" in answer.choices[0].text, answer
@@ -86,11 +122,24 @@ def refused_requests(model):
     long = error(openai.BadRequestError, messages=[{"role": "user", "content": "word " * 40_000}])
     assert any(character.isdigit() for character in long.message), long.message
     error(openai.APIStatusError, extra_body={"collections": ["no such collection"]})
-    return "401, 404, 400 with the numbers, unknown collection"
+    assert error(openai.BadRequestError, n=9).param == "n"
+    assert error(openai.BadRequestError, logit_bias={"999999999": 1}).param == "logit_bias"
+    assert error(openai.BadRequestError, extra_body={"min_p": 2}).param == "min_p"
+    assert error(openai.BadRequestError, logprobs=True, extra_body={"collections": [COLLECTION]}).param == "logprobs"
+    return "401, 404, 400 with the numbers, unknown collection, parameters by name"
 
 
 model = models()
-for check in (streamed_answer_from_documents, whole_answer_without_documents, completion, embeddings, refused_requests):
+CHECKS = (
+    streamed_answer_from_documents,
+    whole_answer_without_documents,
+    several_answers_with_logprobs,
+    completion,
+    streamed_logprobs,
+    embeddings,
+    refused_requests,
+)
+for check in CHECKS:
     print(f"ok  {check.__name__.replace('_', ' ')}: {check(model)}")
 print(f"the OpenAI client {openai.__version__} works with {URL}")
 sys.exit(0)

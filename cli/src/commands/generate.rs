@@ -54,6 +54,7 @@ pub fn generate(config: &Config, args: &GenerateArgs) -> Outcome<()> {
             Event::Delta {
                 text: delta,
                 tokens: ids,
+                ..
             } => {
                 if !config.json {
                     output::print(&delta);

@@ -15,6 +15,10 @@ pub enum Event {
     Delta {
         text: String,
         tokens: Vec<u32>,
+        /// Where the request asks for them: the tokens whose text begins in the text sent so far and was not reported
+        /// yet, so these keep pace with `text`. Tokens inside a stop string are never reported; tokens without text
+        /// are reported with what follows them.
+        logprobs: Vec<TokenLogprobs>,
     },
     Finished {
         reason: FinishReason,
@@ -22,6 +26,25 @@ pub enum Event {
         timings: Timings,
     },
     Failed(EngineError),
+}
+
+/// A token with its log-probability under the model's own distribution, before bias, penalties and temperature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredToken {
+    pub id: u32,
+    /// What the token adds to the text, which may be part of a character; a control token's name.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm.
+    pub logprob: f32,
+}
+
+/// A chosen token and what else could have been chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    pub chosen: ScoredToken,
+    /// Best first; as many as were asked for, fewer when fewer tokens are possible. Holds `chosen` only if it is one
+    /// of the best.
+    pub top: Vec<ScoredToken>,
 }
 
 /// Why an answer ended.
@@ -58,6 +81,10 @@ pub enum EngineError {
     Stopped,
     #[error("the model produced no valid numbers (NaN or infinity)")]
     InvalidLogits,
+    #[error(
+        "no token is left to choose: logit_bias, banned strings or the model itself exclude every one"
+    )]
+    NothingLeft,
     #[error("the engine failed while computing: {0}")]
     Step(String),
 }
@@ -83,6 +110,14 @@ pub enum SubmitError {
     EmptyPrompt,
     #[error("token id {token} is not in the model's vocabulary of {vocab_size}")]
     InvalidToken { token: u32, vocab_size: usize },
+    #[error(
+        "{name} names token id {token}, which is not in the model's vocabulary of {vocab_size}"
+    )]
+    InvalidSamplingToken {
+        name: &'static str,
+        token: u32,
+        vocab_size: usize,
+    },
     #[error(transparent)]
     InvalidSampling(#[from] InvalidSampling),
     #[error("the engine has stopped")]

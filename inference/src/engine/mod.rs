@@ -3,6 +3,7 @@
 //! `submit` puts a request into a channel and returns a stream of events; the thread plans a step, runs it, sends
 //! what it yields, and looks for new and dropped requests before the next step. Callers never wait for computation.
 
+mod alignment;
 mod event;
 mod info;
 mod request;
@@ -11,7 +12,7 @@ mod step_loop;
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
@@ -24,17 +25,24 @@ use futures_util::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use self::{
-    event::{EngineError, Event, FinishReason, LoadError, SubmitError, Timings, Usage},
+    event::{
+        EngineError, Event, FinishReason, LoadError, ScoredToken, SubmitError, Timings,
+        TokenLogprobs, Usage,
+    },
     info::{EngineStats, ModelInfo},
 };
-use self::{info::Counters, request::Submission, step_loop::StepLoop};
+use self::{
+    info::Counters,
+    request::{Limits, Submission},
+    step_loop::StepLoop,
+};
 use crate::{
     config::EngineConfig,
     device,
     gguf::GgufFile,
     kv_cache::BLOCK_SIZE,
     model::{KvCache, Model, ModelConfig, ModelError},
-    sampling::SamplingParams,
+    sampling::{Sampler, SamplingParams, Vocabulary},
     sequence::{Priority, SequenceId},
     text::{ChatMessage, ChatTemplate, ChatTemplateError, Tokenizer},
 };
@@ -56,6 +64,8 @@ pub struct Engine {
 struct Inner {
     info: ModelInfo,
     tokenizer: Arc<Tokenizer>,
+    /// Built when the first request needs it.
+    vocabulary: OnceLock<Arc<Vocabulary>>,
     chat_template: ChatTemplate,
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
@@ -114,6 +124,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 info,
                 tokenizer,
+                vocabulary: OnceLock::new(),
                 chat_template,
                 commands,
                 counters,
@@ -143,7 +154,8 @@ impl Engine {
             .render_tokens(&self.inner.tokenizer, messages, true)
     }
 
-    /// Queues a request and returns the stream of its events. Never blocks.
+    /// Queues a request and returns the stream of its events. Never waits; computes for some milliseconds when texts
+    /// are banned.
     ///
     /// # Errors
     /// [`SubmitError`] when the request can never run or the queue is full; nothing is queued then.
@@ -159,15 +171,26 @@ impl Engine {
         }
         let (events, receiver) = unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
+        let GenerateRequest {
+            prompt,
+            sampling,
+            priority,
+        } = request;
+        let limits = Limits {
+            max_tokens: sampling.max_tokens,
+            stop: sampling.stop.clone(),
+            ignore_eos: sampling.ignore_eos,
+        };
+        let vocabulary = self.vocabulary(&sampling);
         let submission = Submission {
             id: SequenceId(inner.next_id.fetch_add(1, Ordering::Relaxed)),
-            prompt: request.prompt,
-            sampling: request.sampling,
-            priority: request.priority,
+            sampler: Sampler::new(sampling, &prompt, &vocabulary, rand::random()),
+            prompt,
+            limits,
+            priority,
             events,
             cancelled: cancelled.clone(),
             submitted: Instant::now(),
-            entropy: rand::random(),
         };
         if inner
             .commands
@@ -199,14 +222,40 @@ impl Engine {
             });
         }
         let vocab_size = self.inner.tokenizer.vocab_size();
-        match request
-            .prompt
-            .iter()
-            .find(|&&token| token as usize >= vocab_size)
-        {
-            Some(&token) => Err(SubmitError::InvalidToken { token, vocab_size }),
-            None => Ok(()),
+        let foreign = |token: &u32| *token as usize >= vocab_size;
+        if let Some(token) = request.prompt.iter().copied().find(foreign) {
+            return Err(SubmitError::InvalidToken { token, vocab_size });
         }
+        let SamplingParams {
+            logit_bias,
+            banned_sequences,
+            ..
+        } = &request.sampling;
+        let biased = logit_bias.iter().map(|(token, _)| *token).find(foreign);
+        let banned = banned_sequences.iter().flatten().copied().find(foreign);
+        for (name, token) in [("logit_bias", biased), ("banned_sequences", banned)] {
+            if let Some(token) = token {
+                return Err(SubmitError::InvalidSamplingToken {
+                    name,
+                    token,
+                    vocab_size,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the texts of the tokens, or nothing where the request does not need them.
+    fn vocabulary(&self, sampling: &SamplingParams) -> Arc<Vocabulary> {
+        if !sampling.needs_vocabulary() {
+            return Arc::default();
+        }
+        let tokenizer = &self.inner.tokenizer;
+        let build = || {
+            let ids = 0..tokenizer.vocab_size() as u32;
+            Arc::new(Vocabulary::new(ids.map(|id| tokenizer.token_bytes(id))))
+        };
+        Arc::clone(self.inner.vocabulary.get_or_init(build))
     }
 
     /// Returns a snapshot of the engine's counters.

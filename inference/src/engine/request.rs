@@ -10,9 +10,12 @@ use std::{
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event::{EngineError, Event, FinishReason, Timings, Usage};
+use super::{
+    alignment::HeldLogprobs,
+    event::{EngineError, Event, FinishReason, ScoredToken, Timings, TokenLogprobs, Usage},
+};
 use crate::{
-    sampling::{Sampler, SamplingParams},
+    sampling::{Logprobs, SampleError, Sampler},
     sequence::{Priority, SequenceId},
     text::{Detokenizer, StopMatcher, Tokenizer},
 };
@@ -21,13 +24,20 @@ use crate::{
 pub(super) struct Submission {
     pub id: SequenceId,
     pub prompt: Vec<u32>,
-    pub sampling: SamplingParams,
+    pub sampler: Sampler,
+    pub limits: Limits,
     pub priority: Priority,
     /// Unbounded, but the sender stops after `max_tokens` events.
     pub events: UnboundedSender<Event>,
     pub cancelled: Arc<AtomicBool>,
     pub submitted: Instant,
-    pub entropy: u64,
+}
+
+/// Where an answer ends.
+pub(super) struct Limits {
+    pub max_tokens: usize,
+    pub stop: Vec<String>,
+    pub ignore_eos: bool,
 }
 
 /// State of an accepted request besides its [`crate::sequence::Sequence`].
@@ -40,8 +50,9 @@ pub(super) struct Request {
     max_tokens: usize,
     ignore_eos: bool,
     usage: Usage,
-    /// Tokens whose text has not been sent.
+    /// Tokens since the last event.
     unsent: Vec<u32>,
+    logprobs: HeldLogprobs,
     /// The last event, held until the request's blocks are free: who sees the end may count on that.
     last: Option<Event>,
     submitted: Instant,
@@ -53,26 +64,27 @@ impl Request {
     pub fn new(submission: Submission) -> Self {
         let Submission {
             prompt,
-            sampling,
+            sampler,
+            limits,
             events,
             cancelled,
             submitted,
-            entropy,
             ..
         } = submission;
         Self {
             detokenizer: Detokenizer::new(),
-            stops: StopMatcher::new(&sampling.stop),
-            max_tokens: sampling.max_tokens,
-            ignore_eos: sampling.ignore_eos,
+            stops: StopMatcher::new(&limits.stop),
+            max_tokens: limits.max_tokens,
+            ignore_eos: limits.ignore_eos,
             usage: Usage {
                 prompt_tokens: prompt.len(),
                 completion_tokens: 0,
             },
-            sampler: Sampler::new(sampling, &prompt, entropy),
+            sampler,
             events,
             cancelled,
             unsent: Vec::new(),
+            logprobs: HeldLogprobs::default(),
             last: None,
             submitted,
             started: None,
@@ -99,10 +111,14 @@ impl Request {
     ///
     /// Returns the token to continue with, or `None` when the request has ended and waits for [`Self::send_last`].
     pub fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer, is_full: bool) -> Option<u32> {
-        let Ok(token) = self.sampler.sample(logits) else {
-            self.fail(EngineError::InvalidLogits);
-            return None;
+        let choice = match self.sampler.sample(logits) {
+            Ok(choice) => choice,
+            Err(error) => {
+                self.fail(error.into());
+                return None;
+            }
         };
+        let token = choice.token;
         let now = Instant::now();
         self.first_token.get_or_insert(now);
         if !self.ignore_eos && tokenizer.eos_ids().contains(&token) {
@@ -112,19 +128,25 @@ impl Request {
         self.usage.completion_tokens += 1;
         self.unsent.push(token);
         let text = self.detokenizer.push(tokenizer, token);
+        let logprobs = choice
+            .logprobs
+            .map(|logprobs| with_bytes(tokenizer, token, logprobs));
+        self.logprobs.push(logprobs, text.len());
         let outcome = self.stops.push(&text);
         if outcome.stopped {
-            self.send(outcome.emit);
+            let logprobs = self.logprobs.release(outcome.emit.len());
+            self.send(outcome.emit, logprobs);
             self.set_finished(FinishReason::Stop, now);
             return None;
         }
-        if self.usage.completion_tokens >= self.max_tokens || is_full {
-            self.send(outcome.emit);
+        let is_last = self.usage.completion_tokens >= self.max_tokens || is_full;
+        if !outcome.emit.is_empty() || is_last {
+            let logprobs = self.logprobs.release(outcome.emit.len());
+            self.send(outcome.emit, logprobs);
+        }
+        if is_last {
             self.finish(FinishReason::Length, now);
             return None;
-        }
-        if !outcome.emit.is_empty() {
-            self.send(outcome.emit);
         }
         Some(token)
     }
@@ -146,18 +168,25 @@ impl Request {
     fn finish(&mut self, reason: FinishReason, now: Instant) {
         let outcome = self.stops.push(&self.detokenizer.finish());
         let mut rest = outcome.emit;
-        if !outcome.stopped {
+        let logprobs = if outcome.stopped {
+            self.logprobs.release(rest.len())
+        } else {
             rest.push_str(&self.stops.finish());
-        }
-        if !rest.is_empty() || !self.unsent.is_empty() {
-            self.send(rest);
+            self.logprobs.release_all()
+        };
+        if !rest.is_empty() || !self.unsent.is_empty() || !logprobs.is_empty() {
+            self.send(rest, logprobs);
         }
         self.set_finished(reason, now);
     }
 
-    fn send(&mut self, text: String) {
+    fn send(&mut self, text: String, logprobs: Vec<TokenLogprobs>) {
         let tokens = std::mem::take(&mut self.unsent);
-        let _ = self.events.send(Event::Delta { text, tokens });
+        let _ = self.events.send(Event::Delta {
+            text,
+            tokens,
+            logprobs,
+        });
     }
 
     fn set_finished(&mut self, reason: FinishReason, now: Instant) {
@@ -175,5 +204,36 @@ impl Request {
             usage: self.usage,
             timings,
         });
+    }
+}
+
+impl From<SampleError> for EngineError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::InvalidLogits => EngineError::InvalidLogits,
+            SampleError::NothingLeft => EngineError::NothingLeft,
+        }
+    }
+}
+
+fn with_bytes(tokenizer: &Tokenizer, token: u32, logprobs: Logprobs) -> TokenLogprobs {
+    let scored = |id: u32, logprob: f32| {
+        let name = tokenizer
+            .token_text(id)
+            .filter(|_| tokenizer.is_control(id));
+        let bytes = name.map_or(tokenizer.token_bytes(id), str::as_bytes);
+        ScoredToken {
+            id,
+            bytes: bytes.to_vec(),
+            logprob,
+        }
+    };
+    TokenLogprobs {
+        chosen: scored(token, logprobs.chosen),
+        top: logprobs
+            .top
+            .into_iter()
+            .map(|(id, logprob)| scored(id, logprob))
+            .collect(),
     }
 }

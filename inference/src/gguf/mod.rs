@@ -256,6 +256,27 @@ impl std::fmt::Debug for GgufFile {
     }
 }
 
+/// What the header of a file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufHeader {
+    pub version: u32,
+    pub metadata: BTreeMap<String, Value>,
+    pub tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Parses the header of a file that is in memory, as [`GgufFile::open`] does.
+///
+/// # Errors
+/// As [`GgufFile::open`].
+pub fn parse_header(bytes: &[u8]) -> Result<GgufHeader, GgufError> {
+    let header = parse::parse(bytes).map_err(|error| located(Path::new("(memory)"), error))?;
+    Ok(GgufHeader {
+        version: header.version,
+        metadata: header.metadata,
+        tensors: header.tensors,
+    })
+}
+
 fn located(path: &Path, error: ParseError) -> GgufError {
     let path = path.to_owned();
     match error {

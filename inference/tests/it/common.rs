@@ -77,6 +77,7 @@ pub fn collect(mut stream: TokenStream) -> Output {
             Event::Delta {
                 text: piece,
                 tokens: ids,
+                ..
             } => {
                 text.push_str(&piece);
                 tokens.extend(ids);

@@ -399,7 +399,7 @@ fn dropping_the_engine_fails_what_is_running() {
 }
 
 #[test]
-fn logits_that_are_not_numbers_fail_the_request_and_not_the_engine() {
+fn pitfall_18_a_nan_row_fails_its_request_alone() {
     let writer = SyntheticModel {
         tied: false,
         ..Default::default()

@@ -2,6 +2,8 @@
 //!
 //! Only what is honoured is named; unknown fields of a request are ignored, as OpenAI's clients send many.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Citation;
@@ -65,7 +67,12 @@ pub struct StreamOptions {
     pub include_usage: bool,
 }
 
-/// Fields that chat and plain completions share. Absent means the server's default.
+/// Fields that chat and plain completions share. Absent means the server's default. A value outside its range is an
+/// error that names the field.
+///
+/// "Extension" is what OpenAI's API lacks; the names are those of llama.cpp's server and vLLM. The steps apply in
+/// llama.cpp's order: `logit_bias` and `banned_strings`, penalties, DRY, `top_n_sigma`, `top_k`, `typical_p`, `top_p`,
+/// `min_p`, XTC, `temperature`. At temperature 0 the best token after DRY is taken.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SamplingFields {
     /// 0 to 2; 0 is greedy. Default 1 as in OpenAI's API; with `collections` 0.
@@ -74,22 +81,71 @@ pub struct SamplingFields {
     /// Above 0, at most 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// Extension: 0 is off.
+    /// Extension: the best so many tokens; 0 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// Extension: 0 is off.
+    /// Extension, 0 to 1: the share of the best token's probability that others need; 0 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f32>,
-    /// Extension: 1 is off.
+    /// Extension, above 0, at most 1: locally typical sampling; 1 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_p: Option<f32>,
+    /// Extension, 0 to 100: standard deviations below the best logit; 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_n_sigma: Option<f32>,
+    /// Extension, 0 to 1: how often XTC removes the top choices; 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xtc_probability: Option<f32>,
+    /// Extension, above 0, at most 1: what a top choice is. Default 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xtc_threshold: Option<f32>,
+    /// Extension: 2 chooses by a target surprise (Mirostat 2.0) instead of the truncations and XTC; 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirostat: Option<u32>,
+    /// Extension, above 0, at most 20: target surprise in bits. Default 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirostat_tau: Option<f32>,
+    /// Extension, above 0, at most 1: how fast it adapts. Default 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirostat_eta: Option<f32>,
+    /// Extension, 0.01 to 10, on tokens of prompt and answer; 1 is off. Also `repeat_penalty`.
+    #[serde(
+        default,
+        alias = "repeat_penalty",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub repetition_penalty: Option<f32>,
-    /// -2 to 2.
+    /// Extension: the three penalties look at so many last tokens; -1 (the default) at all, 0 at none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_last_n: Option<i64>,
+    /// Extension, 0 to 100: strength of the penalty for continuing a repetition (DRY); 0 is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_multiplier: Option<f32>,
+    /// Extension, 1 to 10: how the penalty grows with the repetition's length. Default 1.75.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_base: Option<f32>,
+    /// Extension, 1 or more: repetitions shorter than this are free. Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_allowed_length: Option<usize>,
+    /// Extension: DRY looks at so many last tokens; -1 (the default) at all, 0 at none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_penalty_last_n: Option<i64>,
+    /// Extension: texts across which nothing is a repetition. Default a line break, `:`, `"` and `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_sequence_breakers: Option<Vec<String>>,
+    /// Token ids with what is added to their logits, -100 to 100; -100 forbids the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// Extension: texts that may not appear in the answer, whatever tokens would spell them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub banned_strings: Option<Vec<String>>,
+    /// -2 to 2, on tokens of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence_penalty: Option<f32>,
-    /// -2 to 2.
+    /// -2 to 2, for each occurrence in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency_penalty: Option<f32>,
-    /// Same seed, same request, same text.
+    /// Same seed, same request, same texts; with `n` above 1 each answer draws its own random numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// Up to 4 texts that end the answer; they are not part of it.
@@ -101,9 +157,12 @@ pub struct SamplingFields {
     /// Newer name of `max_tokens`; wins when both are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_completion_tokens: Option<usize>,
-    /// Number of answers; only 1 is served.
+    /// Number of answers, 1 to 8; each takes a place of its own in the model's queue. With `collections` only 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<usize>,
+    /// Extension: goes on past the model's end tokens until `max_tokens`. Not with `collections`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
 }
 
 /// `POST /v1/chat/completions`.
@@ -122,7 +181,15 @@ pub struct ChatCompletionRequest {
     /// How to choose tokens.
     #[serde(flatten)]
     pub sampling: SamplingFields,
-    /// Extension: names of collections whose documents answer the last message, with citations. `[]` means all.
+    /// Reports the log-probability of each token, before bias, penalties and temperature. Not with `collections`, where
+    /// the text is checked and marked after it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<bool>,
+    /// Reports so many best alternatives of each token too, 0 to 20. Needs `logprobs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<usize>,
+    /// Extension: names of collections whose documents answer the last message, with citations. `[]` means all. The
+    /// sampling fields apply to the writing of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collections: Option<Vec<String>>,
 }
@@ -149,21 +216,45 @@ pub struct ChatCompletion {
     pub created: i64,
     /// The model that answered.
     pub model: String,
-    /// One.
+    /// `n` of them.
     pub choices: Vec<ChatChoice>,
-    /// What it took.
+    /// What it took, all choices together; the prompt counts once.
     pub usage: CompletionUsage,
 }
 
-/// The one choice of a [`ChatCompletion`].
+/// One choice of a [`ChatCompletion`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatChoice {
-    /// 0.
+    /// From 0.
     pub index: usize,
     /// The answer.
     pub message: AssistantMessage,
+    /// With `logprobs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<ChoiceLogprobs>,
     /// `stop` or `length`.
     pub finish_reason: Option<String>,
+}
+
+/// Log-probabilities of the tokens of a choice, or of what is new in a chunk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChoiceLogprobs {
+    /// One a token, in order; tokens of a stop text are left out.
+    pub content: Vec<TokenLogprob>,
+}
+
+/// A token with its natural log-probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token's text; U+FFFD stands for part of a character.
+    pub token: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The token's text as UTF-8; those of successive tokens joined are the answer.
+    pub bytes: Vec<u8>,
+    /// Best first; only of a chosen token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<Vec<TokenLogprob>>,
 }
 
 /// The answer of a chat completion.
@@ -202,11 +293,14 @@ pub struct ChatCompletionChunk {
 /// The one choice of a [`ChatCompletionChunk`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatChunkChoice {
-    /// 0.
+    /// Which of the `n` answers, from 0.
     pub index: usize,
     /// What is new.
     pub delta: ChatDelta,
-    /// `stop` or `length` in the last chunk, `null` before.
+    /// With `logprobs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<ChoiceLogprobs>,
+    /// `stop` or `length` in the answer's last chunk, `null` before.
     pub finish_reason: Option<String>,
 }
 
@@ -240,6 +334,9 @@ pub struct CompletionRequest {
     /// What the stream carries beside the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
+    /// Reports the log-probability of each token and of so many best alternatives, 0 to 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<usize>,
     /// How to choose tokens.
     #[serde(flatten)]
     pub sampling: SamplingFields,
@@ -256,22 +353,38 @@ pub struct Completion {
     pub created: i64,
     /// The model that answered.
     pub model: String,
-    /// One, or none in the chunk that carries `usage`.
+    /// `n` of them; one in a chunk, or none in the chunk that carries `usage`.
     pub choices: Vec<CompletionChoice>,
     /// What it took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<CompletionUsage>,
 }
 
-/// The one choice of a [`Completion`].
+/// One choice of a [`Completion`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompletionChoice {
-    /// 0.
+    /// From 0.
     pub index: usize,
     /// The text, or what is new of it.
     pub text: String,
+    /// With `logprobs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<CompletionLogprobs>,
     /// `stop` or `length`; `null` while it goes on.
     pub finish_reason: Option<String>,
+}
+
+/// Log-probabilities of the tokens of a [`CompletionChoice`]: four lists of the same length.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompletionLogprobs {
+    /// Texts; a token that is no whole text is written `bytes:\xe2\x82`.
+    pub tokens: Vec<String>,
+    /// Natural logarithms of their probabilities.
+    pub token_logprobs: Vec<f32>,
+    /// The best alternatives of each and the token itself.
+    pub top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// Characters of the whole text before each.
+    pub text_offset: Vec<usize>,
 }
 
 /// `POST /v1/embeddings`.

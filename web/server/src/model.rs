@@ -88,6 +88,14 @@ pub enum ModelError {
         /// One clear sentence.
         reason: String,
     },
+    /// A field of the request cannot be used.
+    #[error("{reason}")]
+    InvalidParam {
+        /// The field's name in `/v1/*`.
+        param: &'static str,
+        /// One clear sentence.
+        reason: String,
+    },
     /// The model has stopped.
     #[error("the language model has stopped; restart the server")]
     Stopped,
@@ -113,6 +121,11 @@ impl From<SubmitError> for ModelError {
                 limit,
             },
             SubmitError::Stopped => ModelError::Stopped,
+            SubmitError::InvalidSampling(inference::InvalidSampling { name: param, .. })
+            | SubmitError::InvalidSamplingToken { name: param, .. } => ModelError::InvalidParam {
+                param,
+                reason: error.to_string(),
+            },
             other => ModelError::Invalid {
                 reason: other.to_string(),
             },

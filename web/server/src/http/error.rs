@@ -194,6 +194,7 @@ impl From<ModelError> for Failure {
                 ..Failure::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
             },
             ModelError::Invalid { .. } => Failure::invalid(message),
+            ModelError::InvalidParam { param, .. } => Failure::invalid_param(param, message),
             ModelError::Stopped => {
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "model_stopped", message)
             }

@@ -199,9 +199,11 @@ impl From<AskError> for LocalError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Library { source } => source.into(),
-            AskError::Model(error @ (ModelError::TooLong { .. } | ModelError::Invalid { .. })) => {
-                Self::user(error.to_string(), None)
-            }
+            AskError::Model(
+                error @ (ModelError::TooLong { .. }
+                | ModelError::Invalid { .. }
+                | ModelError::InvalidParam { .. }),
+            ) => Self::user(error.to_string(), None),
             AskError::Model(error @ ModelError::Overloaded { .. }) => Self {
                 hint: Some("--quote-only answers without the model".to_owned()),
                 ..Self::internal(&error)

@@ -447,7 +447,7 @@ async fn follow_model(
             },
         };
         match event {
-            Some(Event::Delta { text, tokens }) => {
+            Some(Event::Delta { text, tokens, .. }) => {
                 usage.completion_tokens += tokens.len();
                 send(tracker.push(&text), sink);
             }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::stream;
 use inference::{
-    ChatMessage, EngineStats, Event, FinishReason, Priority, SamplingParams, Timings, Usage,
+    ChatMessage, EngineError, EngineStats, Event, FinishReason, Priority, SamplingParams,
+    ScoredToken, Timings, TokenLogprobs, Usage,
 };
 use rag::{EmbedError, Embedder};
 use web_server::{LanguageModel, ModelError, ModelStream};
@@ -62,6 +63,8 @@ pub enum Script {
     Babble,
     /// Its queue is full.
     Busy,
+    /// Says a word and then breaks down.
+    Fail,
     /// Panics, as a bug would.
     Panic,
 }
@@ -90,6 +93,7 @@ impl ScriptedModel {
     ) -> Result<ModelStream, ModelError> {
         let prompt_tokens = self.count_tokens(&prompt);
         let max_tokens = sampling.max_tokens;
+        let num_top = sampling.logprobs;
         if prompt_tokens + max_tokens > CONTEXT_LEN {
             return Err(ModelError::TooLong {
                 prompt_tokens,
@@ -107,6 +111,7 @@ impl ScriptedModel {
             .unwrap()
             .pop_front()
             .unwrap_or(Script::Say(DEFAULT_ANSWER));
+        let fails = matches!(script, Script::Fail);
         let text = match script {
             Script::Busy => {
                 return Err(ModelError::Overloaded {
@@ -115,7 +120,7 @@ impl ScriptedModel {
                 });
             }
             Script::Panic => panic!("a bug in the model"),
-            Script::Babble => None,
+            Script::Babble | Script::Fail => None,
             Script::Say(text) => Some(text),
         };
         let words: Option<VecDeque<String>> = text.map(|text| {
@@ -141,7 +146,15 @@ impl ScriptedModel {
                     Some(words) => words.pop_front(),
                 };
                 let event = match word {
+                    Some(_) if fails && said > 0 => {
+                        guard.1 = true;
+                        Event::Failed(EngineError::InvalidLogits)
+                    }
                     Some(text) => Event::Delta {
+                        logprobs: num_top
+                            .map(|count| logprobs(&text, said, count))
+                            .into_iter()
+                            .collect(),
                         text,
                         tokens: vec![said],
                     },
@@ -164,6 +177,19 @@ impl ScriptedModel {
                 Some((event, (words, said + 1, guard)))
             },
         )))
+    }
+}
+
+/// Word `n` has the log-probability `-n / 8`, and alternatives called `other`.
+fn logprobs(word: &str, said: u32, num_top: usize) -> TokenLogprobs {
+    let token = |text: &str, logprob| ScoredToken {
+        id: said,
+        bytes: text.as_bytes().to_vec(),
+        logprob,
+    };
+    TokenLogprobs {
+        chosen: token(word, said as f32 / -8.0),
+        top: vec![token("other", -2.0); num_top],
     }
 }
 

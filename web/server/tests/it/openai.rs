@@ -155,7 +155,18 @@ fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
 
     let wrong = [
         ("temperature", json!({ "temperature": 3 })),
-        ("n", json!({ "n": 2 })),
+        ("n", json!({ "n": 9 })),
+        ("n", json!({ "n": 0 })),
+        ("top_logprobs", json!({ "top_logprobs": 2 })),
+        (
+            "top_logprobs",
+            json!({ "logprobs": true, "top_logprobs": 21 }),
+        ),
+        ("logit_bias", json!({ "logit_bias": { "1": 200 } })),
+        ("min_p", json!({ "min_p": -1 })),
+        ("dry_base", json!({ "dry_base": 0.5 })),
+        ("mirostat", json!({ "mirostat": 3 })),
+        ("banned_strings", json!({ "banned_strings": [""] })),
         ("stop", json!({ "stop": ["a", "b", "c", "d", "e"] })),
         ("messages", json!({ "messages": [] })),
         (
@@ -360,4 +371,193 @@ fn metrics_name_routes_and_no_ids() {
     );
     assert!(text.contains("cloister_engine_kv_blocks_free 32"), "{text}");
     assert!(!text.contains("some-secret-id"), "{text}");
+}
+
+#[test]
+fn several_answers_come_whole_or_as_a_stream_and_are_counted_together() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let say = || {
+        for text in ["one", "one two", "one two three"] {
+            app.model.will(Script::Say(text));
+        }
+    };
+    say();
+    let three = json!({ "n": 3, "seed": 7 });
+    let reply = client.post("/v1/chat/completions", chat(three)).json;
+    let texts: Vec<&str> = (0..3)
+        .map(|index| {
+            reply["choices"][index]["message"]["content"]
+                .as_str()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(texts, ["one", "one two", "one two three"]);
+    assert_eq!(reply["choices"][2]["index"], 2);
+    let counted = json!({ "prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10 });
+    assert_eq!(reply["usage"], counted);
+    let indices: Vec<u64> = app
+        .model
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| request.1.answer_idx)
+        .collect();
+    assert_eq!(indices, [0, 1, 2]);
+
+    say();
+    let streamed = json!({ "n": 3, "stream": true, "stream_options": { "include_usage": true } });
+    let chunks = chunks(&client, "/v1/chat/completions", chat(streamed));
+    let mut texts = [const { String::new() }; 3];
+    let mut finished = 0;
+    for chunk in &chunks {
+        for choice in chunk["choices"].as_array().unwrap() {
+            let index = choice["index"].as_u64().unwrap() as usize;
+            texts[index] += choice["delta"]["content"].as_str().unwrap_or_default();
+            finished += usize::from(choice["finish_reason"] == "stop");
+        }
+    }
+    assert_eq!(
+        (texts, finished),
+        (["one", "one two", "one two three"].map(str::to_owned), 3)
+    );
+    assert_eq!(chunks.last().unwrap()["usage"], counted);
+
+    say();
+    let body = json!({ "model": "scripted-model", "prompt": "Once", "n": 3 });
+    let reply = client.post("/v1/completions", body).json;
+    assert_eq!(reply["choices"][1]["text"], "one two");
+    assert_eq!(reply["usage"]["completion_tokens"], 6);
+}
+
+#[test]
+fn when_one_of_several_answers_cannot_start_or_fails_the_others_are_cancelled() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let cancelled = |count: usize| {
+        eventually("the cancellation", || {
+            (app.model.cancelled.load(Ordering::SeqCst) == count).then_some(())
+        });
+    };
+    app.model.will(Script::Babble);
+    app.model.will(Script::Busy);
+    let busy = client.post("/v1/chat/completions", chat(json!({ "n": 2 })));
+    assert_eq!((busy.status, busy.header("retry-after")), (429, Some("7")));
+    cancelled(1);
+
+    app.model.will(Script::Babble);
+    app.model.will(Script::Fail);
+    let failed = client.post("/v1/chat/completions", chat(json!({ "n": 2 })));
+    assert_eq!(
+        (failed.status, failed.json["error"]["code"].as_str()),
+        (500, Some("generation_failed"))
+    );
+    cancelled(2);
+
+    for (path, body) in [
+        (
+            "/v1/chat/completions",
+            chat(json!({ "n": 2, "stream": true })),
+        ),
+        (
+            "/v1/completions",
+            json!({ "model": "scripted-model", "prompt": "Once", "n": 2, "stream": true }),
+        ),
+    ] {
+        app.model.will(Script::Babble);
+        app.model.will(Script::Fail);
+        let chunks = chunks(&client, path, body);
+        assert_eq!(chunks.last().unwrap()["error"]["code"], "generation_failed");
+    }
+    cancelled(4);
+}
+
+#[test]
+fn logprobs_come_with_chats_and_completions_whole_and_streamed() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let say = || app.model.will(Script::Say("Something said."));
+    say();
+    let asked = json!({ "logprobs": true, "top_logprobs": 1 });
+    let whole = client
+        .post("/v1/chat/completions", chat(asked.clone()))
+        .json;
+    let content = whole["choices"][0]["logprobs"]["content"].clone();
+    let top = json!([{ "token": "other", "logprob": -2.0, "bytes": b"other" }]);
+    assert_eq!(
+        content[1],
+        json!({ "token": "said.", "logprob": -0.125, "bytes": b"said.", "top_logprobs": top })
+    );
+    say();
+    let mut streamed = chat(asked);
+    streamed["stream"] = json!(true);
+    let chunks_of_chat = chunks(&client, "/v1/chat/completions", streamed);
+    let joined: Vec<Value> = chunks_of_chat
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["logprobs"]["content"].as_array())
+        .flatten()
+        .cloned()
+        .collect();
+    assert_eq!(json!(joined), content);
+    say();
+    let none = client.post("/v1/chat/completions", chat(json!({}))).json;
+    assert_eq!(none["choices"][0]["logprobs"], Value::Null);
+
+    let want = json!({
+        "tokens": ["Something ", "said."],
+        "token_logprobs": [0.0, -0.125],
+        "top_logprobs": [{ "Something ": 0.0, "other": -2.0 }, { "other": -2.0, "said.": -0.125 }],
+        "text_offset": [0, 10],
+    });
+    let body = json!({ "model": "scripted-model", "prompt": "Once", "logprobs": 1 });
+    say();
+    let completion = client.post("/v1/completions", body.clone()).json;
+    assert_eq!(completion["choices"][0]["logprobs"], want);
+    say();
+    let mut streamed = body.clone();
+    streamed["stream"] = json!(true);
+    let chunks_of_text = chunks(&client, "/v1/completions", streamed);
+    assert_eq!(
+        chunks_of_text[1]["choices"][0]["logprobs"]["text_offset"],
+        json!([10])
+    );
+    let mut too_many = body;
+    too_many["logprobs"] = json!(21);
+    let refused = client.post("/v1/completions", too_many);
+    assert_eq!(
+        (refused.status, refused.json["error"]["param"].as_str()),
+        (400, Some("logprobs"))
+    );
+}
+
+#[test]
+fn with_collections_what_makes_no_sense_is_refused_and_the_rest_reaches_the_model() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let ask = |extra: Value| {
+        let mut body = chat(extra);
+        body["messages"] = json!([{ "role": "user", "content": "How many days of vacation does every employee have?" }]);
+        body["collections"] = json!(["handbook"]);
+        client.post("/v1/chat/completions", body)
+    };
+    for (param, extra) in [
+        ("n", json!({ "n": 2 })),
+        ("logprobs", json!({ "logprobs": true })),
+        ("ignore_eos", json!({ "ignore_eos": true })),
+        ("top_p", json!({ "top_p": 2 })),
+    ] {
+        let reply = ask(extra);
+        let there = (reply.status, reply.json["error"]["param"].as_str());
+        assert_eq!(there, (400, Some(param)), "{}", reply.text);
+    }
+    assert_eq!(
+        ask(json!({ "logit_bias": { "3": -100 }, "top_k": 5, "n": 1, "logprobs": false })).status,
+        200
+    );
+    let sampling = app.model.requests.lock().unwrap()[0].1.clone();
+    assert_eq!(
+        (sampling.logit_bias, sampling.top_k, sampling.temperature),
+        (vec![(3, -100.0)], 5, 0.0)
+    );
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use inference::{ChatMessage, Event, FinishReason, Priority, Role};
+use inference::{ChatMessage, Event, FinishReason, Priority, Role, SamplingParams, TokenLogprobs};
 use web_api::openai::{
     AssistantMessage, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
     ChatCompletionRequest, ChatDelta, CompletionUsage, Content,
@@ -19,10 +19,11 @@ use super::super::api::checked_question;
 use super::super::error::{Failure, OpenAiFailure};
 use super::super::json::OpenAiJson;
 use super::super::sse;
-use super::sampling::sampling_params;
-use super::{Head, broken, language_model, usage};
+use super::answers::{AnswerStream, num_answers, start_answers};
+use super::sampling::{allowed_with_collections, not_with_collections, sampling_params};
+use super::{Head, broken, error_event, language_model, logprobs, model_failed, usage};
 use crate::auth::CurrentUser;
-use crate::model::{LanguageModel, ModelStream};
+use crate::model::LanguageModel;
 use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
 use crate::suite::{Suite, join};
@@ -62,6 +63,8 @@ async fn answer_alone(
     head: Head,
 ) -> Result<Response, Failure> {
     let fields = request.sampling.clone();
+    let n = num_answers(fields.n)?;
+    let logprobs = logprobs::of_chat(request)?;
     let started = tokio::task::spawn_blocking(move || {
         let limit = match fields.max_completion_tokens.or(fields.max_tokens) {
             Some(limit) => limit,
@@ -72,15 +75,18 @@ async fn answer_alone(
                 room.clamp(1, DEFAULT_MAX_TOKENS)
             }
         };
-        let sampling = sampling_params(&fields, 1.0, limit)?;
-        Ok::<_, Failure>(model.chat(&messages, sampling, Priority::Api)?)
+        let sampling = SamplingParams {
+            logprobs,
+            ..sampling_params(&fields, 1.0, limit)?
+        };
+        let start = |sampling| model.chat(&messages, sampling, Priority::Api);
+        Ok::<_, Failure>(start_answers(n, &sampling, start)?)
     });
-    let generated = join(started.await)?;
-    let pieces = pieces_of_model(generated);
+    let pieces = pieces_of_model(join(started.await)?);
     if request.stream {
-        Ok(stream_chunks(pieces, head, includes_usage(request)))
+        Ok(stream_chunks(pieces, n, head, includes_usage(request)))
     } else {
-        collect(pieces, head).await
+        collect(pieces, n, head).await
     }
 }
 
@@ -105,17 +111,17 @@ async fn answer_from_documents(
     }
     let pieces = stream::iter(first)
         .chain(items)
-        .filter_map(|item| async move { piece_of_answer(item) });
+        .filter_map(|item| async move { piece_of_answer(item).map(|piece| (0, piece)) });
     if request.stream {
-        Ok(stream_chunks(pieces, head, includes_usage(request)))
+        Ok(stream_chunks(pieces, 1, head, includes_usage(request)))
     } else {
-        collect(pieces, head).await
+        collect(pieces, 1, head).await
     }
 }
 
 /// What an answer consists of, wherever it comes from.
 enum Piece {
-    Text(String),
+    Text(String, Vec<TokenLogprobs>),
     End {
         reason: FinishReason,
         usage: CompletionUsage,
@@ -124,27 +130,28 @@ enum Piece {
     Broken(String),
 }
 
-fn pieces_of_model(generated: ModelStream) -> impl Stream<Item = Piece> + Send + 'static {
-    generated.map(|event| match event {
-        Event::Delta { text, .. } => Piece::Text(text),
-        Event::Finished {
-            reason,
-            usage: counted,
-            ..
-        } => Piece::End {
-            reason,
-            usage: usage(counted.prompt_tokens, counted.completion_tokens),
-            found: None,
-        },
-        Event::Failed(error) => {
-            Piece::Broken(format!("The language model failed: {error}. Try again."))
-        }
+fn pieces_of_model(generated: AnswerStream) -> impl Stream<Item = (usize, Piece)> + Send + 'static {
+    generated.map(|(index, event)| {
+        let piece = match event {
+            Event::Delta { text, logprobs, .. } => Piece::Text(text, logprobs),
+            Event::Finished {
+                reason,
+                usage: counted,
+                ..
+            } => Piece::End {
+                reason,
+                usage: usage(counted.prompt_tokens, counted.completion_tokens),
+                found: None,
+            },
+            Event::Failed(error) => Piece::Broken(model_failed(&error)),
+        };
+        (index, piece)
     })
 }
 
 fn piece_of_answer(item: Item) -> Option<Piece> {
     match item {
-        Item::Event(AnswerEvent::Delta { text }) => Some(Piece::Text(text)),
+        Item::Event(AnswerEvent::Delta { text }) => Some(Piece::Text(text, Vec::new())),
         // Citations come together at the end, where a client finds them with the finished text.
         Item::Event(_) => None,
         Item::End(Ok(outcome)) => Some(end_of_answer(*outcome)),
@@ -166,121 +173,192 @@ fn end_of_answer(outcome: Outcome) -> Piece {
     }
 }
 
+/// An answer that is being collected.
+#[derive(Default)]
+struct Collected {
+    content: String,
+    logprobs: Vec<TokenLogprobs>,
+    reason: Option<FinishReason>,
+    found: Option<(Vec<Citation>, bool)>,
+}
+
+impl Collected {
+    fn into_choice(self, index: usize) -> ChatChoice {
+        let (citations, refused) = self.found.unzip();
+        let message = AssistantMessage {
+            role: "assistant".to_owned(),
+            content: self.content,
+            citations,
+            refused,
+        };
+        ChatChoice {
+            index,
+            message,
+            logprobs: logprobs::in_chat(self.logprobs),
+            finish_reason: self.reason.map(finish_reason),
+        }
+    }
+}
+
 async fn collect(
-    pieces: impl Stream<Item = Piece> + Send,
+    pieces: impl Stream<Item = (usize, Piece)> + Send,
+    n: usize,
     head: Head,
 ) -> Result<Response, Failure> {
     let mut pieces = Box::pin(pieces);
-    let mut content = String::new();
-    while let Some(piece) = pieces.next().await {
+    let mut answers: Vec<Collected> = (0..n).map(|_| Collected::default()).collect();
+    let mut total = CompletionUsage::default();
+    while let Some((index, piece)) = pieces.next().await {
+        let answer = &mut answers[index];
         match piece {
-            Piece::Text(text) => content.push_str(&text),
+            Piece::Text(text, logprobs) => {
+                answer.content.push_str(&text);
+                answer.logprobs.extend(logprobs);
+            }
             Piece::Broken(reason) => return Err(broken(&reason)),
             Piece::End {
                 reason,
                 usage,
                 found,
             } => {
-                let (citations, refused) = found.unzip();
-                let message = AssistantMessage {
-                    role: "assistant".to_owned(),
-                    content,
-                    citations,
-                    refused,
-                };
-                let choice = ChatChoice {
-                    index: 0,
-                    message,
-                    finish_reason: Some(finish_reason(reason)),
-                };
-                let body = ChatCompletion {
-                    id: head.id,
-                    object: "chat.completion".to_owned(),
-                    created: head.created,
-                    model: head.model,
-                    choices: vec![choice],
-                    usage,
-                };
-                return Ok(JsonResponse(body).into_response());
+                answer.reason = Some(reason);
+                answer.found = found;
+                total = added(total, usage);
             }
+        }
+        if answers.iter().all(|answer| answer.reason.is_some()) {
+            let choices = answers.into_iter().enumerate();
+            let body = ChatCompletion {
+                id: head.id,
+                object: "chat.completion".to_owned(),
+                created: head.created,
+                model: head.model,
+                choices: choices
+                    .map(|(index, answer)| answer.into_choice(index))
+                    .collect(),
+                usage: total,
+            };
+            return Ok(JsonResponse(body).into_response());
         }
     }
     Err(broken("The language model stopped. Try again."))
 }
 
+/// Adds the tokens of one more answer to the same prompt.
+pub(super) fn added(total: CompletionUsage, answer: CompletionUsage) -> CompletionUsage {
+    usage(
+        answer.prompt_tokens,
+        total.completion_tokens + answer.completion_tokens,
+    )
+}
+
+/// What a stream of several answers remembers between its chunks.
+struct Chunks {
+    head: Head,
+    unfinished: usize,
+    with_usage: bool,
+    usage: CompletionUsage,
+    is_broken: bool,
+}
+
 fn stream_chunks(
-    pieces: impl Stream<Item = Piece> + Send + 'static,
+    pieces: impl Stream<Item = (usize, Piece)> + Send + 'static,
+    n: usize,
     head: Head,
     with_usage: bool,
 ) -> Response {
-    let opening = ChatDelta {
-        role: Some("assistant".to_owned()),
-        content: Some(String::new()),
-        ..ChatDelta::default()
+    let opening = |index| {
+        let delta = ChatDelta {
+            role: Some("assistant".to_owned()),
+            content: Some(String::new()),
+            ..ChatDelta::default()
+        };
+        sse::json(&chunk(&head, index, delta, None))
     };
-    let opening = sse::json(&chunk(&head, opening, None));
-    let events =
-        pieces.flat_map(move |piece| stream::iter(chunks_of_piece(&head, piece, with_usage)));
+    let openings: Vec<SseEvent> = (0..n).map(opening).collect();
+    let chunks = Chunks {
+        head,
+        unfinished: n,
+        with_usage,
+        usage: CompletionUsage::default(),
+        is_broken: false,
+    };
+    let events = pieces
+        .scan(chunks, |chunks, (index, piece)| {
+            // After a failure the stream ends, which cancels the other answers.
+            let events = (!chunks.is_broken).then(|| chunks.of_piece(index, piece));
+            std::future::ready(events.map(stream::iter))
+        })
+        .flatten();
     sse::respond(
-        stream::iter([opening])
+        stream::iter(openings)
             .chain(events)
             .chain(stream::iter([SseEvent::default().data("[DONE]")])),
     )
 }
 
-fn chunks_of_piece(head: &Head, piece: Piece, with_usage: bool) -> Vec<SseEvent> {
-    match piece {
-        Piece::Text(text) if text.is_empty() => Vec::new(),
-        Piece::Text(text) => {
-            vec![sse::json(&chunk(
-                head,
-                ChatDelta {
+impl Chunks {
+    fn of_piece(&mut self, index: usize, piece: Piece) -> Vec<SseEvent> {
+        match piece {
+            Piece::Text(text, logprobs) if text.is_empty() && logprobs.is_empty() => Vec::new(),
+            Piece::Text(text, logprobs) => {
+                let delta = ChatDelta {
                     content: Some(text),
                     ..ChatDelta::default()
-                },
-                None,
-            ))]
-        }
-        Piece::Broken(reason) => {
-            let failure = broken(&reason);
-            vec![sse::json(&serde_json::json!({
-                "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
-            }))]
-        }
-        Piece::End {
-            reason,
-            usage,
-            found,
-        } => {
-            let (citations, refused) = found.unzip();
-            let delta = ChatDelta {
-                citations,
-                refused,
-                ..ChatDelta::default()
-            };
-            let mut events = vec![sse::json(&chunk(head, delta, Some(finish_reason(reason))))];
-            if with_usage {
-                let last = ChatCompletionChunk {
-                    choices: Vec::new(),
-                    usage: Some(usage),
-                    ..chunk(head, ChatDelta::default(), None)
                 };
-                events.push(sse::json(&last));
+                let mut chunk = chunk(&self.head, index, delta, None);
+                for choice in &mut chunk.choices {
+                    choice.logprobs = logprobs::in_chat(logprobs.clone());
+                }
+                vec![sse::json(&chunk)]
             }
-            events
+            Piece::Broken(reason) => {
+                self.is_broken = true;
+                vec![error_event(&reason)]
+            }
+            Piece::End {
+                reason,
+                usage,
+                found,
+            } => {
+                let (citations, refused) = found.unzip();
+                let delta = ChatDelta {
+                    citations,
+                    refused,
+                    ..ChatDelta::default()
+                };
+                let last = chunk(&self.head, index, delta, Some(finish_reason(reason)));
+                self.usage = added(self.usage, usage);
+                self.unfinished -= 1;
+                let mut events = vec![sse::json(&last)];
+                if self.with_usage && self.unfinished == 0 {
+                    events.push(sse::json(&ChatCompletionChunk {
+                        choices: Vec::new(),
+                        usage: Some(self.usage),
+                        ..chunk(&self.head, 0, ChatDelta::default(), None)
+                    }));
+                }
+                events
+            }
         }
     }
 }
 
-fn chunk(head: &Head, delta: ChatDelta, finish_reason: Option<String>) -> ChatCompletionChunk {
+fn chunk(
+    head: &Head,
+    index: usize,
+    delta: ChatDelta,
+    finish_reason: Option<String>,
+) -> ChatCompletionChunk {
     ChatCompletionChunk {
         id: head.id.clone(),
         object: "chat.completion.chunk".to_owned(),
         created: head.created,
         model: head.model.clone(),
         choices: vec![ChatChunkChoice {
-            index: 0,
+            index,
             delta,
+            logprobs: None,
             finish_reason,
         }],
         usage: None,
@@ -308,6 +386,12 @@ fn ask(
     request: &ChatCompletionRequest,
     mut messages: Vec<ChatMessage>,
 ) -> Result<Ask, Failure> {
+    allowed_with_collections(&request.sampling)?;
+    let has_logprobs = request.logprobs == Some(true) || request.top_logprobs.is_some();
+    if has_logprobs {
+        let reason = "the text is checked and marked after it was written";
+        return Err(not_with_collections("logprobs", reason));
+    }
     let last = messages.pop().filter(|message| message.role == Role::User);
     let last = last.ok_or_else(|| {
         Failure::invalid_param(

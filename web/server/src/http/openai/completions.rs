@@ -7,16 +7,17 @@ use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use inference::{Event, FinishReason, Priority};
+use inference::{Event, FinishReason, Priority, SamplingParams, TokenLogprobs};
 use web_api::openai::{Completion, CompletionChoice, CompletionRequest, CompletionUsage};
 
 use super::super::error::{Failure, OpenAiFailure};
 use super::super::json::OpenAiJson;
 use super::super::sse;
-use super::chat::finish_reason;
+use super::answers::{AnswerStream, num_answers, start_answers};
+use super::chat::{added, finish_reason};
+use super::logprobs::{CompletionOffsets, in_range};
 use super::sampling::sampling_params;
-use super::{Head, broken, language_model, usage};
-use crate::model::ModelStream;
+use super::{Head, broken, error_event, language_model, model_failed, usage};
 use crate::suite::{Suite, join};
 
 /// OpenAI's default of this endpoint.
@@ -37,75 +38,162 @@ pub(crate) async fn completions(
             "prompt must be exactly one text that is not empty.",
         )
     })?;
-    let sampling = sampling_params(&request.sampling, 1.0, DEFAULT_MAX_TOKENS)?;
+    let n = num_answers(request.sampling.n)?;
+    let logprobs = request
+        .logprobs
+        .map(|count| in_range("logprobs", count))
+        .transpose()?;
+    let sampling = SamplingParams {
+        logprobs,
+        ..sampling_params(&request.sampling, 1.0, DEFAULT_MAX_TOKENS)?
+    };
     let head = Head::new("cmpl", model.name());
-    let started =
-        tokio::task::spawn_blocking(move || model.complete(&prompt, sampling, Priority::Api));
+    let started = tokio::task::spawn_blocking(move || {
+        let start = |sampling| model.complete(&prompt, sampling, Priority::Api);
+        start_answers(n, &sampling, start)
+    });
     let generated = join(started.await)?;
     if request.stream {
         let with_usage = request
             .stream_options
             .is_some_and(|options| options.include_usage);
-        return Ok(stream_chunks(generated, head, with_usage));
+        return Ok(stream_chunks(generated, n, head, with_usage));
     }
-    Ok(collect(generated, head).await?)
+    Ok(collect(generated, n, head).await?)
 }
 
-async fn collect(mut generated: ModelStream, head: Head) -> Result<Response, Failure> {
-    let mut text = String::new();
-    while let Some(event) = generated.next().await {
+async fn collect(mut generated: AnswerStream, n: usize, head: Head) -> Result<Response, Failure> {
+    let mut choices: Vec<CompletionChoice> =
+        (0..n).map(|index| choice(index, String::new())).collect();
+    let mut logprobs: Vec<Vec<TokenLogprobs>> = vec![Vec::new(); n];
+    let mut total = CompletionUsage::default();
+    while let Some((index, event)) = generated.next().await {
         match event {
-            Event::Delta { text: piece, .. } => text.push_str(&piece),
+            Event::Delta {
+                text,
+                logprobs: more,
+                ..
+            } => {
+                choices[index].text.push_str(&text);
+                logprobs[index].extend(more);
+            }
             Event::Finished {
                 reason,
                 usage: counted,
                 ..
             } => {
+                choices[index].finish_reason = Some(finish_reason(reason));
                 let counted = usage(counted.prompt_tokens, counted.completion_tokens);
-                return Ok(JsonResponse(completion(
-                    &head,
-                    Some((text, Some(reason))),
-                    Some(counted),
-                ))
-                .into_response());
+                total = added(total, counted);
             }
-            Event::Failed(error) => {
-                return Err(broken(&format!(
-                    "The language model failed: {error}. Try again."
-                )));
+            Event::Failed(error) => return Err(broken(&model_failed(&error))),
+        }
+        if choices.iter().all(|choice| choice.finish_reason.is_some()) {
+            for (choice, logprobs) in choices.iter_mut().zip(logprobs) {
+                choice.logprobs = CompletionOffsets::default().next(logprobs);
             }
+            return Ok(JsonResponse(completion(&head, choices, Some(total))).into_response());
         }
     }
     Err(broken("The language model stopped. Try again."))
 }
 
-fn stream_chunks(generated: ModelStream, head: Head, with_usage: bool) -> Response {
-    let events = generated.flat_map(move |event| {
-        stream::iter(match event {
-            Event::Delta { text, .. } if text.is_empty() => Vec::new(),
-            Event::Delta { text, .. } => vec![sse::json(&completion(&head, Some((text, None)), None))],
-            Event::Finished { reason, usage: counted, .. } => {
-                let mut last = vec![sse::json(&completion(&head, Some((String::new(), Some(reason))), None))];
-                if with_usage {
-                    let counted = usage(counted.prompt_tokens, counted.completion_tokens);
-                    last.push(sse::json(&completion(&head, None, Some(counted))));
-                }
-                last
-            }
-            Event::Failed(error) => {
-                let failure = broken(&format!("The language model failed: {error}. Try again."));
-                vec![sse::json(&serde_json::json!({
-                    "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
-                }))]
-            }
+/// What a stream of several answers remembers between its chunks.
+struct Chunks {
+    head: Head,
+    /// One an answer.
+    offsets: Vec<CompletionOffsets>,
+    unfinished: usize,
+    with_usage: bool,
+    usage: CompletionUsage,
+    is_broken: bool,
+}
+
+fn stream_chunks(generated: AnswerStream, n: usize, head: Head, with_usage: bool) -> Response {
+    let chunks = Chunks {
+        head,
+        offsets: (0..n).map(|_| CompletionOffsets::default()).collect(),
+        unfinished: n,
+        with_usage,
+        usage: CompletionUsage::default(),
+        is_broken: false,
+    };
+    let events = generated
+        .scan(chunks, |chunks, (index, event)| {
+            // After a failure the stream ends, which cancels the other answers.
+            let events = (!chunks.is_broken).then(|| chunks.of_event(index, event));
+            std::future::ready(events.map(stream::iter))
         })
-    });
+        .flatten();
     sse::respond(events.chain(stream::iter([SseEvent::default().data("[DONE]")])))
+}
+
+impl Chunks {
+    fn of_event(&mut self, index: usize, event: Event) -> Vec<SseEvent> {
+        match event {
+            Event::Delta { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
+                Vec::new()
+            }
+            Event::Delta { text, logprobs, .. } => {
+                let logprobs = self.offsets[index].next(logprobs);
+                let choice = CompletionChoice {
+                    logprobs,
+                    ..choice(index, text)
+                };
+                vec![sse::json(&completion(&self.head, vec![choice], None))]
+            }
+            Event::Finished {
+                reason,
+                usage: counted,
+                ..
+            } => self.end(
+                index,
+                reason,
+                usage(counted.prompt_tokens, counted.completion_tokens),
+            ),
+            Event::Failed(error) => {
+                self.is_broken = true;
+                vec![error_event(&model_failed(&error))]
+            }
+        }
+    }
+
+    fn end(
+        &mut self,
+        index: usize,
+        reason: FinishReason,
+        counted: CompletionUsage,
+    ) -> Vec<SseEvent> {
+        let last = CompletionChoice {
+            finish_reason: Some(finish_reason(reason)),
+            ..choice(index, String::new())
+        };
+        self.usage = added(self.usage, counted);
+        self.unfinished -= 1;
+        let mut events = vec![sse::json(&completion(&self.head, vec![last], None))];
+        if self.with_usage && self.unfinished == 0 {
+            events.push(sse::json(&completion(
+                &self.head,
+                Vec::new(),
+                Some(self.usage),
+            )));
+        }
+        events
+    }
+}
+
+fn choice(index: usize, text: String) -> CompletionChoice {
+    CompletionChoice {
+        index,
+        text,
+        logprobs: None,
+        finish_reason: None,
+    }
 }
 
 fn completion(
     head: &Head,
-    choice: Option<(String, Option<FinishReason>)>,
+    choices: Vec<CompletionChoice>,
     usage: Option<CompletionUsage>,
 ) -> Completion {
     Completion {
@@ -113,14 +201,7 @@ fn completion(
         object: "text_completion".to_owned(),
         created: head.created,
         model: head.model.clone(),
-        choices: choice
-            .map(|(text, reason)| CompletionChoice {
-                index: 0,
-                text,
-                finish_reason: reason.map(finish_reason),
-            })
-            .into_iter()
-            .collect(),
+        choices,
         usage,
     }
 }

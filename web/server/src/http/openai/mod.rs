@@ -1,18 +1,26 @@
 //! `/v1/*`: OpenAI's API, so that existing clients work, with `collections` and `citations` added.
+//!
+//! Every field that is honoured is described at its type in [`web_api::openai`]. With `collections`, `n` above 1,
+//! `logprobs`, `top_logprobs` and `ignore_eos` are refused; other unknown fields are ignored everywhere.
 
+mod answers;
 pub(super) mod chat;
 pub(super) mod completions;
 pub(super) mod embeddings;
+mod logprobs;
 pub(super) mod models;
 mod sampling;
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use axum::response::sse::Event as SseEvent;
+use inference::EngineError;
 use uuid::Uuid;
 use web_api::openai::CompletionUsage;
 
 use super::error::{Failure, OpenAiFailure};
+use super::sse;
 use crate::db::now_ms;
 use crate::model::LanguageModel;
 use crate::suite::Suite;
@@ -76,6 +84,19 @@ fn usage(prompt_tokens: usize, completion_tokens: usize) -> CompletionUsage {
         completion_tokens,
         total_tokens: prompt_tokens + completion_tokens,
     }
+}
+
+/// The model failed in the middle of an answer.
+fn model_failed(error: &EngineError) -> String {
+    format!("The language model failed: {error}. Try again.")
+}
+
+/// The line of a stream that tells of a failure after 200 was sent.
+fn error_event(reason: &str) -> SseEvent {
+    let failure = broken(reason);
+    sse::json(&serde_json::json!({
+        "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
+    }))
 }
 
 /// The model broke down in the middle.
