@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::kv_cache::BLOCK_SIZE;
+use crate::kv_cache::{BLOCK_SIZE, KvCacheDtype};
 
 /// Where the model runs. There is no silent fallback: a device that cannot be opened is a load error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,8 +30,10 @@ pub struct EngineConfig {
     /// Tokens of one step. Default 256. More speeds long prompts up a little and lets running answers wait longer.
     pub max_num_batched_tokens: usize,
     /// Tokens of KV cache over all sequences, rounded up to whole blocks. Default 16,384. Costs
-    /// `4 * num_layers * num_kv_heads * head_dim` bytes each.
+    /// `4 * num_layers * num_kv_heads * head_dim` bytes each, twice that in F32.
     pub kv_cache_tokens: usize,
+    /// What keys and values are kept in. Default F16; F32 is for comparisons with other programs.
+    pub kv_cache_dtype: KvCacheDtype,
     /// Longest prompt plus answer. `None`: what the model was trained for and the cache holds.
     pub max_model_len: Option<usize>,
     /// Requests that may wait. Default 32. Above it `submit` answers `QueueFull`; a longer queue only hides overload.
@@ -54,6 +56,7 @@ impl EngineConfig {
             max_num_seqs: 8,
             max_num_batched_tokens: 256,
             kv_cache_tokens: 16_384,
+            kv_cache_dtype: KvCacheDtype::F16,
             max_model_len: None,
             queue_capacity: 32,
         }

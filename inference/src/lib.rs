@@ -30,6 +30,7 @@ pub use engine::{
     SubmitError, Timings, TokenStream, Usage,
 };
 pub use gguf::{GgufError, GgufFile};
+pub use kv_cache::KvCacheDtype;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{InvalidSampling, SamplingParams};
 pub use sequence::Priority;

@@ -78,7 +78,9 @@ pub fn perplexity(
         });
     }
     let cache = KvCache::new(
-        model.config.cache_layout(blocks_for(window)),
+        model
+            .config
+            .cache_layout(blocks_for(window), config.kv_cache_dtype),
         model.device(),
     )?;
     let scorer = Scorer {

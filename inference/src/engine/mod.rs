@@ -87,7 +87,9 @@ impl Engine {
             ..
         } = loaded;
         let cache = KvCache::new(
-            model.config.cache_layout(config.num_blocks()),
+            model
+                .config
+                .cache_layout(config.num_blocks(), config.kv_cache_dtype),
             model.device(),
         )
         .map_err(|error| model_error(&config, error.into()))?;

@@ -1,6 +1,6 @@
 //! How keys and values lie in the cache.
 //!
-//! One pair of f16 tensors a layer:
+//! One pair of tensors a layer, of f16 or f32 ([`KvCacheDtype`]):
 //! - `k_cache`: `[num_blocks, num_kv_heads, head_dim, BLOCK_SIZE]`: the 16 tokens of a block are the fastest
 //!   dimension, so that one vector instruction advances 16 scores;
 //! - `v_cache`: `[num_blocks, num_kv_heads, BLOCK_SIZE, head_dim]`: the head is the fastest dimension, so that one
@@ -13,6 +13,26 @@ use super::BlockId;
 /// Tokens of one block. vLLM's choice: small enough to waste little, one AVX-512 vector of f32 wide.
 pub const BLOCK_SIZE: usize = 16;
 
+/// What keys and values are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvCacheDtype {
+    /// Half the memory and half the reading; rounds keys and values to 11 bits.
+    #[default]
+    F16,
+    /// Rounds nothing: for comparisons with other programs, whose tolerance f16 would use up.
+    F32,
+}
+
+impl KvCacheDtype {
+    /// Returns the size of a number in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => size_of::<half::f16>(),
+            Self::F32 => size_of::<f32>(),
+        }
+    }
+}
+
 /// Shape of a model's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheLayout {
@@ -20,6 +40,7 @@ pub struct CacheLayout {
     pub num_layers: usize,
     pub num_kv_heads: usize,
     pub head_dim: usize,
+    pub dtype: KvCacheDtype,
 }
 
 impl CacheLayout {
@@ -46,7 +67,7 @@ impl CacheLayout {
     /// Returns the size of the whole cache in bytes.
     pub fn bytes(&self) -> usize {
         let layer = self.num_blocks * self.num_kv_heads * self.head_dim * BLOCK_SIZE;
-        2 * self.num_layers * layer * size_of::<half::f16>()
+        2 * self.num_layers * layer * self.dtype.bytes()
     }
 }
 
@@ -80,7 +101,10 @@ mod tests {
             num_layers: 28,
             num_kv_heads: 2,
             head_dim: 128,
+            dtype: KvCacheDtype::F16,
         };
         assert_eq!(layout.bytes() / BLOCK_SIZE, 28 * 1024);
+        let dtype = KvCacheDtype::F32;
+        assert_eq!(CacheLayout { dtype, ..layout }.bytes(), 2 * layout.bytes());
     }
 }

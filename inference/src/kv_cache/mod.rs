@@ -4,4 +4,4 @@ mod block_pool;
 mod layout;
 
 pub use block_pool::{BlockId, BlockPool};
-pub use layout::{BLOCK_SIZE, CacheLayout, blocks_for, slot};
+pub use layout::{BLOCK_SIZE, CacheLayout, KvCacheDtype, blocks_for, slot};

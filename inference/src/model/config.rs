@@ -2,7 +2,7 @@
 
 use crate::{
     gguf::{GgufFile, Value},
-    kv_cache::CacheLayout,
+    kv_cache::{CacheLayout, KvCacheDtype},
     ops::{paged_attention::AttentionShape, rope::RopeLayout},
 };
 
@@ -156,12 +156,13 @@ impl ModelConfig {
     }
 
     /// Returns the shape of a cache of `num_blocks` blocks.
-    pub fn cache_layout(&self, num_blocks: usize) -> CacheLayout {
+    pub fn cache_layout(&self, num_blocks: usize, dtype: KvCacheDtype) -> CacheLayout {
         CacheLayout {
             num_blocks,
             num_layers: self.num_layers,
             num_kv_heads: self.attention.num_kv_heads,
             head_dim: self.attention.head_dim,
+            dtype,
         }
     }
 }

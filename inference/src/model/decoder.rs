@@ -11,7 +11,7 @@ use super::{ModelConfig, ModelError, weights::Weights};
 use crate::{
     device::cpu_threads,
     gguf::GgufFile,
-    kv_cache::CacheLayout,
+    kv_cache::{CacheLayout, KvCacheDtype},
     layers::{Attention, LayerCache, Linear, Mlp, RmsNorm},
     ops::rope::RopeTable,
     runner::StepInput,
@@ -30,10 +30,14 @@ impl KvCache {
     /// # Errors
     /// A candle error when the device is out of memory.
     pub fn new(layout: CacheLayout, device: &Device) -> Result<Self> {
+        let dtype = match layout.dtype {
+            KvCacheDtype::F16 => DType::F16,
+            KvCacheDtype::F32 => DType::F32,
+        };
         let layer = || {
             Ok(LayerCache {
-                k: Tensor::zeros(&layout.k_shape(), DType::F16, device)?,
-                v: Tensor::zeros(&layout.v_shape(), DType::F16, device)?,
+                k: Tensor::zeros(&layout.k_shape(), dtype, device)?,
+                v: Tensor::zeros(&layout.v_shape(), dtype, device)?,
             })
         };
         let layers = (0..layout.num_layers)

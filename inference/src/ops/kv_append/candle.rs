@@ -1,6 +1,6 @@
 //! Writing to the cache by candle's scatter, for any device.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::kv_cache::BLOCK_SIZE;
 
@@ -26,7 +26,7 @@ pub fn kv_append(
     }
     for (values, cache, index) in [(k, k_cache, k_index), (v, v_cache, v_index)] {
         let index = Tensor::from_vec(index, values.elem_count(), values.device())?;
-        let values = values.to_dtype(DType::F16)?.flatten_all()?;
+        let values = values.to_dtype(cache.dtype())?.flatten_all()?;
         // A contiguous tensor's flat view shares its memory, so this writes to the cache itself.
         cache.flatten_all()?.scatter_set(&index, &values, 0)?;
     }

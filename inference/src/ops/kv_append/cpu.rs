@@ -59,16 +59,31 @@ impl InplaceOp2 for Append<'_> {
         new: &CpuStorage,
         new_layout: &Layout,
     ) -> Result<()> {
-        let (CpuStorage::F16(cache), CpuStorage::F32(new)) = (cache, new) else {
-            candle_core::bail!("kv_append writes f32 into an f16 cache");
-        };
         let (Some((cache_start, cache_end)), Some((new_start, new_end))) = (
             cache_layout.contiguous_offsets(),
             new_layout.contiguous_offsets(),
         ) else {
             candle_core::bail!("kv_append needs contiguous tensors");
         };
-        let (cache, new) = (&mut cache[cache_start..cache_end], &new[new_start..new_end]);
+        let CpuStorage::F32(new) = new else {
+            candle_core::bail!("kv_append takes keys and values in f32");
+        };
+        let new = &new[new_start..new_end];
+        match cache {
+            CpuStorage::F16(cache) => {
+                self.write(&mut cache[cache_start..cache_end], new, f16::from_f32);
+            }
+            CpuStorage::F32(cache) => {
+                self.write(&mut cache[cache_start..cache_end], new, |value| value);
+            }
+            _ => candle_core::bail!("kv_append writes into a cache of f16 or f32"),
+        }
+        Ok(())
+    }
+}
+
+impl Append<'_> {
+    fn write<T>(&self, cache: &mut [T], new: &[f32], round: impl Fn(f32) -> T) {
         let block_len = self.num_kv_heads * self.head_dim * BLOCK_SIZE;
         let tokens = new.chunks_exact(self.num_kv_heads * self.head_dim);
         for (&slot, token) in self.slots.iter().zip(tokens) {
@@ -79,18 +94,17 @@ impl InplaceOp2 for Append<'_> {
                 match self.which {
                     Which::Keys => {
                         for (value, column) in head.iter().zip(tile.chunks_exact_mut(BLOCK_SIZE)) {
-                            column[offset] = f16::from_f32(*value);
+                            column[offset] = round(*value);
                         }
                     }
                     Which::Values => {
                         let row = &mut tile[offset * self.head_dim..][..self.head_dim];
                         row.iter_mut()
                             .zip(head)
-                            .for_each(|(to, from)| *to = f16::from_f32(*from));
+                            .for_each(|(to, from)| *to = round(*from));
                     }
                 }
             }
         }
-        Ok(())
     }
 }

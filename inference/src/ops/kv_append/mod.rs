@@ -1,4 +1,4 @@
-//! Writes the keys and values of new tokens into their slots of the paged cache, rounding to f16.
+//! Writes the keys and values of new tokens into their slots of the paged cache, rounding to its type.
 
 pub mod candle;
 pub mod cpu;
@@ -10,7 +10,7 @@ use crate::kv_cache::BLOCK_SIZE;
 
 /// Writes `k` and `v`, both `[num_tokens, num_kv_heads * head_dim]` f32, to the cache slots of the tokens.
 ///
-/// `k_cache` and `v_cache`: a layer's cache of [`crate::kv_cache::CacheLayout`], f16. `slots`: one a token, no two equal.
+/// `k_cache` and `v_cache`: a layer's cache of [`crate::kv_cache::CacheLayout`], f16 or f32. `slots`: one a token, no two equal.
 ///
 /// # Errors
 /// A candle error unless the shapes fit and every slot is in the cache.
@@ -49,37 +49,39 @@ mod tests {
 
     use super::*;
     use crate::{
-        kv_cache::CacheLayout,
+        kv_cache::{CacheLayout, KvCacheDtype},
         ops::testing::{random, tensor, values},
     };
 
     #[test]
     fn both_paths_write_exactly_what_the_reference_writes() {
         for (num_kv_heads, head_dim) in [(1, 2), (3, 64), (2, 80)] {
-            let layout = CacheLayout {
-                num_blocks: 3,
-                num_layers: 1,
-                num_kv_heads,
-                head_dim,
-            };
-            let slots = [33u32, 0, 47, 15, 16];
-            let (k, v) = (
-                random(1, 5 * num_kv_heads * head_dim),
-                random(2, 5 * num_kv_heads * head_dim),
-            );
-            let (mut want_k, mut want_v) = (
-                vec![0.0; 48 * num_kv_heads * head_dim],
-                vec![0.0; 48 * num_kv_heads * head_dim],
-            );
-            reference::kv_append(&k, &v, &mut want_k, &mut want_v, &slots, &layout);
-            let shape = [5, num_kv_heads * head_dim];
-            let (k, v) = (tensor(&k, &shape), tensor(&v, &shape));
-            for append in [cpu::kv_append, candle::kv_append] {
-                let k_cache = Tensor::zeros(&layout.k_shape(), DType::F16, &Device::Cpu).unwrap();
-                let v_cache = Tensor::zeros(&layout.v_shape(), DType::F16, &Device::Cpu).unwrap();
-                append(&k, &v, &k_cache, &v_cache, &slots).unwrap();
-                assert_eq!(values(&k_cache), want_k);
-                assert_eq!(values(&v_cache), want_v);
+            for (dtype, tensor_dtype) in [
+                (KvCacheDtype::F16, DType::F16),
+                (KvCacheDtype::F32, DType::F32),
+            ] {
+                let layout = CacheLayout {
+                    num_blocks: 3,
+                    num_layers: 1,
+                    num_kv_heads,
+                    head_dim,
+                    dtype,
+                };
+                let slots = [33u32, 0, 47, 15, 16];
+                let width = num_kv_heads * head_dim;
+                let (k, v) = (random(1, 5 * width), random(2, 5 * width));
+                let (mut want_k, mut want_v) = (vec![0.0; 48 * width], vec![0.0; 48 * width]);
+                reference::kv_append(&k, &v, &mut want_k, &mut want_v, &slots, &layout);
+                let (k, v) = (tensor(&k, &[5, width]), tensor(&v, &[5, width]));
+                for append in [cpu::kv_append, candle::kv_append] {
+                    let zeros = |shape: [usize; 4]| {
+                        Tensor::zeros(&shape, tensor_dtype, &Device::Cpu).unwrap()
+                    };
+                    let (k_cache, v_cache) = (zeros(layout.k_shape()), zeros(layout.v_shape()));
+                    append(&k, &v, &k_cache, &v_cache, &slots).unwrap();
+                    assert_eq!(values(&k_cache), want_k);
+                    assert_eq!(values(&v_cache), want_v);
+                }
             }
         }
     }

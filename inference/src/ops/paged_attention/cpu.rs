@@ -51,11 +51,7 @@ pub fn paged_attention(
     let mut out = vec![0f32; q.elem_count()];
     let (k_storage, _) = k_cache.storage_and_layout();
     let (v_storage, _) = v_cache.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F16(k)), Storage::Cpu(CpuStorage::F16(v))) =
-        (&*k_storage, &*v_storage)
-    else {
-        return Err(Error::Msg("the cache is f16 on the CPU".into()));
-    };
+    let (k, v) = (Cached::of(&k_storage)?, Cached::of(&v_storage)?);
     with_f32(q, |q| {
         let inputs = Inputs {
             q,
@@ -86,10 +82,27 @@ struct Item<'a> {
 
 struct Inputs<'a> {
     q: &'a [f32],
-    k: &'a [f16],
-    v: &'a [f16],
+    k: Cached<'a>,
+    v: Cached<'a>,
     shape: AttentionShape,
     out: DisjointMut<'a, f32>,
+}
+
+/// The numbers of a cache.
+#[derive(Clone, Copy)]
+enum Cached<'a> {
+    F16(&'a [f16]),
+    F32(&'a [f32]),
+}
+
+impl<'a> Cached<'a> {
+    fn of(storage: &'a Storage) -> Result<Self> {
+        match storage {
+            Storage::Cpu(CpuStorage::F16(data)) => Ok(Self::F16(data)),
+            Storage::Cpu(CpuStorage::F32(data)) => Ok(Self::F32(data)),
+            _ => Err(Error::Msg("the cache is f16 or f32 on the CPU".into())),
+        }
+    }
 }
 
 /// Working memory of a thread, kept between tiles. Rows are token-major: `row = token * group + head_in_group`.
@@ -136,8 +149,8 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
     for (block_idx, start) in (0..seen).step_by(BLOCK_SIZE).enumerate() {
         let block = sequence.block_table[block_idx] as usize;
         let at = (block * num_kv_heads + item.kv_head) * block_len;
-        widen(&inputs.k[at..at + block_len], &mut scratch.k);
-        widen(&inputs.v[at..at + block_len], &mut scratch.v);
+        widen(inputs.k, at, block_len, &mut scratch.k);
+        widen(inputs.v, at, block_len, &mut scratch.v);
         // Tokens before the block see none of it; their rows come first.
         let first_row = start.saturating_sub(first_position) * group;
         // Loops, not closures: code outside this function is not compiled for its instruction set.
@@ -205,9 +218,14 @@ fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
 }
 
 #[inline(always)]
-fn widen(from: &[f16], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = f16_to_f32(*from);
+fn widen(from: Cached<'_>, at: usize, len: usize, to: &mut [f32]) {
+    match from {
+        Cached::F16(from) => {
+            for (to, from) in to.iter_mut().zip(&from[at..at + len]) {
+                *to = f16_to_f32(*from);
+            }
+        }
+        Cached::F32(from) => to.copy_from_slice(&from[at..at + len]),
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 
 use super::*;
 use crate::{
-    kv_cache::CacheLayout,
+    kv_cache::{CacheLayout, KvCacheDtype},
     ops::testing::{assert_close, random, tensor, values},
 };
 
@@ -57,6 +57,7 @@ fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
         num_layers: 1,
         num_kv_heads,
         head_dim,
+        dtype: KvCacheDtype::F16,
     };
     let count = num_blocks * num_kv_heads * head_dim * BLOCK_SIZE;
     let half = |seed, shape: [usize; 4]| {
@@ -104,6 +105,12 @@ fn both_paths_agree_with_the_reference_on_odd_shapes() {
         check(&q, &k, &sequences, case.shape).unwrap();
         let fast = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
         assert_close(&values(&fast), &want, 1e-4);
+        let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        assert_close(&values(&slow), &want, 1e-4);
+        // A cache of f32 that holds the same numbers.
+        let (k, v) = (tensor(&values(&k), k.dims()), tensor(&values(&v), v.dims()));
+        let wide = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        assert_eq!(values(&wide), values(&fast));
         let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
         assert_close(&values(&slow), &want, 1e-4);
     }
