@@ -40,6 +40,7 @@ fn attend(
         num_heads,
         num_kv_heads,
         head_dim,
+        ..
     } = shape;
     let (q_len, group) = (sequence.q_len, shape.group());
     let num_blocks = blocks_for(sequence.context_len);
@@ -66,8 +67,11 @@ fn attend(
         .permute((1, 2, 0, 3))?
         .contiguous()?;
     let q = q.reshape((num_kv_heads, group * q_len, head_dim))?;
-    let scores = (q.matmul(&k)? * f64::from(shape.scale()))?;
-    let mask = causal_mask(q_len, sequence.context_len, padded, q.device())?;
+    let mut scores = (q.matmul(&k)? * f64::from(shape.scale))?;
+    if let Some(softcap) = shape.softcap.map(f64::from) {
+        scores = ((scores / softcap)?.tanh()? * softcap)?;
+    }
+    let mask = visibility_mask(sequence, shape, padded, q.device())?;
     let scores = scores
         .reshape((num_kv_heads * group, q_len, padded))?
         .broadcast_add(&mask)?;
@@ -82,12 +86,18 @@ fn attend(
 }
 
 /// Returns `[q_len, padded]`: 0 where a row sees a position, minus infinity elsewhere.
-fn causal_mask(q_len: usize, context_len: usize, padded: usize, device: &Device) -> Result<Tensor> {
-    let first = context_len - q_len;
-    let mask: Vec<f32> = (0..q_len)
-        .flat_map(|row| {
+fn visibility_mask(
+    sequence: &AttentionSequence,
+    shape: AttentionShape,
+    padded: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    let first = sequence.context_len - sequence.q_len;
+    let mask: Vec<f32> = (first..sequence.context_len)
+        .flat_map(|position| {
+            let visible = shape.first_visible(position)..=position;
             (0..padded).map(move |t| {
-                if t <= first + row {
+                if visible.contains(&t) {
                     0.0
                 } else {
                     f32::NEG_INFINITY
@@ -95,5 +105,5 @@ fn causal_mask(q_len: usize, context_len: usize, padded: usize, device: &Device)
             })
         })
         .collect();
-    Tensor::from_vec(mask, (q_len, padded), device)
+    Tensor::from_vec(mask, (sequence.q_len, padded), device)
 }
