@@ -296,6 +296,7 @@ fn models_with_wrong_metadata() -> Vec<NoModel> {
             ffn: 96,
             shared_ffn: None,
             split: false,
+            router: GgmlDType::F16,
         }),
         ..Default::default()
     };

@@ -9,3 +9,4 @@ mod golden;
 mod golden_encoder;
 mod golden_engine;
 mod golden_text;
+mod model_pitfalls;

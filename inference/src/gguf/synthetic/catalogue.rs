@@ -11,6 +11,7 @@ const EXPERTS: SyntheticExperts = SyntheticExperts {
     ffn: 48,
     shared_ffn: None,
     split: false,
+    router: GgmlDType::F32,
 };
 
 /// Returns every model with its name. F32 weights, so that nothing but the order of additions differs between programs.

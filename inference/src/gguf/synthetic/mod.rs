@@ -32,7 +32,7 @@ pub struct SyntheticModel {
     pub head_dim: usize,
     pub ffn: usize,
     pub context: usize,
-    /// Type of the matrices; norms, biases and routers are F32.
+    /// Type of the matrices; norms and biases are F32.
     pub weights: GgmlDType,
     /// Whether the output matrix is the embedding matrix.
     pub tied: bool,
@@ -63,6 +63,8 @@ pub struct SyntheticExperts {
     /// Whether each expert's matrices are tensors of their own, as in files of before April 2024. The weights are
     /// the same either way.
     pub split: bool,
+    /// Type of the router.
+    pub router: GgmlDType,
 }
 
 impl Default for SyntheticModel {

@@ -193,7 +193,7 @@ impl Tensors<'_> {
         let values = uniform(seed, &router, experts.count * hidden, 0.0, 0.6);
         let shape = [experts.count, hidden];
         self.writer
-            .quantize(&router, &shape, GgmlDType::F32, &values)?;
+            .quantize(&router, &shape, experts.router, &values)?;
         let parts = [
             ("ffn_gate", ffn, hidden),
             ("ffn_up", ffn, hidden),

@@ -51,7 +51,7 @@ multiversion! {
 #[inline(always)]
 fn gelu_body<const FUSED: bool>(gate: &[f32], up: &[f32], y: &mut [f32]) {
     // 2 * sqrt(2 / pi)
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769;
     for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
         let twice = SLOPE * (gate + 0.044_715 * gate * gate * gate);
         *y = gate / (1.0 + exp(-twice)) * up;

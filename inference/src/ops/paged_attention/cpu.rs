@@ -270,16 +270,22 @@ fn softmax_row(scratch: &mut Scratch, row: usize, visible: Range<usize>, shape: 
             *weight = softcap * (*weight / softcap).tanh();
         }
     }
-    weights[..visible.start].fill(f32::NEG_INFINITY);
-    weights[visible.end..].fill(f32::NEG_INFINITY);
+    let is_partial = visible != (0..LANES);
+    if is_partial {
+        weights[..visible.start].fill(f32::NEG_INFINITY);
+        weights[visible.end..].fill(f32::NEG_INFINITY);
+    }
     let block_max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let old_max = scratch.max[row];
     let new_max = old_max.max(block_max);
     for weight in weights.iter_mut() {
         *weight = exp(*weight - new_max);
     }
-    weights[..visible.start].fill(0.0);
-    weights[visible.end..].fill(0.0);
+    if is_partial {
+        // `exp` of minus infinity is small, not 0.
+        weights[..visible.start].fill(0.0);
+        weights[visible.end..].fill(0.0);
+    }
     let mut total = scratch.total[row];
     if new_max > old_max {
         let rescale = if old_max == f32::NEG_INFINITY {
