@@ -4,14 +4,14 @@
 
 use std::path::PathBuf;
 
-use inference::gguf::synthetic::catalogue;
+use inference::gguf::synthetic::{catalogue, types};
 
 fn main() -> std::io::Result<()> {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
         return Err(std::io::Error::other("a folder is needed"));
     };
     std::fs::create_dir_all(&folder)?;
-    for (name, model) in catalogue() {
+    for (name, model) in catalogue().into_iter().chain(types()) {
         model.write(&folder.join(format!("{name}.gguf")))?;
     }
     Ok(())

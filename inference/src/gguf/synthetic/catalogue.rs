@@ -14,12 +14,39 @@ const EXPERTS: SyntheticExperts = SyntheticExperts {
     router: GgmlDType::F32,
 };
 
-/// Returns every model with its name. F32 weights, so that nothing but the order of additions differs between programs.
+/// Returns a model of every architecture and of every way to scale rope, with its name. F32 weights, so that nothing but the order of additions differs between programs.
 pub fn catalogue() -> Vec<(&'static str, SyntheticModel)> {
     let mut models = llama();
     models.extend(qwen());
     models.extend(others());
     models
+}
+
+/// Returns a model of every type of weights that candle quantizes to, with its name.
+pub fn types() -> Vec<(&'static str, SyntheticModel)> {
+    let types = [
+        ("f16", GgmlDType::F16),
+        ("bf16", GgmlDType::BF16),
+        ("q4_0", GgmlDType::Q4_0),
+        ("q4_1", GgmlDType::Q4_1),
+        ("q5_0", GgmlDType::Q5_0),
+        ("q5_1", GgmlDType::Q5_1),
+        ("q8_0", GgmlDType::Q8_0),
+        ("q2_k", GgmlDType::Q2K),
+        ("q3_k", GgmlDType::Q3K),
+        ("q4_k", GgmlDType::Q4K),
+        ("q5_k", GgmlDType::Q5K),
+        ("q6_k", GgmlDType::Q6K),
+    ];
+    let model = |weights| SyntheticModel {
+        // Whole blocks of 256.
+        hidden: 256,
+        head_dim: 64,
+        ffn: 512,
+        weights,
+        ..plain("llama")
+    };
+    types.map(|(name, weights)| (name, model(weights))).to_vec()
 }
 
 /// A model of an architecture with an output matrix of its own.

@@ -2,7 +2,7 @@
 //! in milliseconds and say nonsense. Every supported architecture, with every part a file of it may have.
 //!
 //! The same description gives the same bytes on every machine and in every version, so that what other programs
-//! computed from such a file can be committed without it ([`weights`]). [`catalogue`] names the ones for which that
+//! computed from such a file can be committed without it ([`weights`]). [`catalogue`] and [`types`] name the ones for which that
 //! was done.
 
 mod catalogue;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
 
-pub use self::catalogue::catalogue;
+pub use self::catalogue::{catalogue, types};
 use self::vocabulary::put_vocabulary;
 use super::{Array, Value, writer::GgufWriter};
 use crate::model::Architecture;
