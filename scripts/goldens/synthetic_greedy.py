@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import llama_cpp
+from synthetic import fnv1a, tokens
 
 GOLDEN = Path(__file__).resolve().parents[2] / "inference/tests/golden/greedy-synthetic.json"
 LEFT_OUT = {"mistral", "mixtral-split"}
@@ -23,17 +24,6 @@ PROMPT_TOKENS = 20
 GREEDY_TOKENS = 64
 # What the engine's longest prompt plus answer is; Phi-3 chooses its factors by it.
 CONTEXT = 512
-
-
-def tokens(count):
-    return [(i * i * 7 + i * 31 + 5) % 256 for i in range(count)]
-
-
-def fnv1a(data):
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def greedy(model):

@@ -22,23 +22,14 @@ import torch
 import transformers
 from gguf import GGUFReader
 
+from synthetic import fnv1a, tokens
+
 GOLDEN = Path(__file__).resolve().parents[2] / "inference/tests/golden/transformers-logits.json"
 NUM_TOKENS = 160
 # Before and after the window of 24, the 64 tokens of scaled models, and blocks of 16.
 POSITIONS = [0, 15, 25, 63, 66, 110, 159]
 # Phi-3 chooses its factors by the length of the whole text.
 SHORT = 60
-
-
-def tokens(count):
-    return [(i * i * 7 + i * 31 + 5) % 256 for i in range(count)]
-
-
-def fnv1a(data):
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 class File:

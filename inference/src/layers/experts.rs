@@ -54,11 +54,10 @@ impl Experts {
             if count == 0 {
                 continue;
             }
-            let rows = match count == num_tokens {
-                true => x.clone(),
-                false => {
-                    x.index_select(&Tensor::from_slice(&group.tokens, count, &Device::Cpu)?, 0)?
-                }
+            let rows = if count == num_tokens {
+                x.clone()
+            } else {
+                x.index_select(&Tensor::from_slice(&group.tokens, count, &Device::Cpu)?, 0)?
             };
             with_f32(&expert.forward(&rows)?, |rows| {
                 let weighted = group.tokens.iter().zip(&group.weights);

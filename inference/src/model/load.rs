@@ -194,9 +194,10 @@ impl Loader<'_> {
                     down: self.linear("ffn_down_shexp", hidden, width)?,
                     activation,
                 },
-                gate: match config.shared_gate {
-                    true => Some(self.weights.vector(&gate, hidden)?),
-                    false => None,
+                gate: if config.shared_gate {
+                    Some(self.weights.vector(&gate, hidden)?)
+                } else {
+                    None
                 },
             })
         };

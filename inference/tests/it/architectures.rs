@@ -124,9 +124,10 @@ fn logits_equal_those_of_transformers() {
         let model = written(name, &expected.file);
         for run in &expected.runs {
             // A model loaded for no more than its first context takes its short factors.
-            let max_len = match run.num_tokens <= SyntheticModel::ORIGINAL_CONTEXT {
-                true => SyntheticModel::ORIGINAL_CONTEXT,
-                false => 512,
+            let max_len = if run.num_tokens <= SyntheticModel::ORIGINAL_CONTEXT {
+                SyntheticModel::ORIGINAL_CONTEXT
+            } else {
+                512
             };
             let rows = logits(&model, &text(run.num_tokens), max_len, run.num_tokens);
             let bytes = base64::engine::general_purpose::STANDARD
@@ -160,9 +161,10 @@ fn greedy_tokens_equal_those_of_llama_cpp_for_every_architecture_and_type() {
     let compared = golden.models.keys().filter(|name| rounds(name)).count();
     assert_eq!(compared, types().len());
     for (name, expected) in &golden.models {
-        let max_gap = match rounds(name) {
-            true => MAX_GAP_IN_NOISE * expected.noise,
-            false => MAX_GAP,
+        let max_gap = if rounds(name) {
+            MAX_GAP_IN_NOISE * expected.noise
+        } else {
+            MAX_GAP
         };
         let model = written(name, &expected.file);
         let engine = load(&model.path, |config| {
