@@ -16,6 +16,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -222,6 +223,40 @@ impl GgufFile {
         let data = self.tensor_data(name)?;
         QStorage::from_data(Cow::Borrowed(data), device, dtype)
             .and_then(|storage| QTensor::new(storage, info.shape.clone()))
+            .map_err(|source| GgufError::Device {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                source: Box::new(source),
+            })
+    }
+
+    /// Copies some rows of a tensor to the device, as a matrix. A stack of matrices counts as one below another.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_tensor`]; rows that the tensor does not have are [`GgufError::Device`].
+    pub fn load_rows(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        device: &Device,
+    ) -> Result<QTensor, GgufError> {
+        let info = self.require_tensor(name)?;
+        let dtype = info
+            .ggml_type
+            .candle()
+            .ok_or_else(|| self.tensor_type(name, info))?;
+        let columns = info.shape.last().copied().unwrap_or(1).max(1);
+        // Blocks run along a row, so a row is a whole number of bytes.
+        let row_bytes = info.bytes / (info.elements() / columns).max(1);
+        let data = self
+            .tensor_data(name)?
+            .get(rows.start * row_bytes..rows.end * row_bytes);
+        let load = |data| {
+            let storage = QStorage::from_data(Cow::Borrowed(data), device, dtype)?;
+            QTensor::new(storage, (rows.len(), columns))
+        };
+        data.ok_or_else(|| candle_core::Error::Msg(format!("no rows {rows:?}")))
+            .and_then(load)
             .map_err(|source| GgufError::Device {
                 path: self.path.clone(),
                 tensor: name.to_owned(),

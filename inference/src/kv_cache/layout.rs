@@ -34,31 +34,37 @@ impl KvCacheDtype {
 }
 
 /// Shape of a model's cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheLayout {
     pub num_blocks: usize,
-    pub num_layers: usize,
-    pub num_kv_heads: usize,
+    /// Key heads of each layer.
+    pub num_kv_heads: Vec<usize>,
     pub head_dim: usize,
     pub dtype: KvCacheDtype,
 }
 
 impl CacheLayout {
     /// Shape of a layer's keys.
-    pub fn k_shape(&self) -> [usize; 4] {
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn k_shape(&self, layer: usize) -> [usize; 4] {
         [
             self.num_blocks,
-            self.num_kv_heads,
+            self.num_kv_heads[layer],
             self.head_dim,
             BLOCK_SIZE,
         ]
     }
 
     /// Shape of a layer's values.
-    pub fn v_shape(&self) -> [usize; 4] {
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn v_shape(&self, layer: usize) -> [usize; 4] {
         [
             self.num_blocks,
-            self.num_kv_heads,
+            self.num_kv_heads[layer],
             BLOCK_SIZE,
             self.head_dim,
         ]
@@ -66,8 +72,8 @@ impl CacheLayout {
 
     /// Returns the size of the whole cache in bytes.
     pub fn bytes(&self) -> usize {
-        let layer = self.num_blocks * self.num_kv_heads * self.head_dim * BLOCK_SIZE;
-        2 * self.num_layers * layer * self.dtype.bytes()
+        let heads: usize = self.num_kv_heads.iter().sum();
+        2 * self.num_blocks * heads * self.head_dim * BLOCK_SIZE * self.dtype.bytes()
     }
 }
 
@@ -98,13 +104,13 @@ mod tests {
     fn the_15b_model_needs_28_kib_a_token() {
         let layout = CacheLayout {
             num_blocks: 1,
-            num_layers: 28,
-            num_kv_heads: 2,
+            num_kv_heads: vec![2; 28],
             head_dim: 128,
             dtype: KvCacheDtype::F16,
         };
         assert_eq!(layout.bytes() / BLOCK_SIZE, 28 * 1024);
         let dtype = KvCacheDtype::F32;
-        assert_eq!(CacheLayout { dtype, ..layout }.bytes(), 2 * layout.bytes());
+        let bytes = layout.bytes();
+        assert_eq!(CacheLayout { dtype, ..layout }.bytes(), 2 * bytes);
     }
 }

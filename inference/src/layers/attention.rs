@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, forward_shared};
+use super::{Linear, RmsNorm, forward_shared};
 use crate::{
     ops::{self, paged_attention::AttentionShape, rope::RopeTable},
     runner::StepInput,
@@ -26,7 +26,20 @@ pub struct Attention {
     pub v: Linear,
     /// `[hidden, num_heads * head_dim]` blk.{i}.attn_output.weight
     pub output: Linear,
+    /// Over each head of q, `[head_dim]` blk.{i}.attn_q_norm.weight
+    pub q_norm: Option<RmsNorm>,
+    /// Over each head of k, `[head_dim]` blk.{i}.attn_k_norm.weight
+    pub k_norm: Option<RmsNorm>,
     pub shape: AttentionShape,
+}
+
+/// What a step's positions do to queries and keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// `None`: the layer does not know positions.
+    pub rope: Option<&'a RopeTable>,
+    /// `[num_tokens, 1]`: factors of the queries.
+    pub temperature: Option<&'a Tensor>,
 }
 
 impl Attention {
@@ -39,12 +52,23 @@ impl Attention {
         &self,
         x: &Tensor,
         step: &StepInput,
-        rope: &RopeTable,
+        turn: Turn<'_>,
         cache: &LayerCache,
     ) -> Result<Tensor> {
+        let AttentionShape {
+            num_heads,
+            num_kv_heads,
+            ..
+        } = self.shape;
         let [q, k, v] = self.project(x)?;
-        let q = ops::rope::rope(&q, &step.positions, self.shape.num_heads, rope)?;
-        let k = ops::rope::rope(&k, &step.positions, self.shape.num_kv_heads, rope)?;
+        let (mut q, mut k) = (norm_heads(&self.q_norm, q)?, norm_heads(&self.k_norm, k)?);
+        if let Some(rope) = turn.rope {
+            q = ops::rope::rope(&q, &step.positions, num_heads, rope)?;
+            k = ops::rope::rope(&k, &step.positions, num_kv_heads, rope)?;
+        }
+        if let Some(temperature) = turn.temperature {
+            q = q.broadcast_mul(temperature)?;
+        }
         ops::kv_append::kv_append(&k, &v, &cache.k, &cache.v, &step.slots)?;
         ops::paged_attention::paged_attention(&q, &cache.k, &cache.v, &step.sequences, self.shape)
     }
@@ -62,4 +86,14 @@ impl Attention {
     pub fn linears(&self) -> [&Linear; 4] {
         [&self.q, &self.k, &self.v, &self.output]
     }
+}
+
+/// Normalises each head of `x`: `[num_tokens, heads * head_dim]`.
+fn norm_heads(norm: &Option<RmsNorm>, x: Tensor) -> Result<Tensor> {
+    let Some(norm) = norm else {
+        return Ok(x);
+    };
+    let head_dim = norm.weight.dim(0)?;
+    let heads = x.reshape((x.elem_count() / head_dim, head_dim))?;
+    norm.forward(&heads)?.reshape(x.dims())
 }

@@ -2,10 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, forward_shared};
-use crate::ops;
+use super::{Experts, Linear, forward_shared};
+use crate::ops::gated_activation::{self, Activation};
 
-/// `down(silu(gate(x)) * up(x))`.
+/// `down(act(gate(x)) * up(x))`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     /// `[ffn, hidden]` blk.{i}.ffn_gate.weight
@@ -14,6 +14,7 @@ pub struct Mlp {
     pub up: Linear,
     /// `[hidden, ffn]` blk.{i}.ffn_down.weight
     pub down: Linear,
+    pub activation: Activation,
 }
 
 impl Mlp {
@@ -21,11 +22,38 @@ impl Mlp {
     /// A candle error unless `x` is `[num_tokens, hidden]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [gate, up] = forward_shared([&self.gate, &self.up], x)?;
-        self.down.forward(&ops::swiglu::swiglu(&gate, &up)?)
+        let gated = gated_activation::gated(self.activation, &gate, &up)?;
+        self.down.forward(&gated)
     }
 
     /// Returns the matrices, for warming up.
     pub fn linears(&self) -> [&Linear; 3] {
         [&self.gate, &self.up, &self.down]
+    }
+}
+
+/// The part of a layer after attention.
+#[derive(Debug, Clone)]
+pub enum FeedForward {
+    Dense(Mlp),
+    Experts(Experts),
+}
+
+impl FeedForward {
+    /// # Errors
+    /// A candle error unless `x` is `[num_tokens, hidden]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x),
+            Self::Experts(experts) => experts.forward(x),
+        }
+    }
+
+    /// Returns the matrices, for warming up.
+    pub fn linears(&self) -> Vec<&Linear> {
+        match self {
+            Self::Dense(mlp) => mlp.linears().to_vec(),
+            Self::Experts(experts) => experts.linears(),
+        }
     }
 }

@@ -7,12 +7,11 @@ use std::sync::{
 
 use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 
-use super::{ModelConfig, ModelError, weights::Weights};
+use super::{ModelConfig, ModelError, RopeConfig, load::load_in_parallel, weights::Weights};
 use crate::{
-    device::cpu_threads,
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
-    layers::{Attention, LayerCache, Linear, Mlp, RmsNorm},
+    layers::{Attention, FeedForward, LayerCache, Linear, RmsNorm, Turn},
     ops::rope::RopeTable,
     runner::StepInput,
 };
@@ -34,25 +33,32 @@ impl KvCache {
             KvCacheDtype::F16 => DType::F16,
             KvCacheDtype::F32 => DType::F32,
         };
-        let layer = || {
+        let layer = |index| {
             Ok(LayerCache {
-                k: Tensor::zeros(&layout.k_shape(), dtype, device)?,
-                v: Tensor::zeros(&layout.v_shape(), dtype, device)?,
+                k: Tensor::zeros(&layout.k_shape(index), dtype, device)?,
+                v: Tensor::zeros(&layout.v_shape(index), dtype, device)?,
             })
         };
-        let layers = (0..layout.num_layers)
-            .map(|_| layer())
+        let layers = (0..layout.num_kv_heads.len())
+            .map(layer)
             .collect::<Result<_>>()?;
         Ok(Self { layout, layers })
     }
 }
 
+/// One layer of a decoder.
 #[derive(Debug)]
-struct DecoderLayer {
-    attention_norm: RmsNorm,
-    attention: Attention,
-    ffn_norm: RmsNorm,
-    mlp: Mlp,
+pub struct DecoderLayer {
+    pub attention_norm: RmsNorm,
+    pub attention: Attention,
+    /// Over what attention yields, before it is added.
+    pub attention_post_norm: Option<RmsNorm>,
+    pub ffn_norm: RmsNorm,
+    pub feed_forward: FeedForward,
+    /// Over what feed-forward yields, before it is added.
+    pub ffn_post_norm: Option<RmsNorm>,
+    /// Index into the model's ropes; `None`: the layer does not know positions.
+    pub rope: Option<usize>,
 }
 
 /// What a forward pass yields.
@@ -75,7 +81,7 @@ pub struct Model {
     output_norm: RmsNorm,
     /// `[rows, hidden]` output.weight, or the embedding where the file has none (tied).
     output: Linear,
-    rope: RopeTable,
+    ropes: Vec<RopeTable>,
     device: Device,
 }
 
@@ -91,7 +97,7 @@ impl Model {
         max_len: usize,
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
-        let weights = Weights { file, device };
+        let weights = Weights::new(file, device);
         let rows = file
             .tensor("token_embd.weight")
             .map_or(0, |info| info.shape[0]);
@@ -99,23 +105,36 @@ impl Model {
         if rows < vocab_size {
             return Err(ModelError::Vocabulary { rows, vocab_size });
         }
-        let output = || match file.tensor("output.weight") {
-            Some(_) => weights.linear("output", rows, config.hidden, false),
-            None => Ok(Linear::new(embedding.clone(), None)?),
+        let output = || {
+            if weights.has("output.weight") {
+                weights.linear("output", rows, config.hidden)
+            } else {
+                Ok(Linear::new(embedding.clone(), None)?)
+            }
         };
         let (output, layers) = load_in_parallel(output, &weights, &config)?;
-        let factors = match file.tensor("rope_freqs.weight") {
-            Some(_) => Some(
-                weights
-                    .vector("rope_freqs.weight", config.rope_dims / 2)?
-                    .to_vec1::<f32>()?,
-            ),
-            None => None,
+        let output_norm = weights.norm("output_norm", config.hidden, config.rms_norm_eps)?;
+        let rope = |rope: &RopeConfig| -> std::result::Result<RopeTable, ModelError> {
+            let factors = rope.factors(&weights, max_len)?;
+            let frequencies = rope.frequencies(factors.as_deref());
+            let magnitude = rope.magnitude();
+            Ok(RopeTable::new(
+                rope.layout,
+                &frequencies,
+                magnitude,
+                max_len,
+                device,
+            )?)
         };
-        let frequencies = config.inverse_frequencies(factors.as_deref());
+        let ropes = config
+            .ropes
+            .iter()
+            .map(rope)
+            .collect::<std::result::Result<_, _>>()?;
+        weights.check_all_used(config.architecture.name())?;
         Ok(Self {
-            rope: RopeTable::new(config.rope_layout, &frequencies, max_len, device)?,
-            output_norm: weights.norm("output_norm", config.hidden, config.rms_norm_eps)?,
+            ropes,
+            output_norm,
             embedding,
             layers,
             output,
@@ -135,11 +154,16 @@ impl Model {
     /// A candle error unless the step fits the model and the cache.
     pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<StepLogits>> {
         let ids = Tensor::from_slice(&step.token_ids, step.token_ids.len(), &self.device)?;
-        let mut x = self.embedding.embedding(&ids)?;
+        let mut x = scaled(self.embedding.embedding(&ids)?, self.config.embedding_scale)?;
+        let temperature = self.temperature(step)?;
         let last = self.layers.len() - 1;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let normed = layer.attention_norm.forward(&x)?;
-            let mut attended = layer.attention.attend(&normed, step, &self.rope, cache)?;
+            let turn = Turn {
+                rope: layer.rope.map(|rope| &self.ropes[rope]),
+                temperature: temperature.as_ref(),
+            };
+            let mut attended = layer.attention.attend(&normed, step, turn, cache)?;
             if index == last {
                 // Past the last cache write only the rows with logits matter.
                 if step.logits_rows.is_empty() {
@@ -147,9 +171,10 @@ impl Model {
                 }
                 (x, attended) = (self.select(&x, step)?, self.select(&attended, step)?);
             }
-            x = (x + layer.attention.output.forward(&attended)?)?;
-            let normed = layer.ffn_norm.forward(&x)?;
-            x = (x + layer.mlp.forward(&normed)?)?;
+            let y = layer.attention.output.forward(&attended)?;
+            x = self.add(x, y, &layer.attention_post_norm)?;
+            let y = layer.feed_forward.forward(&layer.ffn_norm.forward(&x)?)?;
+            x = self.add(x, y, &layer.ffn_post_norm)?;
         }
         let normed = self.output_norm.forward(&x)?;
         let is_valid = normed
@@ -160,9 +185,37 @@ impl Model {
             .map(f32::is_finite)
             .collect();
         Ok(Some(StepLogits {
-            logits: self.output.forward(&normed)?,
+            logits: self.logits(&normed)?,
             is_valid,
         }))
+    }
+
+    /// Adds to the residual stream what a part of a layer yields.
+    fn add(&self, x: Tensor, y: Tensor, post_norm: &Option<RmsNorm>) -> Result<Tensor> {
+        let y = match post_norm {
+            Some(norm) => norm.forward(&y)?,
+            None => y,
+        };
+        x + scaled(y, self.config.residual_scale)?
+    }
+
+    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
+        let logits = scaled(self.output.forward(normed)?, self.config.logits_scale)?;
+        match self.config.logits_softcap {
+            Some(softcap) => (logits / softcap)?.tanh()? * softcap,
+            None => Ok(logits),
+        }
+    }
+
+    /// Returns the factors of the step's queries, `[num_tokens, 1]`, of models that have such.
+    fn temperature(&self, step: &StepInput) -> Result<Option<Tensor>> {
+        let Some(temperature) = self.config.temperature else {
+            return Ok(None);
+        };
+        let factors = step.positions.iter();
+        let factors: Vec<f32> = factors.map(|&at| temperature.factor(at)).collect();
+        let shape = (factors.len(), 1);
+        Tensor::from_vec(factors, shape, &self.device).map(Some)
     }
 
     fn select(&self, x: &Tensor, step: &StepInput) -> Result<Tensor> {
@@ -186,7 +239,7 @@ impl Model {
                     .attention
                     .linears()
                     .into_iter()
-                    .chain(layer.mlp.linears())
+                    .chain(layer.feed_forward.linears())
             })
             .chain([&self.output])
             .collect();
@@ -213,70 +266,7 @@ impl Model {
     }
 }
 
-/// Loads the output matrix and all layers on all threads: repacking takes longer than reading.
-fn load_in_parallel(
-    output: impl Fn() -> std::result::Result<Linear, ModelError> + Send,
-    weights: &Weights<'_>,
-    config: &ModelConfig,
-) -> std::result::Result<(Linear, Vec<DecoderLayer>), ModelError> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut loaded = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= config.num_layers {
-                return loaded;
-            }
-            loaded.push((index, load_layer(weights, config, index)));
-        }
-    };
-    let panicked = || ModelError::Unsupported {
-        what: "a file on which the loader panics".to_owned(),
-    };
-    let (output, mut layers) = std::thread::scope(|scope| {
-        let output = scope.spawn(output);
-        let workers: Vec<_> = (0..cpu_threads()).map(|_| scope.spawn(work)).collect();
-        let mut layers = Vec::new();
-        for worker in workers {
-            layers.extend(worker.join().map_err(|_| panicked())?);
-        }
-        Ok::<_, ModelError>((output.join().map_err(|_| panicked())??, layers))
-    })?;
-    layers.sort_by_key(|(index, _)| *index);
-    let layers = layers
-        .into_iter()
-        .map(|(_, layer)| layer)
-        .collect::<std::result::Result<_, _>>()?;
-    Ok((output, layers))
-}
-
-fn load_layer(
-    weights: &Weights<'_>,
-    config: &ModelConfig,
-    index: usize,
-) -> std::result::Result<DecoderLayer, ModelError> {
-    let name = |part: &str| format!("blk.{index}.{part}");
-    let (hidden, ffn, eps) = (config.hidden, config.ffn, config.rms_norm_eps);
-    let shape = config.attention;
-    let (q_rows, kv_rows) = (
-        shape.num_heads * shape.head_dim,
-        shape.num_kv_heads * shape.head_dim,
-    );
-    let bias = config.architecture.has_qkv_bias();
-    Ok(DecoderLayer {
-        attention_norm: weights.norm(&name("attn_norm"), hidden, eps)?,
-        attention: Attention {
-            q: weights.linear(&name("attn_q"), q_rows, hidden, bias)?,
-            k: weights.linear(&name("attn_k"), kv_rows, hidden, bias)?,
-            v: weights.linear(&name("attn_v"), kv_rows, hidden, bias)?,
-            output: weights.linear(&name("attn_output"), hidden, q_rows, false)?,
-            shape,
-        },
-        ffn_norm: weights.norm(&name("ffn_norm"), hidden, eps)?,
-        mlp: Mlp {
-            gate: weights.linear(&name("ffn_gate"), ffn, hidden, false)?,
-            up: weights.linear(&name("ffn_up"), ffn, hidden, false)?,
-            down: weights.linear(&name("ffn_down"), hidden, ffn, false)?,
-        },
-    })
+/// Returns `x * scale`; most models have no such scale.
+fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
+    if scale == 1.0 { Ok(x) } else { x * scale }
 }

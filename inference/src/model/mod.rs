@@ -2,14 +2,20 @@
 //!
 //! Weights are immutable and the cache is an argument, so one model serves any number of sequences.
 
+pub mod architecture;
 pub mod config;
 mod decoder;
+mod keys;
+mod load;
+mod rope;
 mod weights;
 
 use crate::gguf::GgufError;
 
-pub use config::{Architecture, ModelConfig};
+pub use architecture::Architecture;
+pub use config::ModelConfig;
 pub use decoder::{KvCache, Model, StepLogits};
+pub use rope::{RopeConfig, Yarn};
 
 /// Why a file's model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,11 @@ pub enum ModelError {
         tensor: String,
         got: Vec<usize>,
         want: Vec<usize>,
+    },
+    #[error("tensor `{tensor}` has no place in a model of `{architecture}`: not supported")]
+    UnknownTensor {
+        tensor: String,
+        architecture: &'static str,
     },
     #[error("the embedding has {rows} rows for a vocabulary of {vocab_size}")]
     Vocabulary { rows: usize, vocab_size: usize },

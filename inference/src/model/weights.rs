@@ -1,6 +1,13 @@
 //! Takes tensors out of a GGUF file, checked against the shapes the configuration demands.
+//!
+//! Invariant: a tensor of the file that no layer asked for is an error ([`Weights::check_all_used`]); a model that
+//! runs without a part of itself would answer fluently and wrongly.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use candle_core::{Device, Tensor, quantized::QTensor};
 
@@ -11,11 +18,111 @@ use crate::{gguf::GgufFile, layers::Linear, layers::RmsNorm};
 pub struct Weights<'a> {
     pub file: &'a GgufFile,
     pub device: &'a Device,
+    used: Mutex<BTreeSet<String>>,
 }
 
-impl Weights<'_> {
+impl<'a> Weights<'a> {
+    pub fn new(file: &'a GgufFile, device: &'a Device) -> Self {
+        Self {
+            file,
+            device,
+            used: Mutex::default(),
+        }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
+    }
+
     /// Loads a tensor that must have this shape.
     pub fn tensor(&self, name: &str, want: &[usize]) -> Result<QTensor, ModelError> {
+        self.check_shape(name, want)?;
+        Ok(self.file.load_tensor(name, self.device)?)
+    }
+
+    /// Loads a small tensor as f32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor, ModelError> {
+        Ok(self.tensor(name, &[len])?.dequantize(self.device)?)
+    }
+
+    /// Loads `{name}.weight` of `[out, inp]` and, where the file has it, `{name}.bias`.
+    pub fn linear(&self, name: &str, out: usize, inp: usize) -> Result<Linear, ModelError> {
+        let weight = self.tensor(&format!("{name}.weight"), &[out, inp])?;
+        self.with_bias(name, weight, 0..out, out)
+    }
+
+    /// Loads some rows of `{name}.weight` of `[out, inp]`, for matrices that are stored as one.
+    pub fn linear_rows(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        out: usize,
+        inp: usize,
+    ) -> Result<Linear, ModelError> {
+        let weight = format!("{name}.weight");
+        self.check_shape(&weight, &[out, inp])?;
+        let weight = self.file.load_rows(&weight, rows.clone(), self.device)?;
+        self.with_bias(name, weight, rows, out)
+    }
+
+    /// Loads one matrix of `{name}.weight` of `[count, out, inp]`.
+    pub fn linear_of(
+        &self,
+        name: &str,
+        index: usize,
+        [count, out, inp]: [usize; 3],
+    ) -> Result<Linear, ModelError> {
+        let name = format!("{name}.weight");
+        self.check_shape(&name, &[count, out, inp])?;
+        let rows = index * out..(index + 1) * out;
+        let weight = self.file.load_rows(&name, rows, self.device)?;
+        Ok(Linear::new(Arc::new(weight), None)?)
+    }
+
+    pub fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, ModelError> {
+        Ok(RmsNorm {
+            weight: self.vector(&format!("{name}.weight"), width)?,
+            eps,
+        })
+    }
+
+    /// Checks that the file holds nothing that no layer asked for.
+    pub fn check_all_used(&self, architecture: &'static str) -> Result<(), ModelError> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // Old files carry the angles of their rope, which are known without.
+        let is_needless = |name: &str| name.ends_with("attn_rot_embd.weight");
+        let names = self.file.tensors().keys();
+        let unknown = names.into_iter().find(|name| {
+            let is_rope = name.starts_with("rope_f");
+            !is_rope && !is_needless(name) && !used.contains(name.as_str())
+        });
+        match unknown {
+            Some(name) => Err(ModelError::UnknownTensor {
+                tensor: name.clone(),
+                architecture,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn with_bias(
+        &self,
+        name: &str,
+        weight: QTensor,
+        rows: Range<usize>,
+        out: usize,
+    ) -> Result<Linear, ModelError> {
+        let name = format!("{name}.bias");
+        let bias = if self.has(&name) {
+            let bias = self.vector(&name, out)?;
+            Some(bias.narrow(0, rows.start, rows.len())?.contiguous()?)
+        } else {
+            None
+        };
+        Ok(Linear::new(Arc::new(weight), bias)?)
+    }
+
+    fn check_shape(&self, name: &str, want: &[usize]) -> Result<(), ModelError> {
         if let Some(info) = self.file.tensor(name)
             && info.shape != want
         {
@@ -25,40 +132,8 @@ impl Weights<'_> {
                 want: want.to_vec(),
             });
         }
-        Ok(self.file.load_tensor(name, self.device)?)
-    }
-
-    /// Loads a small tensor as f32.
-    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor, ModelError> {
-        Ok(self.tensor(name, &[len])?.dequantize(self.device)?)
-    }
-
-    /// Loads `{name}.weight` of `[out, inp]` and, where `bias` allows it and the file has it, `{name}.bias`.
-    pub fn linear(
-        &self,
-        name: &str,
-        out: usize,
-        inp: usize,
-        bias: bool,
-    ) -> Result<Linear, ModelError> {
-        let weight = self.tensor(&format!("{name}.weight"), &[out, inp])?;
-        let bias_name = format!("{name}.bias");
-        let bias = match self.file.tensor(&bias_name) {
-            Some(_) if bias => Some(self.vector(&bias_name, out)?),
-            Some(_) => {
-                return Err(ModelError::Unsupported {
-                    what: format!("the tensor `{bias_name}`"),
-                });
-            }
-            None => None,
-        };
-        Ok(Linear::new(Arc::new(weight), bias)?)
-    }
-
-    pub fn norm(&self, name: &str, hidden: usize, eps: f32) -> Result<RmsNorm, ModelError> {
-        Ok(RmsNorm {
-            weight: self.vector(&format!("{name}.weight"), hidden)?,
-            eps,
-        })
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(name.to_owned());
+        Ok(())
     }
 }

@@ -9,6 +9,8 @@
 
 pub mod block_matmul;
 pub mod cpu;
+pub mod expert_routing;
+pub mod gated_activation;
 pub mod kv_append;
 pub mod paged_attention;
 pub mod pool;
@@ -16,7 +18,6 @@ mod quantized_matmul;
 pub mod rms_norm;
 pub mod rope;
 pub mod superblock_matmul;
-pub mod swiglu;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,7 +7,11 @@ use futures_util::StreamExt;
 use inference::{
     AddSpecial, ChatMessage, Engine, EngineError, Event, FinishReason, GenerateRequest, Priority,
     Role, SamplingParams, SubmitError,
-    gguf::{GgmlType, synthetic::SyntheticModel},
+    gguf::{
+        GgmlType,
+        synthetic::{SyntheticExperts, SyntheticModel, catalogue},
+        writer::GgufWriter,
+    },
 };
 
 use crate::common::{Output, collect, generate, load, real_model, tiny};
@@ -53,9 +57,9 @@ fn together(engine: &Engine, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<Out
     streams.into_iter().map(collect).collect()
 }
 
-/// The kinds of model whose paths through the layers differ.
+/// Every architecture, and the kinds of weights whose paths through the layers differ.
 fn models() -> Vec<SyntheticModel> {
-    vec![
+    let mut models = vec![
         SyntheticModel::default(),
         SyntheticModel::qwen2(),
         SyntheticModel {
@@ -76,7 +80,14 @@ fn models() -> Vec<SyntheticModel> {
             ffn: 256,
             ..SyntheticModel::qwen2()
         },
-    ]
+        SyntheticModel {
+            num_heads: 6,
+            layer_kv_heads: vec![2, 3],
+            ..Default::default()
+        },
+    ];
+    models.extend(catalogue().into_iter().map(|(_, model)| model));
+    models
 }
 
 #[test]
@@ -267,70 +278,61 @@ fn damaged_files() -> Vec<NoModel> {
 }
 
 fn models_with_wrong_metadata() -> Vec<NoModel> {
-    let good = SyntheticModel::default();
-    let changed = |change: &dyn Fn(&mut inference::gguf::writer::GgufWriter)| {
-        let mut writer = good.to_writer().unwrap();
+    let of = |model: SyntheticModel, change: &dyn Fn(&mut GgufWriter)| {
+        let mut writer = model.to_writer().unwrap();
         change(&mut writer);
         writer.to_bytes()
     };
-    vec![
-        (
-            "arch.gguf",
-            changed(&|writer| {
-                writer.set_str("general.architecture", "mamba");
-            }),
-            &["arch.gguf", "`mamba` is not supported", "llama, qwen2"],
-        ),
-        (
-            "key.gguf",
-            changed(&|writer| {
-                writer.remove("llama.block_count");
-            }),
-            &["key.gguf", "llama.block_count", "missing"],
-        ),
-        (
-            "layers.gguf",
-            changed(&|writer| {
-                writer.set_u32("llama.block_count", 3);
-            }),
-            &["layers.gguf", "no tensor `blk.2"],
-        ),
-        (
-            "shape.gguf",
-            changed(&|writer| {
-                writer.set_u32("llama.feed_forward_length", 97);
-            }),
-            &["shape.gguf", "ffn_gate", "97"],
-        ),
-        (
-            "heads.gguf",
-            changed(&|writer| {
-                writer.set_u32("llama.attention.head_count_kv", 3);
-            }),
-            &["heads.gguf", "head_count_kv", "3"],
-        ),
-        (
-            "moe.gguf",
-            changed(&|writer| {
-                writer.set_u32("llama.expert_count", 8);
-            }),
-            &["moe.gguf", "mixture of experts is not supported"],
-        ),
-        (
-            "yarn.gguf",
-            changed(&|writer| {
-                writer.set_str("llama.rope.scaling.type", "yarn");
-            }),
-            &["yarn.gguf", "rope scaling `yarn`"],
-        ),
-        (
-            "vocabulary.gguf",
-            changed(&|writer| {
-                writer.set_str("tokenizer.ggml.model", "rwkv");
-            }),
-            &["vocabulary.gguf", "rwkv"],
-        ),
-    ]
+    let changed = |change: &dyn Fn(&mut GgufWriter)| of(SyntheticModel::default(), change);
+    let set = |name: &'static str, value: u32| {
+        changed(&|writer| {
+            writer.set_u32(&format!("llama.{name}"), value);
+        })
+    };
+    let with_experts = SyntheticModel {
+        experts: Some(SyntheticExperts {
+            count: 4,
+            used: 2,
+            ffn: 96,
+            shared_ffn: None,
+            split: false,
+            router: GgmlDType::F16,
+        }),
+        ..Default::default()
+    };
+    let windowed = SyntheticModel {
+        window: Some(64),
+        ..SyntheticModel::qwen2()
+    };
+    #[rustfmt::skip]
+    let table: Vec<NoModel> = vec![
+        ("arch.gguf", changed(&|writer| { writer.set_str("general.architecture", "mamba"); }),
+            &["arch.gguf", "`mamba` is not supported", "llama, mistral3, qwen2"]),
+        ("key.gguf", changed(&|writer| { writer.remove("llama.block_count"); }),
+            &["key.gguf", "llama.block_count", "missing"]),
+        ("width.gguf", changed(&|writer| { writer.remove("llama.feed_forward_length"); }),
+            &["width.gguf", "llama.feed_forward_length", "missing"]),
+        ("layers.gguf", set("block_count", 3), &["layers.gguf", "no tensor `blk.2"]),
+        ("fewer.gguf", set("block_count", 1), &["fewer.gguf", "tensor `blk.1", "no place"]),
+        ("shape.gguf", set("feed_forward_length", 97), &["shape.gguf", "ffn_gate", "97"]),
+        ("heads.gguf", set("attention.head_count_kv", 3), &["heads.gguf", "head_count_kv", "3"]),
+        ("values.gguf", set("attention.value_length", 8), &["values.gguf", "values of 8 beside keys of 16"]),
+        ("used.gguf", set("expert_count", 8), &["used.gguf", "llama.expert_used_count", "missing"]),
+        ("routing.gguf", of(with_experts, &|writer| { writer.set_u32("llama.expert_gating_func", 2); }),
+            &["routing.gguf", "`llama.expert_gating_func` of 2 is not supported"]),
+        ("experts.gguf", of(SyntheticModel::qwen2(), &|writer| { writer.set_u32("qwen2.expert_count", 8); }),
+            &["experts.gguf", "a mixture of experts in `qwen2` is not supported"]),
+        ("window.gguf", of(windowed, &|_| ()),
+            &["window.gguf", "a sliding window of 64 tokens in some layers of `qwen2` is not supported"]),
+        ("rope.gguf", changed(&|writer| { writer.set_str("llama.rope.scaling.type", "su"); }),
+            &["rope.gguf", "rope scaling `su`"]),
+        ("tensor.gguf", changed(&|writer| {
+            writer.tensor("blk.1.attn_sinks.weight", &[4], GgmlType::F32, vec![0; 16]);
+        }), &["tensor.gguf", "`blk.1.attn_sinks.weight` has no place in a model of `llama`"]),
+        ("vocabulary.gguf", changed(&|writer| { writer.set_str("tokenizer.ggml.model", "rwkv"); }),
+            &["vocabulary.gguf", "rwkv"]),
+    ];
+    table
 }
 
 #[test]

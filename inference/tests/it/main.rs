@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod architectures;
 mod common;
 mod engine;
 mod golden;
@@ -9,4 +10,5 @@ mod golden_encoder;
 mod golden_engine;
 mod golden_text;
 mod hostile_models;
+mod model_pitfalls;
 mod sampling;

@@ -62,8 +62,7 @@ mod tests {
             ] {
                 let layout = CacheLayout {
                     num_blocks: 3,
-                    num_layers: 1,
-                    num_kv_heads,
+                    num_kv_heads: vec![num_kv_heads],
                     head_dim,
                     dtype,
                 };
@@ -71,13 +70,13 @@ mod tests {
                 let width = num_kv_heads * head_dim;
                 let (k, v) = (random(1, 5 * width), random(2, 5 * width));
                 let (mut want_k, mut want_v) = (vec![0.0; 48 * width], vec![0.0; 48 * width]);
-                reference::kv_append(&k, &v, &mut want_k, &mut want_v, &slots, &layout);
+                reference::kv_append(&k, &v, (&mut want_k, &mut want_v), &slots, &layout);
                 let (k, v) = (tensor(&k, &[5, width]), tensor(&v, &[5, width]));
                 for append in [cpu::kv_append, candle::kv_append] {
                     let zeros = |shape: [usize; 4]| {
                         Tensor::zeros(&shape, tensor_dtype, &Device::Cpu).unwrap()
                     };
-                    let (k_cache, v_cache) = (zeros(layout.k_shape()), zeros(layout.v_shape()));
+                    let (k_cache, v_cache) = (zeros(layout.k_shape(0)), zeros(layout.v_shape(0)));
                     append(&k, &v, &k_cache, &v_cache, &slots).unwrap();
                     assert_eq!(values(&k_cache), want_k);
                     assert_eq!(values(&v_cache), want_v);

@@ -8,8 +8,7 @@ use crate::kv_cache::{BLOCK_SIZE, CacheLayout, KvCacheDtype};
 pub fn kv_append(
     k: &[f32],
     v: &[f32],
-    k_cache: &mut [f32],
-    v_cache: &mut [f32],
+    (k_cache, v_cache): (&mut [f32], &mut [f32]),
     slots: &[u32],
     layout: &CacheLayout,
 ) {
@@ -17,7 +16,7 @@ pub fn kv_append(
         KvCacheDtype::F16 => f16::from_f32(value).to_f32(),
         KvCacheDtype::F32 => value,
     };
-    let (heads, dim) = (layout.num_kv_heads, layout.head_dim);
+    let (heads, dim) = (layout.num_kv_heads[0], layout.head_dim);
     for (token, &slot) in slots.iter().enumerate() {
         let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
         for head in 0..heads {

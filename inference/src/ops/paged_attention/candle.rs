@@ -40,11 +40,14 @@ fn attend(
         num_heads,
         num_kv_heads,
         head_dim,
+        ..
     } = shape;
     let (q_len, group) = (sequence.q_len, shape.group());
-    let num_blocks = blocks_for(sequence.context_len);
-    let padded = num_blocks * BLOCK_SIZE;
-    let table = Tensor::from_slice(&sequence.block_table[..num_blocks], num_blocks, q.device())?;
+    // Blocks before the window of the first new token are seen by none.
+    let first_block = shape.first_visible(sequence.context_len - q_len) / BLOCK_SIZE;
+    let blocks = &sequence.block_table[first_block..blocks_for(sequence.context_len)];
+    let padded = blocks.len() * BLOCK_SIZE;
+    let table = Tensor::from_slice(blocks, blocks.len(), q.device())?;
     // [num_kv_heads, head_dim, padded] and [num_kv_heads, padded, head_dim]
     let k = k_cache
         .index_select(&table, 0)?
@@ -66,8 +69,12 @@ fn attend(
         .permute((1, 2, 0, 3))?
         .contiguous()?;
     let q = q.reshape((num_kv_heads, group * q_len, head_dim))?;
-    let scores = (q.matmul(&k)? * f64::from(shape.scale()))?;
-    let mask = causal_mask(q_len, sequence.context_len, padded, q.device())?;
+    let mut scores = (q.matmul(&k)? * f64::from(shape.scale))?;
+    if let Some(softcap) = shape.softcap.map(f64::from) {
+        scores = ((scores / softcap)?.tanh()? * softcap)?;
+    }
+    let mask = visibility_mask(sequence, shape, first_block * BLOCK_SIZE, padded)?;
+    let mask = mask.to_device(q.device())?;
     let scores = scores
         .reshape((num_kv_heads * group, q_len, padded))?
         .broadcast_add(&mask)?;
@@ -81,13 +88,19 @@ fn attend(
     out.contiguous()?.reshape((q_len, num_heads * head_dim))
 }
 
-/// Returns `[q_len, padded]`: 0 where a row sees a position, minus infinity elsewhere.
-fn causal_mask(q_len: usize, context_len: usize, padded: usize, device: &Device) -> Result<Tensor> {
-    let first = context_len - q_len;
-    let mask: Vec<f32> = (0..q_len)
-        .flat_map(|row| {
-            (0..padded).map(move |t| {
-                if t <= first + row {
+/// Returns `[q_len, padded]`: 0 where a row sees a position from `start` on, minus infinity elsewhere.
+fn visibility_mask(
+    sequence: &AttentionSequence,
+    shape: AttentionShape,
+    start: usize,
+    padded: usize,
+) -> Result<Tensor> {
+    let first = sequence.context_len - sequence.q_len;
+    let mask: Vec<f32> = (first..sequence.context_len)
+        .flat_map(|position| {
+            let visible = shape.first_visible(position)..=position;
+            (start..start + padded).map(move |t| {
+                if visible.contains(&t) {
                     0.0
                 } else {
                     f32::NEG_INFINITY
@@ -95,5 +108,5 @@ fn causal_mask(q_len: usize, context_len: usize, padded: usize, device: &Device)
             })
         })
         .collect();
-    Tensor::from_vec(mask, (q_len, padded), device)
+    Tensor::from_vec(mask, (sequence.q_len, padded), &Device::Cpu)
 }

@@ -6,7 +6,7 @@
 //! on the row's own context only, so a row's result is the same alone and in any batch.
 //! Decode is bound by reading the cache, prefill by the multiplications.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
 use half::f16;
@@ -134,25 +134,32 @@ multiversion! {
 
 #[inline(always)]
 fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    let shape = inputs.shape;
     let AttentionShape {
         num_kv_heads,
         head_dim,
         ..
-    } = inputs.shape;
-    let (group, sequence) = (inputs.shape.group(), item.sequence);
-    let rows = item.num_tokens * group;
+    } = shape;
+    let (group, sequence) = (shape.group(), item.sequence);
     load_queries(inputs, item, scratch);
     // Position of the tile's first token.
     let first_position = sequence.context_len - sequence.q_len + item.first;
     let seen = first_position + item.num_tokens;
     let block_len = head_dim * BLOCK_SIZE;
-    for (block_idx, start) in (0..seen).step_by(BLOCK_SIZE).enumerate() {
-        let block = sequence.block_table[block_idx] as usize;
+    // Blocks before the window of the tile's first token are seen by none of its tokens.
+    let first_block = shape.first_visible(first_position) / BLOCK_SIZE;
+    for start in (first_block * BLOCK_SIZE..seen).step_by(BLOCK_SIZE) {
+        let block = sequence.block_table[start / BLOCK_SIZE] as usize;
         let at = (block * num_kv_heads + item.kv_head) * block_len;
         widen(inputs.k, at, block_len, &mut scratch.k);
         widen(inputs.v, at, block_len, &mut scratch.v);
         // Tokens before the block see none of it; their rows come first.
         let first_row = start.saturating_sub(first_position) * group;
+        // Tokens whose window begins after the block see none of it either; their rows come last.
+        let in_window = shape.window.map_or(item.num_tokens, |window| {
+            (start + BLOCK_SIZE - 1 + window).saturating_sub(first_position)
+        });
+        let rows = in_window.min(item.num_tokens) * group;
         // Loops, not closures: code outside this function is not compiled for its instruction set.
         let mut row = first_row;
         while row < rows {
@@ -165,8 +172,10 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
             row += ROW_GROUP;
         }
         for row in first_row..rows {
-            let visible = (first_position + row / group + 1 - start).min(BLOCK_SIZE);
-            softmax_row(scratch, row, visible, head_dim);
+            let position = first_position + row / group;
+            let hidden = shape.first_visible(position).saturating_sub(start);
+            let visible = hidden..(position + 1 - start).min(BLOCK_SIZE);
+            softmax_row(scratch, row, visible, shape);
         }
         let valid = (seen - start).min(BLOCK_SIZE);
         // Loops, not closures: code outside this function is not compiled for its instruction set.
@@ -193,7 +202,7 @@ fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
         ..
     } = inputs.shape;
     let group = inputs.shape.group();
-    let (rows, scale) = (item.num_tokens * group, inputs.shape.scale());
+    let (rows, scale) = (item.num_tokens * group, inputs.shape.scale);
     scratch.q.clear();
     for token in 0..item.num_tokens {
         let row = item.sequence.q_start + item.first + token;
@@ -253,16 +262,30 @@ fn score_rows<const FUSED: bool, const R: usize>(
 
 /// Turns a row's scores into weights relative to the new maximum and rescales what was summed so far.
 #[inline(always)]
-fn softmax_row(scratch: &mut Scratch, row: usize, visible: usize, head_dim: usize) {
+fn softmax_row(scratch: &mut Scratch, row: usize, visible: Range<usize>, shape: AttentionShape) {
+    let head_dim = shape.head_dim;
     let weights = &mut scratch.weights[row * LANES..][..LANES];
-    weights[visible..].fill(f32::NEG_INFINITY);
+    if let Some(softcap) = shape.softcap {
+        for weight in weights.iter_mut() {
+            *weight = softcap * (*weight / softcap).tanh();
+        }
+    }
+    let is_partial = visible != (0..LANES);
+    if is_partial {
+        weights[..visible.start].fill(f32::NEG_INFINITY);
+        weights[visible.end..].fill(f32::NEG_INFINITY);
+    }
     let block_max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let old_max = scratch.max[row];
     let new_max = old_max.max(block_max);
     for weight in weights.iter_mut() {
         *weight = exp(*weight - new_max);
     }
-    weights[visible..].fill(0.0);
+    if is_partial {
+        // `exp` of minus infinity is small, not 0.
+        weights[..visible.start].fill(0.0);
+        weights[visible.end..].fill(0.0);
+    }
     let mut total = scratch.total[row];
     if new_max > old_max {
         let rescale = if old_max == f32::NEG_INFINITY {

@@ -1,7 +1,8 @@
 //! Attention of new tokens over their own sequences' cached context, through block tables.
 //!
 //! Grouped queries (arXiv 2305.13245): query head `h` uses key head `h / (num_heads / num_kv_heads)`. Causal: the
-//! token at position `p` sees positions `0..=p`. Softmax in f32.
+//! token at position `p` sees positions `0..=p`, with a window of `w` tokens (arXiv 2310.06825) only the last `w` of them.
+//! Softmax in f32.
 
 pub mod candle;
 pub mod cpu;
@@ -24,23 +25,42 @@ pub struct AttentionSequence {
     pub block_table: Vec<u32>,
 }
 
-/// Head counts and size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Head counts and size, and how scores are made.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     pub num_heads: usize,
     pub num_kv_heads: usize,
     pub head_dim: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Bounds the scores: `s` becomes `softcap * tanh(s / softcap)`.
+    pub softcap: Option<f32>,
+    /// Tokens that a token sees, itself included; at least 1. `None`: all before it.
+    pub window: Option<usize>,
 }
 
 impl AttentionShape {
+    /// Returns the usual attention: scores times `1 / sqrt(head_dim)`, no bound, no window.
+    pub fn new(num_heads: usize, num_kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: None,
+            window: None,
+        }
+    }
+
     /// Returns how many query heads share a key head.
     pub fn group(&self) -> usize {
         self.num_heads / self.num_kv_heads
     }
 
-    /// Returns the factor of the scores, `1 / sqrt(head_dim)`.
-    pub fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
+    /// Returns the first position that the token at `position` sees.
+    pub fn first_visible(&self, position: usize) -> usize {
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
     }
 }
 

@@ -15,6 +15,7 @@ pub fn paged_attention(
         num_heads,
         num_kv_heads,
         head_dim,
+        ..
     } = shape;
     let mut out = vec![0.0; q.len()];
     for sequence in sequences {
@@ -35,17 +36,22 @@ pub fn paged_attention(
                         + d]
                 };
                 let score = |t: usize| {
-                    (0..head_dim).map(|d| q[at + d] * key(t, d)).sum::<f32>() * shape.scale()
+                    let score = (0..head_dim).map(|d| q[at + d] * key(t, d)).sum::<f32>();
+                    let score = score * shape.scale;
+                    shape
+                        .softcap
+                        .map_or(score, |softcap| softcap * (score / softcap).tanh())
                 };
-                let scores: Vec<f32> = (0..=position).map(score).collect();
+                let visible = shape.first_visible(position)..=position;
+                let scores: Vec<f32> = visible.clone().map(score).collect();
                 let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let weights: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
                 let total: f32 = weights.iter().sum();
                 for d in 0..head_dim {
                     let sum: f32 = weights
                         .iter()
-                        .enumerate()
-                        .map(|(t, weight)| weight * value(t, d))
+                        .zip(visible.clone())
+                        .map(|(weight, t)| weight * value(t, d))
                         .sum();
                     out[at + d] = sum / total;
                 }

@@ -15,14 +15,20 @@ struct Case {
 }
 
 fn case(heads: (usize, usize, usize), sequences: &[(usize, usize)]) -> Case {
-    let shape = AttentionShape {
-        num_heads: heads.0,
-        num_kv_heads: heads.1,
-        head_dim: heads.2,
-    };
     Case {
-        shape,
+        shape: AttentionShape::new(heads.0, heads.1, heads.2),
         sequences: sequences.to_vec(),
+    }
+}
+
+fn windowed(window: usize, case: Case) -> Case {
+    let window = Some(window);
+    Case {
+        shape: AttentionShape {
+            window,
+            ..case.shape
+        },
+        ..case
     }
 }
 
@@ -36,6 +42,19 @@ fn cases() -> Vec<Case> {
         case((4, 4, 80), &[(3, 18), (17, 49)]),
         case((28, 4, 20), &[(2, 31), (1, 1), (1, 2)]),
         case((64, 1, 32), &[(4, 20)]),
+        windowed(1, case((2, 1, 16), &[(20, 33), (1, 17)])),
+        windowed(7, case((9, 3, 64), &[(33, 33), (1, 100), (5, 37)])),
+        windowed(16, case((12, 2, 128), &[(1, 40), (60, 75), (1, 16)])),
+        windowed(33, case((4, 4, 80), &[(70, 70), (1, 200), (3, 34)])),
+        windowed(1_000, case((4, 2, 32), &[(70, 70)])),
+        Case {
+            shape: AttentionShape {
+                scale: 0.4,
+                softcap: Some(3.0),
+                ..AttentionShape::new(4, 2, 20)
+            },
+            sequences: vec![(18, 40), (1, 5)],
+        },
     ]
 }
 
@@ -51,11 +70,11 @@ fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
         num_heads,
         num_kv_heads,
         head_dim,
+        ..
     } = case.shape;
     let layout = CacheLayout {
         num_blocks,
-        num_layers: 1,
-        num_kv_heads,
+        num_kv_heads: vec![num_kv_heads],
         head_dim,
         dtype: KvCacheDtype::F16,
     };
@@ -65,7 +84,7 @@ fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
             .to_dtype(DType::F16)
             .unwrap()
     };
-    let (k_cache, v_cache) = (half(1, layout.k_shape()), half(2, layout.v_shape()));
+    let (k_cache, v_cache) = (half(1, layout.k_shape(0)), half(2, layout.v_shape(0)));
     // Every third block, wrapping round: neighbours in the table are not neighbours in memory.
     let mut order: Vec<u32> = (0..3)
         .flat_map(|first| (first..num_blocks as u32).step_by(3))
@@ -169,6 +188,20 @@ fn what_lies_beyond_the_context_does_not_matter() {
     )
     .unwrap();
     assert_eq!(values(&got), want);
+}
+
+#[test]
+fn what_lies_before_the_window_does_not_matter() {
+    let case = windowed(20, case((4, 2, 32), &[(2, 60)]));
+    let (q, k, v, sequences) = build(&case);
+    let want = values(&cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap());
+    // Positions 0..32 lie in blocks that no new token reaches: their blocks may belong to anybody.
+    let mut elsewhere = sequences[0].clone();
+    (elsewhere.block_table[0], elsewhere.block_table[1]) = (0, 0);
+    for attend in [cpu::paged_attention, candle::paged_attention] {
+        let got = attend(&q, &k, &v, &[elsewhere.clone()], case.shape).unwrap();
+        assert_close(&values(&got), &want, 1e-5);
+    }
 }
 
 #[test]

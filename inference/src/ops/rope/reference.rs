@@ -7,8 +7,7 @@ pub fn rope(
     x: &[f32],
     positions: &[u32],
     num_heads: usize,
-    inverse_frequencies: &[f64],
-    layout: RopeLayout,
+    (inverse_frequencies, magnitude, layout): (&[f64], f64, RopeLayout),
 ) -> Vec<f32> {
     let mut y = x.to_vec();
     let head_dim = x.len() / positions.len() / num_heads;
@@ -22,8 +21,8 @@ pub fn rope(
             };
             let (sin, cos) = (position * frequency).sin_cos();
             let (x, y) = (f64::from(head[a]), f64::from(head[b]));
-            head[a] = (x * cos - y * sin) as f32;
-            head[b] = (x * sin + y * cos) as f32;
+            head[a] = ((x * cos - y * sin) * magnitude) as f32;
+            head[b] = ((x * sin + y * cos) * magnitude) as f32;
         }
     }
     y

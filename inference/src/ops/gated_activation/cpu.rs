@@ -2,13 +2,14 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::Activation;
 use crate::ops::cpu::{DisjointMut, exp, multiversion, parallel, with_f32};
 
 /// Elements of one work item: enough to hide the cost of handing it out.
 const ITEM: usize = 4_096;
 
-/// See [`super::swiglu`].
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+/// See [`super::gated`].
+pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let count = gate.elem_count();
     let mut out = vec![0f32; count];
     with_f32(gate, |gate| {
@@ -19,7 +20,11 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
                 let len = (items.end * ITEM).min(count) - start;
                 // SAFETY: item ranges do not overlap, so neither do these.
                 let y = unsafe { shared.range(start, len) };
-                span(&gate[start..][..len], &up[start..][..len], y);
+                let (gate, up) = (&gate[start..][..len], &up[start..][..len]);
+                match activation {
+                    Activation::Silu => silu(gate, up, y),
+                    Activation::GeluTanh => gelu(gate, up, y),
+                }
             });
             Ok(())
         })
@@ -28,12 +33,27 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 multiversion! {
-    fn span(gate: &[f32], up: &[f32], y: &mut [f32]) = span_body
+    fn silu(gate: &[f32], up: &[f32], y: &mut [f32]) = silu_body
 }
 
 #[inline(always)]
-fn span_body<const FUSED: bool>(gate: &[f32], up: &[f32], y: &mut [f32]) {
+fn silu_body<const FUSED: bool>(gate: &[f32], up: &[f32], y: &mut [f32]) {
     for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
         *y = gate / (1.0 + exp(-gate)) * up;
+    }
+}
+
+multiversion! {
+    fn gelu(gate: &[f32], up: &[f32], y: &mut [f32]) = gelu_body
+}
+
+/// `0.5 * (1 + tanh(u)) = 1 / (1 + e^-2u)`.
+#[inline(always)]
+fn gelu_body<const FUSED: bool>(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    // 2 * sqrt(2 / pi)
+    const SLOPE: f32 = 1.595_769;
+    for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+        let twice = SLOPE * (gate + 0.044_715 * gate * gate * gate);
+        *y = gate / (1.0 + exp(-twice)) * up;
     }
 }
