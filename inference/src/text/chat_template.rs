@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use crate::gguf::GgufFile;
 
-use super::tokenizer::{AddSpecial, ControlTokens, Fragment, Tokenizer};
+use super::special::{ControlTokens, Fragment};
+use super::tokenizer::{AddSpecial, Tokenizer};
 
 /// Template of models that bring none: ChatML.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}{% endfor %}\
