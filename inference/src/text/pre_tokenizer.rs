@@ -438,7 +438,7 @@ mod tests {
         check(
             "bloom",
             "Hi, (you) there.",
-            &["Hi", ",", " ", "(", "you", ")", " there", "."],
+            &["Hi", ", (", "you", ")", " there", "."],
         );
     }
 

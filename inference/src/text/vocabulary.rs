@@ -217,10 +217,10 @@ fn build_token(text: &str, declared: TokenKind, spelling: Spelling) -> Token {
 /// Parses `<0x0A>`.
 pub(super) fn parse_byte_token(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() != 2 {
-        return None;
-    }
-    u8::from_str_radix(digits, 16).ok()
+    let is_byte = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_byte
+        .then(|| u8::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 /// Returns the tokens that end a generation, in ascending order.

@@ -25,3 +25,14 @@ pub fn golden<T: DeserializeOwned>(name: &str) -> T {
 pub fn prose() -> String {
     std::fs::read_to_string(golden_path("prose.txt")).expect("prose.txt is committed")
 }
+
+/// FNV-1a of the ids as little-endian u32, as in `make.py`.
+pub fn fnv1a(ids: &[u32]) -> String {
+    let hash = ids
+        .iter()
+        .flat_map(|id| id.to_le_bytes())
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+    format!("{hash:016x}")
+}

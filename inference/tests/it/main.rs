@@ -8,3 +8,5 @@ mod golden;
 mod golden_encoder;
 mod golden_engine;
 mod golden_text;
+mod golden_tokens;
+mod text_lines;
