@@ -10,13 +10,12 @@ VOCABULARIES is a folder to put vocab-only GGUF files into; the tests look for t
 CLOISTER_TEST_VOCABULARIES points. WHEELS holds the wheels of mistral-common and llama-models (`pip download --no-deps`),
 LLAMA_CPP is a source tree of llama.cpp, MODELS a models directory of Cloister.
 
-For each vocabulary: `all` is a 64-bit hash of the ids of every line, `lines` 16 bits of each line's hash to find the
-one that differs (base64 of little-endian u16). Both with control tokens as text (`plain`) and parsed (`special`).
+For each vocabulary: `all` is a 64-bit hash of the ids of every line, `lines` 8 bits of each line's hash to find the
+one that differs (base64). Both with control tokens as text (`plain`) and parsed (`special`).
 """
 
 import base64
 import json
-import struct
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ REAL_MODELS = ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
 def hashes(ids_of_lines):
     each = [fnv1a(ids) for ids in ids_of_lines]
     whole = fnv1a([int(value[:8], 16) for value in each] + [int(value[8:], 16) for value in each])
-    return {"all": whole, "lines": base64.b64encode(struct.pack(f"<{len(each)}H", *(int(value[-4:], 16) for value in each))).decode()}
+    return {"all": whole, "lines": base64.b64encode(bytes(int(value[-2:], 16) for value in each)).decode()}
 
 
 def llama_cpp_ids(path, texts):
