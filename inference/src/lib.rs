@@ -34,6 +34,6 @@ pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{InvalidSampling, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
-    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher,
-    StopOutcome, Tokenizer, TokenizerError,
+    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
+    Role, StopMatcher, StopOutcome, ToolCall, Tokenizer, TokenizerError, TokenizerSource, Turn,
 };

@@ -2,23 +2,24 @@
 """Writes the chat-template goldens of inference/tests/golden/text: 40 conversations x every template in templates/, rendered
 with the environment that transformers' apply_chat_template builds.
 
-    pip install transformers==4.57.1 jinja2==3.1.6
+    pip install transformers==4.57.1 jinja2==3.1.6 numpy
     scripts/goldens/chats.py            # writes conversations.json and chats.json; a few seconds
 
-A rendering is stored as the first 16 digits of its SHA-256; those of the templates in FULL are stored whole as well. A template
+A rendering is stored as the FNV-1a hash of its characters; those of the templates in FULL are stored whole as well. A template
 that refuses a conversation is stored as its message. Where a template has no place for a leading system message (it refuses
 the conversation, or what it writes does not contain the message), Cloister puts it before the first user message: the
 rendering of that conversation is stored then, marked `merged`.
 """
 
 import datetime
-import hashlib
 import json
 from pathlib import Path
 
 import jinja2
 import transformers
 from transformers.utils import chat_template_utils
+
+from make import fnv1a
 
 GOLDEN = Path(__file__).resolve().parents[2] / "inference/tests/golden/text"
 FULL = ["llama-3.1-8b-instruct", "qwen3-0.6b"]
@@ -156,7 +157,7 @@ def golden(template, messages, options):
 
 
 def compact(entry, keep):
-    digest = lambda text: hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = lambda text: fnv1a(map(ord, text))
     return {key: value if key in ("refused", "failed") else digest(value) for key, value in entry.items()} | ({"full": next(iter(entry.values()))} if keep else {})
 
 

@@ -5,6 +5,7 @@
 mod common;
 mod engine;
 mod golden;
+mod golden_chats;
 mod golden_encoder;
 mod golden_engine;
 mod golden_text;
