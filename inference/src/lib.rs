@@ -35,5 +35,5 @@ pub use sampling::{InvalidSampling, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
     AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
-    Role, StopMatcher, StopOutcome, ToolCall, Tokenizer, TokenizerError, TokenizerSource, Turn,
+    Role, StopMatcher, StopOutcome, Tokenizer, TokenizerError, TokenizerSource, ToolCall, Turn,
 };

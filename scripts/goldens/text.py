@@ -23,6 +23,9 @@ import vocabularies
 from make import fnv1a, model_file
 from text_lines import GOLDEN, lines
 
+# Vocabularies whose splits depend on the class of every character, each in another way.
+CLASS_NAMES = ["bpe-deepseek-v3", "bpe-deepseek-coder", "bpe-deepseek-llm", "bpe-falcon", "bpe-qwen35", "bpe-tekken", "bpe-bloom"]
+CLASS_BLOCK = 0x1000
 REAL_MODELS = ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
 
 
@@ -45,6 +48,22 @@ def llama_cpp_ids(path, texts):
     return golden
 
 
+def characters(path):
+    """32 bits of a hash for each 4,096 characters, which stand among letters, blanks and digits. The texts are short because the
+    regular expressions of C++ take stack for each character."""
+    from llama_cpp import Model
+
+    model, found = Model(path, vocab_only=True), []
+    for block in range(0, 0x110000, CLASS_BLOCK):
+        ids = []
+        for start in range(block, block + CLASS_BLOCK, 64):
+            text = "".join(f"a{chr(c)}b {chr(c)}{chr(c)}1{chr(c)} \n{chr(c)}\n" for c in range(start, start + 64) if not 0xD800 <= c < 0xE000)
+            ids += model.tokenize(text)
+        found.append(fnv1a(ids)[:8])
+    model.close()
+    return found
+
+
 def tokens(folder, wheels, source, models):
     import llama_cpp
 
@@ -55,6 +74,8 @@ def tokens(folder, wheels, source, models):
         "real": vocabularies.real(folder, wheels, source),
         "models": {name: model_file(models, name) for name in REAL_MODELS},
     }
+    classes = {name: characters(files["small"][name]) for name in CLASS_NAMES}
+    (GOLDEN / "characters.json").write_text(json.dumps(classes).replace("], ", "],\n") + "\n")
     text_hash = fnv1a([ord(c) for text in texts for c in text + "\n"])
     for kind, paths in files.items():
         golden = {"made_by": made_by, "texts": text_hash, "vocabularies": {}}

@@ -36,7 +36,7 @@ use crate::{
     model::{KvCache, Model, ModelConfig, ModelError},
     sampling::SamplingParams,
     sequence::{Priority, SequenceId},
-    text::{ChatMessage, ChatTemplate, ChatTemplateError, Tokenizer},
+    text::{ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Tokenizer},
 };
 
 /// A prompt and how to continue it.
@@ -139,6 +139,19 @@ impl Engine {
         self.inner
             .chat_template
             .render_tokens(&self.inner.tokenizer, messages, true)
+    }
+
+    /// Returns the prompt of a conversation with tools, or of one that ends otherwise than in the assistant's turn.
+    ///
+    /// # Errors
+    /// As [`Engine::encode_chat`].
+    pub fn encode_conversation(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Vec<u32>, ChatTemplateError> {
+        self.inner
+            .chat_template
+            .tokens(&self.inner.tokenizer, conversation)
     }
 
     /// Queues a request and returns the stream of its events. Never blocks.

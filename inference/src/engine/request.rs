@@ -50,7 +50,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(submission: Submission) -> Self {
+    pub fn new(submission: Submission, tokenizer: &Tokenizer) -> Self {
         let Submission {
             prompt,
             sampling,
@@ -61,7 +61,7 @@ impl Request {
             ..
         } = submission;
         Self {
-            detokenizer: Detokenizer::new(),
+            detokenizer: Detokenizer::after(tokenizer, &prompt),
             stops: StopMatcher::new(&sampling.stop),
             max_tokens: sampling.max_tokens,
             ignore_eos: sampling.ignore_eos,

@@ -36,6 +36,11 @@ const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.r
 /// ten thousand, and well under a second.
 const FUEL: u64 = 2_000_000;
 
+/// Stack of a rendering. A template can nest a list in a list with every few instructions, and dropping or
+/// printing the value recurses once a level: all the fuel that there is makes 300,000 levels, which take 1 KiB
+/// each. The memory is reserved, and used only by such a template.
+const STACK_BYTES: usize = 1 << 29;
+
 /// Nested calls and includes. Real templates nest macros three deep.
 const RECURSION_LIMIT: usize = 64;
 
@@ -60,6 +65,9 @@ pub enum ChatTemplateError {
     /// The template failed while running.
     #[error("the model's chat template failed: {reason}")]
     Render { reason: String },
+    /// The system gave no thread to render on.
+    #[error("no thread for the chat template")]
+    Thread(#[source] io::Error),
     /// The template took more than its allowance of steps.
     #[error("the model's chat template did not finish within {fuel} steps")]
     OutOfFuel { fuel: u64 },
@@ -70,7 +78,9 @@ pub enum ChatTemplateError {
     #[error("a conversation needs at least one message")]
     NoMessages,
     /// The assistant cannot go on writing a last turn that the template does not write.
-    #[error("the model's chat template does not end in the last message, so it cannot be continued")]
+    #[error(
+        "the model's chat template does not end in the last message, so it cannot be continued"
+    )]
     NotContinued,
     /// A tool or its arguments are nested absurdly.
     #[error("tools and their arguments may be nested {limit} deep")]
@@ -238,7 +248,9 @@ impl ChatTemplate {
         }
         let render = |conversation: &Conversation| match conversation.end {
             PromptEnd::InsideLastTurn => self.render_open(tokenizer, conversation, tag, marker),
-            PromptEnd::AssistantTurn | PromptEnd::LastTurn => self.render_once(tokenizer, conversation, marker),
+            PromptEnd::AssistantTurn | PromptEnd::LastTurn => {
+                self.render_once(tokenizer, conversation, marker)
+            }
         };
         let result = render(conversation);
         let is_lost = match (&result, conversation.system()) {
@@ -298,43 +310,42 @@ impl ChatTemplate {
         conversation: &Conversation,
         marker: Option<char>,
     ) -> Result<String, ChatTemplateError> {
+        let variables = template_variables(tokenizer, conversation, marker);
         let mut input_bytes = 0;
         conversation.visit_texts(&mut |text| input_bytes += text.len());
+        // Control characters take six bytes in JSON, and a template may write a message twice.
+        let limit_bytes = 12 * input_bytes + OUTPUT_SLACK_BYTES;
+        std::thread::scope(|scope| {
+            let rendering = std::thread::Builder::new()
+                .name("chat-template".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || self.run(&variables, limit_bytes))
+                .map_err(ChatTemplateError::Thread)?;
+            rendering.join().unwrap_or_else(|_| {
+                let reason = "it panicked".to_owned();
+                Err(ChatTemplateError::Render { reason })
+            })
+        })
+    }
+
+    /// Runs the template. Values that it makes are dropped before this returns.
+    fn run(
+        &self,
+        variables: &serde_json::Map<String, serde_json::Value>,
+        limit_bytes: usize,
+    ) -> Result<String, ChatTemplateError> {
         let mut output = BoundedOutput {
             bytes: Vec::new(),
-            // Control characters take six bytes in JSON, and a template may write a message twice.
-            limit: 12 * input_bytes + OUTPUT_SLACK_BYTES,
+            limit: limit_bytes,
             exceeded: false,
         };
-        let text_of = |id: Option<u32>| {
-            id.and_then(|id| tokenizer.token_text(id))
-                .unwrap_or_default()
-        };
-        let mut variables = conversation.variables.clone();
-        let tools = (!conversation.tools.is_empty()).then_some(&conversation.tools);
-        for (name, value) in [
-            ("messages", conversation.messages()),
-            (
-                "add_generation_prompt",
-                json!(conversation.end == PromptEnd::AssistantTurn),
-            ),
-            ("bos_token", json!(text_of(tokenizer.bos_id()))),
-            ("eos_token", json!(text_of(tokenizer.eos_id()))),
-            ("tools", json!(tools)),
-            ("documents", serde_json::Value::Null),
-            (python::MARKER_VARIABLE, json!(marker)),
-        ] {
-            variables.insert(name.to_owned(), value);
-        }
         let template = self
             .environment
             .get_template("chat")
             .expect("the template was added when this was built");
-        match template.render_captured_to(Value::from_serialize(&variables), &mut output) {
+        match template.render_captured_to(Value::from_serialize(variables), &mut output) {
             Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
-            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge {
-                limit_bytes: output.limit,
-            }),
+            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
             Err(error) => Err(render_error(&error)),
         }
     }
@@ -358,6 +369,33 @@ impl ChatTemplate {
     }
 }
 
+/// Returns what a template may look up, as transformers provides it.
+fn template_variables(
+    tokenizer: &Tokenizer,
+    conversation: &Conversation,
+    marker: Option<char>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let text_of = |id: Option<u32>| {
+        id.and_then(|id| tokenizer.token_text(id))
+            .unwrap_or_default()
+    };
+    let mut variables = conversation.variables.clone();
+    let tools = (!conversation.tools.is_empty()).then_some(&conversation.tools);
+    let is_generating = conversation.end == PromptEnd::AssistantTurn;
+    for (name, value) in [
+        ("messages", conversation.messages()),
+        ("add_generation_prompt", json!(is_generating)),
+        ("bos_token", json!(text_of(tokenizer.bos_id()))),
+        ("eos_token", json!(text_of(tokenizer.eos_id()))),
+        ("tools", json!(tools)),
+        ("documents", serde_json::Value::Null),
+        (python::MARKER_VARIABLE, json!(marker)),
+    ] {
+        variables.insert(name.to_owned(), value);
+    }
+    variables
+}
+
 fn plain(messages: &[ChatMessage], add_generation_prompt: bool) -> Conversation {
     let end = if add_generation_prompt {
         PromptEnd::AssistantTurn
@@ -379,7 +417,10 @@ fn check_depth(conversation: &Conversation) -> Result<(), ChatTemplateError> {
         .map(|call| &call.arguments)
         .chain(&conversation.tools)
         .chain(conversation.variables.values());
-    if values.into_iter().any(|value| json_depth(value) > MAX_JSON_DEPTH) {
+    if values
+        .into_iter()
+        .any(|value| json_depth(value) > MAX_JSON_DEPTH)
+    {
         return Err(ChatTemplateError::TooDeep {
             limit: MAX_JSON_DEPTH,
         });
@@ -401,7 +442,10 @@ fn without_generation_tags(source: &str) -> String {
         rest = signed;
         for (tag_name, replacement) in [("generation", " with "), ("endgeneration", " endwith ")] {
             if let Some(after) = name.strip_prefix(tag_name)
-                && after.trim_start().trim_start_matches(['-', '+']).starts_with("%}")
+                && after
+                    .trim_start()
+                    .trim_start_matches(['-', '+'])
+                    .starts_with("%}")
             {
                 plain.push_str(replacement);
                 rest = after;

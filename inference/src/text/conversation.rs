@@ -140,7 +140,9 @@ impl Conversation {
     /// Returns the conversation with `change` applied to every such text, names of variables excepted.
     pub(super) fn map_texts(&self, change: &impl Fn(&str) -> String) -> Self {
         let turn = |turn: &Turn| match turn {
-            Turn::Message(message) => Turn::Message(ChatMessage::new(message.role, change(&message.content))),
+            Turn::Message(message) => {
+                Turn::Message(ChatMessage::new(message.role, change(&message.content)))
+            }
             Turn::ToolCalls { content, calls } => Turn::ToolCalls {
                 content: change(content),
                 calls: calls
@@ -165,7 +167,11 @@ impl Conversation {
         let variables = self.variables.iter();
         Self {
             turns: self.turns.iter().map(turn).collect(),
-            tools: self.tools.iter().map(|tool| map_json(tool, change)).collect(),
+            tools: self
+                .tools
+                .iter()
+                .map(|tool| map_json(tool, change))
+                .collect(),
             end: self.end,
             variables: variables
                 .map(|(name, value)| (name.clone(), map_json(value, change)))

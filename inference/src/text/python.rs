@@ -14,7 +14,11 @@ const MAX_DEPTH: usize = 100;
 const MAX_INDENT: usize = 16;
 
 /// Prints a value as `{{ value }}` does in Python: `None`, `True`, `{'a': 1}`.
-pub(super) fn print(output: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+pub(super) fn print(
+    output: &mut Output<'_>,
+    _: &State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
     let text = to_str(value)?;
     output.write_str(&text).map_err(Error::from)
 }
@@ -69,7 +73,11 @@ fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error
 
 /// `repr` of a string: single quotes unless only those occur in it.
 fn write_str_repr(out: &mut String, text: &str) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     out.push(quote);
     for c in text.chars() {
         match c {
@@ -102,7 +110,12 @@ pub(super) fn tojson(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Re
         None if indent.is_some() => (",", ": "),
         None => (", ", ": "),
         Some([item, key]) => (item.as_str(), key.as_str()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are two strings")),
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "separators are two strings",
+            ));
+        }
     };
     let writer = Json {
         indent: indent.as_deref(),
@@ -110,7 +123,9 @@ pub(super) fn tojson(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Re
         key_separator,
         sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
         ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        marker: state.lookup(MARKER_VARIABLE).and_then(|marker| marker.as_str()?.chars().next()),
+        marker: state
+            .lookup(MARKER_VARIABLE)
+            .and_then(|marker| marker.as_str()?.chars().next()),
     };
     kwargs.assert_all_used()?;
     let mut json = String::new();
@@ -140,7 +155,9 @@ impl Json<'_> {
             ValueKind::String => self.write_string(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.write_items(out, ['[', ']'], depth, items.iter(), |out, item| self.write(out, item, depth + 1))?;
+                self.write_items(out, ['[', ']'], depth, items.iter(), |out, item| {
+                    self.write(out, item, depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut entries = Vec::new();
@@ -150,11 +167,17 @@ impl Json<'_> {
                 if self.sort_keys {
                     entries.sort_by(|left, right| left.0.cmp(&right.0));
                 }
-                self.write_items(out, ['{', '}'], depth, entries.iter(), |out, (key, value)| {
-                    self.write_string(out, key);
-                    out.push_str(self.key_separator);
-                    self.write(out, value, depth + 1)
-                })?;
+                self.write_items(
+                    out,
+                    ['{', '}'],
+                    depth,
+                    entries.iter(),
+                    |out, (key, value)| {
+                        self.write_string(out, key);
+                        out.push_str(self.key_separator);
+                        self.write(out, value, depth + 1)
+                    },
+                )?;
             }
             kind => {
                 let reason = format!("a value of type {kind} is not JSON serializable");
@@ -206,7 +229,9 @@ impl Json<'_> {
                 '\u{c}' => out.push_str("\\f"),
                 c if c < ' ' || (self.ensure_ascii && c > '\u{7e}' && Some(c) != self.marker) => {
                     let units = c.encode_utf16(&mut [0; 2]).to_vec();
-                    units.iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+                    units
+                        .iter()
+                        .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
                 }
                 c => out.push(c),
             }
@@ -221,13 +246,19 @@ fn json_key(key: &Value) -> Result<String, Error> {
         ValueKind::None => Ok("null".to_owned()),
         ValueKind::Bool => Ok(key.is_true().to_string()),
         ValueKind::Number => number(key),
-        kind => Err(Error::new(ErrorKind::BadSerialization, format!("a key of type {kind} is not JSON serializable"))),
+        kind => Err(Error::new(
+            ErrorKind::BadSerialization,
+            format!("a key of type {kind} is not JSON serializable"),
+        )),
     }
 }
 
 fn check_depth(depth: usize) -> Result<(), Error> {
     if depth > MAX_DEPTH {
-        return Err(Error::new(ErrorKind::BadSerialization, "a value is nested too deeply"));
+        return Err(Error::new(
+            ErrorKind::BadSerialization,
+            "a value is nested too deeply",
+        ));
     }
     Ok(())
 }
@@ -249,7 +280,11 @@ fn number(value: &Value) -> Result<String, Error> {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if float == 0.0 || (-4..16).contains(&exponent) {
         let plain = format!("{float}");
-        return Ok(if plain.contains('.') { plain } else { format!("{plain}.0") });
+        return Ok(if plain.contains('.') {
+            plain
+        } else {
+            format!("{plain}.0")
+        });
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     Ok(format!("{digits}e{sign}{:02}", exponent.abs()))
@@ -269,18 +304,39 @@ struct Ends {
 
 fn strip<'t>(text: &'t str, chars: Option<&str>, ends: Ends) -> &'t str {
     let removed = |c: char| chars.map_or_else(|| is_blank(c), |chars| chars.contains(c));
-    let text = if ends.start { text.trim_start_matches(removed) } else { text };
-    if ends.end { text.trim_end_matches(removed) } else { text }
+    let text = if ends.start {
+        text.trim_start_matches(removed)
+    } else {
+        text
+    };
+    if ends.end {
+        text.trim_end_matches(removed)
+    } else {
+        text
+    }
 }
 
 /// The filter `trim`.
 pub(super) fn trim_filter(text: &Value, chars: Option<&str>) -> Result<String, Error> {
     let text = to_str(text)?;
-    Ok(strip(&text, chars, Ends { start: true, end: true }).to_owned())
+    Ok(strip(
+        &text,
+        chars,
+        Ends {
+            start: true,
+            end: true,
+        },
+    )
+    .to_owned())
 }
 
 /// Methods of Python's strings and containers: those that minijinja-contrib lacks or has otherwise, then its own.
-pub(super) fn call_method(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn call_method(
+    state: &State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
         return minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args);
     };

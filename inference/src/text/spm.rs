@@ -18,7 +18,7 @@ const NIL: u32 = u32::MAX;
 pub(super) struct Spm {
     /// Token and score by text.
     pieces: HashMap<Box<str>, (u32, Score)>,
-    byte_ids: [Option<u32>; 256],
+    byte_ids: Box<[Option<u32>; 256]>,
     unknown_id: Option<u32>,
 }
 
@@ -42,7 +42,7 @@ impl Spm {
             return Err(malformed(reason));
         }
         let mut pieces = HashMap::with_capacity(tokens.len());
-        let mut byte_ids = [None; 256];
+        let mut byte_ids = Box::new([None; 256]);
         for (id, token) in tokens.iter().enumerate() {
             let score = scores.get(id).copied().unwrap_or_default();
             if score.is_nan() {

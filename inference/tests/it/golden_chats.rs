@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use inference::{
-    ChatMessage, ChatTemplate, ChatTemplateError, Conversation, PromptEnd, Role, ToolCall, Tokenizer, TokenizerSource, Turn,
+    ChatMessage, ChatTemplate, ChatTemplateError, Conversation, PromptEnd, Role, Tokenizer,
+    TokenizerSource, ToolCall, Turn,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -125,12 +126,26 @@ fn conversations_render_as_transformers_renders_them() {
             if let Some(difference) = difference(&rendered, expected) {
                 different.push(format!("{name}, {}: {difference}", case.name));
             }
-            check_tokens(&tokenizer, &template, &case.conversation(), rendered.as_deref().ok());
+            check_tokens(
+                &tokenizer,
+                &template,
+                &case.conversation(),
+                rendered.as_deref().ok(),
+            );
         }
     }
-    let shown = different.iter().take(12).cloned().collect::<Vec<_>>().join("\n");
+    let shown = different
+        .iter()
+        .take(12)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
     assert!(different.is_empty(), "{} differ:\n{shown}", different.len());
-    println!("{} templates x {} conversations", golden_file.templates.len(), cases.len());
+    println!(
+        "{} templates x {} conversations",
+        golden_file.templates.len(),
+        cases.len()
+    );
 }
 
 fn clock() -> jiff::Zoned {
@@ -139,7 +154,10 @@ fn clock() -> jiff::Zoned {
 
 /// Says how a rendering differs. Where transformers fails (Hermes' template loops over tools that are not there), ours may
 /// do as it likes.
-fn difference(rendered: &Result<String, ChatTemplateError>, expected: &Rendering) -> Option<String> {
+fn difference(
+    rendered: &Result<String, ChatTemplateError>,
+    expected: &Rendering,
+) -> Option<String> {
     if expected.failed.is_some() {
         return None;
     }
@@ -168,11 +186,18 @@ fn difference(rendered: &Result<String, ChatTemplateError>, expected: &Rendering
         refused,
         ..
     } = expected;
-    Some(format!("{got:?} where text {text:?}, merged {merged:?}, refused {refused:?} was expected"))
+    Some(format!(
+        "{got:?} where text {text:?}, merged {merged:?}, refused {refused:?} was expected"
+    ))
 }
 
 /// The prompt in tokens is the text, and its control tokens are the template's own: as many as without look-alikes.
-fn check_tokens(tokenizer: &Tokenizer, template: &ChatTemplate, conversation: &Conversation, text: Option<&str>) {
+fn check_tokens(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    conversation: &Conversation,
+    text: Option<&str>,
+) {
     let Ok(ids) = template.tokens(tokenizer, conversation) else {
         // A refusal may come from the length of an id, which the marker changes.
         return;
@@ -185,7 +210,11 @@ fn check_tokens(tokenizer: &Tokenizer, template: &ChatTemplate, conversation: &C
         .filter(|&&id| tokenizer.is_control(id))
         .filter_map(|&id| tokenizer.token_text(id))
         .collect();
-    let plain: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id)).copied().collect();
+    let plain: Vec<u8> = ids
+        .iter()
+        .flat_map(|&id| tokenizer.token_bytes(id))
+        .copied()
+        .collect();
     assert_eq!(spelled.len() + plain.len(), text.len(), "{text:?}");
 }
 

@@ -84,12 +84,40 @@ fn token_ids_of_real_vocabularies_equal_those_of_llama_cpp() {
     }
 }
 
+/// Characters whose class llama.cpp's tables and ours know from different versions of Unicode would show here.
+#[test]
+fn every_character_is_split_as_llama_cpp_splits_it() {
+    const BLOCK: u32 = 0x1000;
+    let golden: BTreeMap<String, Vec<String>> = golden("text/characters.json");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, expected) in &golden {
+        let path = small_vocabulary(folder.path(), name);
+        let tokenizer = Tokenizer::from_gguf(&GgufFile::open(&path).unwrap()).unwrap();
+        assert_eq!(expected.len() as u32, 0x11_0000 / BLOCK);
+        for (block, expected) in (0..0x11_0000).step_by(BLOCK as usize).zip(expected) {
+            let mut ids = Vec::new();
+            for start in (block..block + BLOCK).step_by(64) {
+                let characters = (start..start + 64).filter_map(char::from_u32);
+                let text: String = characters
+                    .map(|c| format!("a{c}b {c}{c}1{c} \n{c}\n"))
+                    .collect();
+                ids.extend(tokenizer.encode(&text, AddSpecial::No));
+            }
+            assert_eq!(fnv1a(&ids)[..8], *expected, "{name}: U+{block:04X} and on");
+        }
+    }
+    assert_eq!(golden.len(), 7);
+}
+
 /// Makes the texts and checks that they are those that llama.cpp saw.
 fn checked_lines(golden: &TokensGolden) -> Vec<String> {
     let texts = lines();
     let characters = texts.iter().flat_map(|text| text.chars().chain(['\n']));
     let hash = fnv1a(&characters.map(u32::from).collect::<Vec<_>>());
-    assert_eq!(hash, golden.texts, "the texts differ from those of the script");
+    assert_eq!(
+        hash, golden.texts,
+        "the texts differ from those of the script"
+    );
     texts
 }
 
@@ -98,12 +126,20 @@ fn check(name: &str, path: &Path, expected: &VocabularyGolden, texts: &[String])
     let plain = |text: &str| tokenizer.encode(text, AddSpecial::No);
     check_ids(&format!("{name}, plain"), texts, &expected.plain, plain);
     let special = |text: &str| with_bos_and_eos(&tokenizer, text);
-    check_ids(&format!("{name}, special"), texts, &expected.special, special);
+    check_ids(
+        &format!("{name}, special"),
+        texts,
+        &expected.special,
+        special,
+    );
     assert_eq!(tokenizer.eos_ids(), expected.end_tokens, "{name}");
     for text in texts {
         check_properties(name, &tokenizer, text);
     }
-    println!("{name}: the ids of {} texts are those of llama.cpp", texts.len());
+    println!(
+        "{name}: the ids of {} texts are those of llama.cpp",
+        texts.len()
+    );
 }
 
 fn with_bos_and_eos(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -148,7 +184,10 @@ fn check_properties(name: &str, tokenizer: &Tokenizer, text: &str) {
         "{name}: {text:?} yields a control token"
     );
     // Phi-3's special tokens, which these are in the small vocabulary, swallow the blanks after them.
-    let swallows = name == "spm-phi-3" && ["<think>", "[INST]", "\n\n"].iter().any(|token| text.contains(token));
+    let swallows = name == "spm-phi-3"
+        && ["<think>", "[INST]", "\n\n"]
+            .iter()
+            .any(|token| text.contains(token));
     if !swallows {
         assert_eq!(tokenizer.decode(&ids), spellable(tokenizer, text), "{name}");
     }
@@ -168,7 +207,10 @@ fn check_properties(name: &str, tokenizer: &Tokenizer, text: &str) {
 /// them.
 fn spellable(tokenizer: &Tokenizer, text: &str) -> String {
     let is_missing = |c: char| {
-        c.is_control() && tokenizer.encode(c.encode_utf8(&mut [0; 4]), AddSpecial::No).is_empty()
+        c.is_control()
+            && tokenizer
+                .encode(c.encode_utf8(&mut [0; 4]), AddSpecial::No)
+                .is_empty()
     };
     text.replace(is_missing, "")
 }
@@ -184,15 +226,25 @@ fn small_vocabulary(folder: &Path, name: &str) -> PathBuf {
         writer
             .set_str("tokenizer.ggml.model", "gpt2")
             .set_str("tokenizer.ggml.pre", pre)
-            .set_u32("tokenizer.ggml.bos_token_id", id_of("<|im_start|>").unwrap() as u32)
-            .set_u32("tokenizer.ggml.eos_token_id", id_of("<|im_end|>").unwrap() as u32);
+            .set_u32(
+                "tokenizer.ggml.bos_token_id",
+                id_of("<|im_start|>").unwrap() as u32,
+            )
+            .set_u32(
+                "tokenizer.ggml.eos_token_id",
+                id_of("<|im_end|>").unwrap() as u32,
+            );
     } else {
         vocabulary = golden("text/vocabulary-spm.json");
         writer.set_str("tokenizer.ggml.model", "llama");
         match name {
             "spm" => {}
             "spm-no-prefix" => {
-                for (key, value) in [("add_space_prefix", false), ("add_bos_token", false), ("add_eos_token", true)] {
+                for (key, value) in [
+                    ("add_space_prefix", false),
+                    ("add_bos_token", false),
+                    ("add_eos_token", true),
+                ] {
                     writer.set(&format!("tokenizer.ggml.{key}"), Value::Bool(value));
                 }
             }

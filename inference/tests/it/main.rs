@@ -10,4 +10,5 @@ mod golden_encoder;
 mod golden_engine;
 mod golden_text;
 mod golden_tokens;
+mod pitfalls_text;
 mod text_lines;
