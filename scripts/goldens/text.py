@@ -24,8 +24,10 @@ from make import fnv1a, model_file
 from text_lines import GOLDEN, lines
 
 # Vocabularies whose splits depend on the class of every character, each in another way.
-CLASS_NAMES = ["bpe-deepseek-v3", "bpe-deepseek-coder", "bpe-deepseek-llm", "bpe-falcon", "bpe-qwen35", "bpe-tekken", "bpe-bloom"]
+CLASS_NAMES = ["bpe-deepseek-v3", "bpe-falcon", "bpe-qwen35"]
 CLASS_BLOCK = 0x1000
+# Where characters are assigned.
+CLASS_BLOCKS = [*range(0, 0x32000, CLASS_BLOCK), 0xE0000]
 REAL_MODELS = ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
 
 
@@ -54,7 +56,7 @@ def characters(path):
     from llama_cpp import Model
 
     model, found = Model(path, vocab_only=True), []
-    for block in range(0, 0x110000, CLASS_BLOCK):
+    for block in CLASS_BLOCKS:
         ids = []
         for start in range(block, block + CLASS_BLOCK, 64):
             text = "".join(f"a{chr(c)}b {chr(c)}{chr(c)}1{chr(c)} \n{chr(c)}\n" for c in range(start, start + 64) if not 0xD800 <= c < 0xE000)
