@@ -35,6 +35,6 @@ pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
-    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Detokenizer, Role, StopMatcher,
-    StopOutcome, Tokenizer, TokenizerError,
+    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
+    Role, StopMatcher, StopOutcome, Tokenizer, TokenizerError, TokenizerSource, ToolCall, Turn,
 };

@@ -44,7 +44,7 @@ use crate::{
     model::{KvCache, Model, ModelConfig, ModelError},
     sampling::{Sampler, SamplingParams, Vocabulary},
     sequence::{Priority, SequenceId},
-    text::{ChatMessage, ChatTemplate, ChatTemplateError, Tokenizer},
+    text::{ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Tokenizer},
 };
 
 /// A prompt and how to continue it.
@@ -152,6 +152,19 @@ impl Engine {
         self.inner
             .chat_template
             .render_tokens(&self.inner.tokenizer, messages, true)
+    }
+
+    /// Returns the prompt of a conversation with tools, or of one that ends otherwise than in the assistant's turn.
+    ///
+    /// # Errors
+    /// As [`Engine::encode_chat`].
+    pub fn encode_conversation(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Vec<u32>, ChatTemplateError> {
+        self.inner
+            .chat_template
+            .tokens(&self.inner.tokenizer, conversation)
     }
 
     /// Queues a request and returns the stream of its events. Never waits; computes for some milliseconds when texts

@@ -61,7 +61,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(submission: Submission) -> Self {
+    pub fn new(submission: Submission, tokenizer: &Tokenizer) -> Self {
         let Submission {
             prompt,
             sampler,
@@ -72,7 +72,7 @@ impl Request {
             ..
         } = submission;
         Self {
-            detokenizer: Detokenizer::new(),
+            detokenizer: Detokenizer::after(tokenizer, &prompt),
             stops: StopMatcher::new(&limits.stop),
             max_tokens: limits.max_tokens,
             ignore_eos: limits.ignore_eos,

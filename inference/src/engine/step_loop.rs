@@ -123,7 +123,8 @@ impl StepLoop {
             submission.priority,
             submission.prompt.clone(),
         ));
-        self.requests.insert(id, Request::new(submission));
+        let request = Request::new(submission, &self.parts.tokenizer);
+        self.requests.insert(id, request);
     }
 
     fn drop_cancelled(&mut self) {

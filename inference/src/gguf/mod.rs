@@ -10,6 +10,7 @@ mod ggml_type;
 mod parse;
 pub mod synthetic;
 mod value;
+pub mod vocabulary;
 pub mod writer;
 
 use std::{

@@ -17,7 +17,7 @@ const NIL: u32 = u32::MAX;
 /// The merge table of a vocabulary.
 pub(super) struct Bpe {
     num_tokens: usize,
-    byte_symbols: [Symbol; 256],
+    byte_symbols: Box<[Symbol; 256]>,
     /// Pair of symbols to (rank, merged symbol).
     merges: HashMap<(Symbol, Symbol), (u32, Symbol)>,
     /// Tokens by their bytes.
@@ -49,7 +49,7 @@ impl Bpe {
             homeless: Vec::new(),
             homeless_ids: HashMap::new(),
         };
-        let byte_symbols = std::array::from_fn(|byte| symbols.symbol(&[byte as u8]));
+        let byte_symbols = Box::new(std::array::from_fn(|byte| symbols.symbol(&[byte as u8])));
         let mut table = HashMap::with_capacity(merges.size_hint().0);
         for (rank, (left, right)) in merges.enumerate() {
             let pair = (symbols.symbol(&left), symbols.symbol(&right));

@@ -1,25 +1,32 @@
-//! Prompts from chat messages, by the Jinja template that the model file carries.
+//! Prompts from conversations, by the Jinja template that the model file carries.
 //!
 //! Control tokens are recognised only in what the template itself writes. A message may contain
 //! `<|im_end|>` and still cannot end its turn: before rendering, a *marker* (a character that occurs in
 //! no message, template or special token) is put inside each look-alike; after rendering, control
 //! tokens are cut out, the markers are removed, and what is left is encoded as plain text. For messages
-//! without look-alikes the ids are those of the whole rendered text.
+//! without look-alikes the ids are those of the whole rendered text. The same holds for tools, their
+//! arguments and their results.
 //!
-//! Templates are untrusted input: they run on bounded fuel, nesting and output.
+//! Templates are untrusted input: they run on bounded fuel, nesting and output. Not bounded is the memory
+//! of strings that a template builds without writing them; minijinja has no hook for it.
 //!
-//! Semantics follow transformers' `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, Python's string
-//! methods, `raise_exception`, `strftime_now`, and `tojson` spelled as Python spells JSON.
+//! Semantics follow transformers' `apply_chat_template` (`trim_blocks`, `lstrip_blocks`, loop controls,
+//! `raise_exception`, `strftime_now`, `{% generation %}`, and Python's ways in [`python`]), with one difference:
+//! a system message is never lost. Where a template refuses one, or leaves it out, it is put before the
+//! first question.
 
+use std::collections::HashSet;
 use std::io;
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, ErrorKind, Value, context};
-use serde::Serialize;
+use minijinja::{Environment, ErrorKind, Value};
+use serde_json::json;
 
 use crate::gguf::GgufFile;
 
-use super::tokenizer::{AddSpecial, ControlTokens, Fragment, Tokenizer};
+use super::conversation::{ChatMessage, Conversation, PromptEnd, Turn, json_depth};
+use super::python;
+use super::special::{ControlTokens, Fragment};
+use super::tokenizer::{AddSpecial, Tokenizer};
 
 /// Template of models that bring none: ChatML.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}{% endfor %}\
@@ -29,41 +36,22 @@ const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.r
 /// ten thousand, and well under a second.
 const FUEL: u64 = 2_000_000;
 
+/// Stack of a rendering. A template can nest a list in a list with every few instructions, and dropping or
+/// printing the value recurses once a level: all the fuel that there is makes 300,000 levels, which take 1 KiB
+/// each. The memory is reserved, and used only by such a template.
+const STACK_BYTES: usize = 1 << 29;
+
 /// Nested calls and includes. Real templates nest macros three deep.
 const RECURSION_LIMIT: usize = 64;
 
 /// Rendered text beyond the messages themselves: default system prompts and tool descriptions.
 const OUTPUT_SLACK_BYTES: usize = 1 << 20;
 
+/// Nesting of tools and of arguments; real ones nest less than ten deep.
+const MAX_JSON_DEPTH: usize = 64;
+
 /// Candidates for the marker: a plane of private-use characters, which no text uses by convention.
 const MARKERS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
-
-/// Who wrote a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChatMessage {
-    pub role: Role,
-    /// Plain text; what looks like a control token in it stays text.
-    pub content: String,
-}
-
-impl ChatMessage {
-    /// Returns a message by `role`.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-        }
-    }
-}
 
 /// Why a conversation cannot be turned into a prompt.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +65,9 @@ pub enum ChatTemplateError {
     /// The template failed while running.
     #[error("the model's chat template failed: {reason}")]
     Render { reason: String },
+    /// The system gave no thread to render on.
+    #[error("no thread for the chat template")]
+    Thread(#[source] io::Error),
     /// The template took more than its allowance of steps.
     #[error("the model's chat template did not finish within {fuel} steps")]
     OutOfFuel { fuel: u64 },
@@ -86,6 +77,14 @@ pub enum ChatTemplateError {
     /// There is nothing to render.
     #[error("a conversation needs at least one message")]
     NoMessages,
+    /// The assistant cannot go on writing a last turn that the template does not write.
+    #[error(
+        "the model's chat template does not end in the last message, so it cannot be continued"
+    )]
+    NotContinued,
+    /// A tool or its arguments are nested absurdly.
+    #[error("tools and their arguments may be nested {limit} deep")]
+    TooDeep { limit: usize },
     /// The messages use every private-use character, so that none is left to mark look-alikes.
     #[error("the messages contain too many different private-use characters")]
     NoMarker,
@@ -122,7 +121,11 @@ impl ChatTemplate {
         Self::with_clock(source, jiff::Zoned::now)
     }
 
-    fn with_clock(
+    /// As [`ChatTemplate::new`], with another clock than the machine's behind `strftime_now`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn with_clock(
         source: Option<&str>,
         now: fn() -> jiff::Zoned,
     ) -> Result<Self, ChatTemplateError> {
@@ -132,15 +135,17 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_LIMIT);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(python::print);
+        environment.set_unknown_method_callback(python::call_method);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", move |format: String| {
             strftime(&now(), &format)
         });
-        environment.add_filter("tojson", python_json);
+        environment.add_filter("tojson", python::tojson);
+        environment.add_filter("trim", python::trim_filter);
+        environment.add_filter("string", python::string_filter);
         environment
-            .add_template_owned("chat", source.clone())
+            .add_template_owned("chat", without_generation_tags(&source))
             .map_err(|error| ChatTemplateError::Syntax {
                 reason: error.to_string(),
             })?;
@@ -155,53 +160,34 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Returns the prompt of `messages` as text, for display; use [`ChatTemplate::render_tokens`] for a
+    /// Returns the prompt of `conversation` as text, for display; use [`ChatTemplate::tokens`] for a
     /// model, because in this text a message's look-alikes cannot be told from control tokens.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render_tokens`].
-    pub fn render(
+    /// As [`ChatTemplate::tokens`].
+    pub fn text(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[ChatMessage],
-        add_generation_prompt: bool,
+        conversation: &Conversation,
     ) -> Result<String, ChatTemplateError> {
-        if messages.is_empty() {
-            return Err(ChatTemplateError::NoMessages);
-        }
-        match self.render_once(tokenizer, messages, add_generation_prompt) {
-            // Templates of Gemma and Mistral have no system role; the text then leads the first question.
-            Err(ChatTemplateError::Refused { message }) => {
-                let refused = ChatTemplateError::Refused { message };
-                let merged = merge_system_message(messages).ok_or(refused)?;
-                self.render_once(tokenizer, &merged, add_generation_prompt)
-            }
-            result => result,
-        }
+        check_depth(conversation)?;
+        let [tag, _] = self.unused_characters(tokenizer, conversation)?;
+        self.render_whole(tokenizer, conversation, tag, None)
     }
 
-    /// Returns the prompt of `messages`, with the opening of the assistant's turn if
-    /// `add_generation_prompt`. Starts with BOS exactly once if the model's prompts do.
+    /// Returns the prompt of `conversation`. Starts with BOS exactly once if the model's prompts do.
     ///
     /// # Errors
     /// A conversation that the template refuses, a template that fails or exceeds its bounds.
-    pub fn render_tokens(
+    pub fn tokens(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[ChatMessage],
-        add_generation_prompt: bool,
+        conversation: &Conversation,
     ) -> Result<Vec<u32>, ChatTemplateError> {
-        let marker = self.unused_marker(tokenizer, messages)?;
-        let neutral: Vec<ChatMessage> = messages
-            .iter()
-            .map(|message| {
-                ChatMessage::new(
-                    message.role,
-                    neutralise(&message.content, tokenizer, marker),
-                )
-            })
-            .collect();
-        let rendered = self.render(tokenizer, &neutral, add_generation_prompt)?;
+        check_depth(conversation)?;
+        let [tag, marker] = self.unused_characters(tokenizer, conversation)?;
+        let neutral = conversation.map_texts(&|text| neutralise(text, tokenizer, marker));
+        let rendered = self.render_whole(tokenizer, &neutral, tag, Some(marker))?;
         let mut ids = Vec::with_capacity(rendered.len() / 3);
         for fragment in tokenizer.fragments(&rendered, ControlTokens::AreParsed) {
             match fragment {
@@ -221,61 +207,253 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    fn render_once(
+    /// [`ChatTemplate::text`] of plain messages, with the opening of the assistant's turn if
+    /// `add_generation_prompt`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::tokens`].
+    pub fn render(
         &self,
         tokenizer: &Tokenizer,
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<String, ChatTemplateError> {
-        let content_bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        self.text(tokenizer, &plain(messages, add_generation_prompt))
+    }
+
+    /// [`ChatTemplate::tokens`] of plain messages, with the opening of the assistant's turn if
+    /// `add_generation_prompt`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::tokens`].
+    pub fn render_tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, ChatTemplateError> {
+        self.tokens(tokenizer, &plain(messages, add_generation_prompt))
+    }
+
+    /// Renders the conversation, with its system message merged where the template has no place for it.
+    fn render_whole(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        tag: char,
+        marker: Option<char>,
+    ) -> Result<String, ChatTemplateError> {
+        if conversation.turns.is_empty() {
+            return Err(ChatTemplateError::NoMessages);
+        }
+        let render = |conversation: &Conversation| match conversation.end {
+            PromptEnd::InsideLastTurn => self.render_open(tokenizer, conversation, tag, marker),
+            PromptEnd::AssistantTurn | PromptEnd::LastTurn => {
+                self.render_once(tokenizer, conversation, marker)
+            }
+        };
+        let result = render(conversation);
+        let is_lost = match (&result, conversation.system()) {
+            (Err(ChatTemplateError::Refused { .. }), Some(_)) => true,
+            (Ok(text), Some(system)) => {
+                !text.contains(system.trim()) && !self.writes_system(tokenizer, conversation, tag)
+            }
+            _ => false,
+        };
+        match conversation.with_system_merged().filter(|_| is_lost) {
+            Some(merged) => match render(&merged) {
+                // The template refuses something else, and says it best of the conversation as it is.
+                Err(ChatTemplateError::Refused { .. }) => result,
+                merged => merged,
+            },
+            None => result,
+        }
+    }
+
+    /// Whether the template writes the system message in some form, such as escaped.
+    fn writes_system(&self, tokenizer: &Tokenizer, conversation: &Conversation, tag: char) -> bool {
+        let mut probe = conversation.clone();
+        if let Some(Turn::Message(system)) = probe.turns.first_mut() {
+            system.content = tag.to_string();
+        }
+        let rendered = self.render_once(tokenizer, &probe, None);
+        rendered.is_ok_and(|text| text.contains(tag))
+    }
+
+    /// Renders the conversation up to the end of its last text.
+    fn render_open(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        tag: char,
+        marker: Option<char>,
+    ) -> Result<String, ChatTemplateError> {
+        let mut open = conversation.clone();
+        let content = open
+            .last_content_mut()
+            .ok_or(ChatTemplateError::NoMessages)?;
+        // A blank after the tag tells whether the template trims its messages.
+        content.extend([tag, ' ']);
+        let mut text = self.render_once(tokenizer, &open, marker)?;
+        let end = text.rfind(tag).ok_or(ChatTemplateError::NotContinued)?;
+        let is_trimmed = !text[end + tag.len_utf8()..].starts_with(' ');
+        text.truncate(end);
+        if is_trimmed {
+            text.truncate(text.trim_end_matches(python::is_blank).len());
+        }
+        Ok(text)
+    }
+
+    fn render_once(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        marker: Option<char>,
+    ) -> Result<String, ChatTemplateError> {
+        let variables = template_variables(tokenizer, conversation, marker);
+        let mut input_bytes = 0;
+        conversation.visit_texts(&mut |text| input_bytes += text.len());
+        // Control characters take six bytes in JSON, and a template may write a message twice.
+        let limit_bytes = 12 * input_bytes + OUTPUT_SLACK_BYTES;
+        std::thread::scope(|scope| {
+            let rendering = std::thread::Builder::new()
+                .name("chat-template".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || self.run(&variables, limit_bytes))
+                .map_err(ChatTemplateError::Thread)?;
+            rendering.join().unwrap_or_else(|_| {
+                let reason = "it panicked".to_owned();
+                Err(ChatTemplateError::Render { reason })
+            })
+        })
+    }
+
+    /// Runs the template. Values that it makes are dropped before this returns.
+    fn run(
+        &self,
+        variables: &serde_json::Map<String, serde_json::Value>,
+        limit_bytes: usize,
+    ) -> Result<String, ChatTemplateError> {
         let mut output = BoundedOutput {
             bytes: Vec::new(),
-            limit: 2 * content_bytes + OUTPUT_SLACK_BYTES,
+            limit: limit_bytes,
             exceeded: false,
-        };
-        let text_of = |id: Option<u32>| {
-            id.and_then(|id| tokenizer.token_text(id))
-                .unwrap_or_default()
-        };
-        let variables = context! {
-            messages => messages,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => text_of(tokenizer.bos_id()),
-            eos_token => text_of(tokenizer.eos_id()),
-            tools => Value::from(()),
-            documents => Value::from(()),
         };
         let template = self
             .environment
             .get_template("chat")
             .expect("the template was added when this was built");
-        match template.render_captured_to(variables, &mut output) {
+        match template.render_captured_to(Value::from_serialize(variables), &mut output) {
             Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
-            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge {
-                limit_bytes: output.limit,
-            }),
+            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
             Err(error) => Err(render_error(&error)),
         }
     }
 
-    fn unused_marker(
+    /// Returns two characters that occur nowhere.
+    fn unused_characters(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[ChatMessage],
-    ) -> Result<char, ChatTemplateError> {
-        let is_marker = |c: &char| MARKERS.contains(c);
-        let texts = messages
-            .iter()
-            .map(|message| message.content.as_str())
-            .chain(tokenizer.special_texts())
-            .chain([self.source()]);
-        let used: std::collections::HashSet<char> =
-            texts.flat_map(str::chars).filter(is_marker).collect();
-        MARKERS
-            .into_iter()
-            .find(|marker| !used.contains(marker))
-            .ok_or(ChatTemplateError::NoMarker)
+        conversation: &Conversation,
+    ) -> Result<[char; 2], ChatTemplateError> {
+        let mut used = HashSet::new();
+        let mut visit = |text: &str| used.extend(text.chars().filter(|c| MARKERS.contains(c)));
+        conversation.visit_texts(&mut visit);
+        tokenizer.special_texts().for_each(&mut visit);
+        visit(self.source());
+        let mut unused = MARKERS.filter(|marker| !used.contains(marker));
+        match (unused.next(), unused.next()) {
+            (Some(tag), Some(marker)) => Ok([tag, marker]),
+            _ => Err(ChatTemplateError::NoMarker),
+        }
     }
+}
+
+/// Returns what a template may look up, as transformers provides it.
+fn template_variables(
+    tokenizer: &Tokenizer,
+    conversation: &Conversation,
+    marker: Option<char>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let text_of = |id: Option<u32>| {
+        id.and_then(|id| tokenizer.token_text(id))
+            .unwrap_or_default()
+    };
+    let mut variables = conversation.variables.clone();
+    let tools = (!conversation.tools.is_empty()).then_some(&conversation.tools);
+    let is_generating = conversation.end == PromptEnd::AssistantTurn;
+    for (name, value) in [
+        ("messages", conversation.messages()),
+        ("add_generation_prompt", json!(is_generating)),
+        ("bos_token", json!(text_of(tokenizer.bos_id()))),
+        ("eos_token", json!(text_of(tokenizer.eos_id()))),
+        ("tools", json!(tools)),
+        ("documents", serde_json::Value::Null),
+        (python::MARKER_VARIABLE, json!(marker)),
+    ] {
+        variables.insert(name.to_owned(), value);
+    }
+    variables
+}
+
+fn plain(messages: &[ChatMessage], add_generation_prompt: bool) -> Conversation {
+    let end = if add_generation_prompt {
+        PromptEnd::AssistantTurn
+    } else {
+        PromptEnd::LastTurn
+    };
+    Conversation {
+        end,
+        ..Conversation::new(messages)
+    }
+}
+
+fn check_depth(conversation: &Conversation) -> Result<(), ChatTemplateError> {
+    let calls = conversation.turns.iter().flat_map(|turn| match turn {
+        Turn::ToolCalls { calls, .. } => calls.as_slice(),
+        Turn::Message(_) | Turn::ToolResult { .. } => &[],
+    });
+    let values = calls
+        .map(|call| &call.arguments)
+        .chain(&conversation.tools)
+        .chain(conversation.variables.values());
+    if values
+        .into_iter()
+        .any(|value| json_depth(value) > MAX_JSON_DEPTH)
+    {
+        return Err(ChatTemplateError::TooDeep {
+            limit: MAX_JSON_DEPTH,
+        });
+    }
+    Ok(())
+}
+
+/// Replaces `{% generation %}`, with which transformers marks what an assistant wrote, by a block that does
+/// nothing but open a scope.
+fn without_generation_tags(source: &str) -> String {
+    let mut rest = source;
+    let mut plain = String::with_capacity(source.len());
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start + 2);
+        plain.push_str(before);
+        let signed = tag.strip_prefix(['-', '+']).unwrap_or(tag);
+        plain.push_str(&tag[..tag.len() - signed.len()]);
+        let name = signed.trim_start();
+        rest = signed;
+        for (tag_name, replacement) in [("generation", " with "), ("endgeneration", " endwith ")] {
+            if let Some(after) = name.strip_prefix(tag_name)
+                && after
+                    .trim_start()
+                    .trim_start_matches(['-', '+'])
+                    .starts_with("%}")
+            {
+                plain.push_str(replacement);
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// Returns `content` with `marker` inside everything that is, or together with the template's text
@@ -317,19 +495,6 @@ fn neutralise(content: &str, tokenizer: &Tokenizer, marker: char) -> String {
     }
     neutral.push_str(&content[start..]);
     neutral
-}
-
-/// Returns the messages with a leading system message put before the first user message.
-fn merge_system_message(messages: &[ChatMessage]) -> Option<Vec<ChatMessage>> {
-    let (system, rest) = messages
-        .split_first()
-        .filter(|(first, _)| first.role == Role::System)?;
-    let mut merged = rest.to_vec();
-    let first = merged
-        .first_mut()
-        .filter(|message| message.role == Role::User)?;
-    first.content = format!("{}\n\n{}", system.content, first.content);
-    Some(merged)
 }
 
 /// Text that a template wrote, refused beyond a limit.
@@ -393,71 +558,6 @@ fn render_error(error: &minijinja::Error) -> ChatTemplateError {
     }
     ChatTemplateError::Render {
         reason: error.to_string(),
-    }
-}
-
-/// `tojson` as transformers defines it: `json.dumps(value, ensure_ascii=False, indent=indent)`. The
-/// filter that minijinja brings escapes for HTML, which changes the prompt.
-fn python_json(value: Value, kwargs: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let failed = |error: serde_json::Error| {
-        minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
-    };
-    let mut json = Vec::new();
-    match indent {
-        Some(width) => {
-            let spaces = " ".repeat(width.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            value
-                .serialize(&mut serde_json::Serializer::with_formatter(
-                    &mut json, formatter,
-                ))
-                .map_err(failed)?;
-        }
-        None => {
-            value
-                .serialize(&mut serde_json::Serializer::with_formatter(
-                    &mut json,
-                    PythonFormatter,
-                ))
-                .map_err(failed)?;
-        }
-    }
-    Ok(Value::from_safe_string(
-        String::from_utf8(json).expect("JSON is UTF-8"),
-    ))
-}
-
-/// `{"a": 1, "b": [2, 3]}`: Python puts a space after commas and colons.
-struct PythonFormatter;
-
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Chat templates on a small vocabulary: rendering, control tokens in message text, hostile templates.
 
 use super::*;
-use crate::text::{TokenizerSource, byte_level};
+use crate::text::{Role, TokenizerSource, byte_level};
 
 /// All bytes as tokens, and the control tokens of two families of models.
 fn tokenizer(add_bos: bool) -> Tokenizer {
@@ -273,4 +273,20 @@ fn the_date_is_that_of_the_clock() {
         broken.render(&tokenizer(false), &[user("x")], true),
         Err(ChatTemplateError::Render { .. })
     ));
+}
+
+#[test]
+fn values_nested_deeply_neither_print_nor_overflow_the_stack() {
+    for (writes, prints) in [
+        ("{{ ns.x }}", false),
+        ("{{ ns.x | tojson }}", false),
+        ("{{ ns.x | string }}", false),
+        ("{{ (ns.x ~ '') | length }}", true),
+        ("", true),
+    ] {
+        let template = format!(
+            "{{% set ns = namespace(x=[]) %}}{{% for j in range(4) %}}{{% for i in range(50000) %}}{{% set ns.x = [ns.x] %}}{{% endfor %}}{{% endfor %}}{writes}"
+        );
+        assert_eq!(render(&template, &[user("x")]).is_ok(), prints, "{writes}");
+    }
 }

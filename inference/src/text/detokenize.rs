@@ -3,25 +3,50 @@
 //! Invariant: what [`Detokenizer::push`] returned, followed by [`Detokenizer::finish`], is
 //! [`Tokenizer::decode`] of all tokens. A character is returned with the token that completes it, so
 //! at most three bytes are ever held back.
+//!
+//! SentencePiece vocabularies put a space before a text that starts a prompt or follows a special token.
+//! Whether the space that a token prints is that one depends on the token before it, so the state lives
+//! here and a token alone has no text.
 
 use super::Tokenizer;
 
 /// Decodes a stream of tokens; a token may end inside a character, the returned text does not.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Detokenizer {
     /// Start of a character whose end has not arrived.
     pending: Vec<u8>,
+    /// Whether the next text is one that the tokenizer would have put a space before.
+    at_text_start: bool,
+}
+
+impl Default for Detokenizer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Detokenizer {
     /// Returns a decoder at the start of a text.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            pending: Vec::new(),
+            at_text_start: true,
+        }
+    }
+
+    /// Returns a decoder of what follows `prompt`: after text the first space is the model's own and stays.
+    pub fn after(tokenizer: &Tokenizer, prompt: &[u32]) -> Self {
+        let last = prompt.last();
+        Self {
+            pending: Vec::new(),
+            at_text_start: last.is_none_or(|&id| tokenizer.is_special(id)),
+        }
     }
 
     /// Returns the text that `id` completes, possibly none. Bytes that cannot become UTF-8 are U+FFFD.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
-        self.push_bytes(tokenizer.token_bytes(id))
+        let bytes = self.next_bytes(tokenizer, id);
+        self.push_bytes(bytes)
     }
 
     /// Returns U+FFFD if the text ended inside a character, else nothing.
@@ -29,6 +54,23 @@ impl Detokenizer {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
         text
+    }
+
+    /// Returns the bytes that `id` adds after the tokens so far.
+    pub(super) fn next_bytes<'t>(&mut self, tokenizer: &'t Tokenizer, id: u32) -> &'t [u8] {
+        let bytes = tokenizer.token_bytes(id);
+        if tokenizer.is_special(id) {
+            self.at_text_start = true;
+            return bytes;
+        }
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let is_first = std::mem::replace(&mut self.at_text_start, false);
+        match bytes.strip_prefix(b" ") {
+            Some(rest) if is_first && tokenizer.adds_space_prefix() => rest,
+            _ => bytes,
+        }
     }
 
     fn push_bytes(&mut self, bytes: &[u8]) -> String {

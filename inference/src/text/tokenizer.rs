@@ -1,90 +1,45 @@
-//! Byte-level BPE tokenizer of a GGUF file: text to token ids and back.
+//! Tokenizer of a GGUF file: text to token ids and back.
 //!
-//! The ids equal llama.cpp's. Three steps: special tokens are cut out of the text (longest first),
-//! the text between them is split into words ([`PreTokenizer`]), each word is merged ([`Bpe`]).
+//! The ids equal llama.cpp's. Special tokens are cut out of the text (longest first); what lies between
+//! them is merged, by one of two methods:
+//! - byte-level BPE (`gpt2`): split into words ([`PreTokenizer`]), each word merged by rank ([`Bpe`]);
+//! - SentencePiece (`llama`): the whole stretch merged by score ([`Spm`]), with a space before it.
 //!
 //! A *control* token (`<|im_end|>`) structures a prompt and is never produced by [`Tokenizer::encode`],
 //! whatever the text says, nor printed by [`Tokenizer::decode`]. A *user-defined* token is plain text
-//! that the vocabulary wants whole, so it is matched in any text and printed.
+//! that the vocabulary wants whole, so it is matched in any text and printed. llama.cpp can merge plain
+//! text into a control token if a vocabulary spells one by pieces; this does not, and that is the only
+//! intended difference.
 //!
-//! The merge loop is ours rather than that of the `tokenizers` crate: that one keeps pieces of the
+//! The merge loops are ours rather than those of the `tokenizers` crate: that one keeps pieces of the
 //! text in caches of each thread and allocates a string for each token. Tests compare the two.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::bpe::{Bpe, Scratch};
 use super::byte_level;
+use super::detokenize::Detokenizer;
 use super::pre_tokenizer::PreTokenizer;
-use crate::gguf::GgufFile;
+use super::special::{ControlTokens, Fragment, SpecialTokens};
+use super::spm::Spm;
+use super::vocabulary::{Spelling, Token, TokenKind, build_tokens, end_token_ids};
+use crate::gguf::{Array, GgufFile, Value};
 
-/// Names of tokens that end a generation whatever `eos_token_id` says. Files often name one of several
-/// (Llama 3: `<|end_of_text|>` and `<|eot_id|>`). Such a token is a control token even where its type
-/// says otherwise.
-const END_TOKEN_NAMES: &[&str] = &[
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "</s>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<|end_of_text|>",
-    "<end_of_utterance>",
-    "<eos>",
-    "<｜end▁of▁sentence｜>",
-];
-
-/// Fill-in-the-middle tokens that end a generation: padding, and the start of another file.
-const FIM_END_TOKEN_NAMES: &[&str] = &[
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<PAD>",
-    "[PAD]",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
-];
-
-/// Fill-in-the-middle tokens that are control tokens even where their type says otherwise.
-const FIM_CONTROL_TOKEN_NAMES: &[&str] = &[
-    "<|fim_prefix|>",
-    "<fim-prefix>",
-    "<fim_prefix>",
-    "<PRE>",
-    "<|code_prefix|>",
-    "<|fim_suffix|>",
-    "<fim-suffix>",
-    "<fim_suffix>",
-    "<SUF>",
-    "<|code_suffix|>",
-    "<|fim_middle|>",
-    "<fim-middle>",
-    "<fim_middle>",
-    "<MID>",
-    "<|code_middle|>",
-];
+/// The split that llama.cpp uses where a file names none.
+const PRE_OF_OLD_FILES: &str = "default";
 
 /// Why a vocabulary cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// `tokenizer.ggml.model` is not byte-level BPE.
+    /// `tokenizer.ggml.model` is neither byte-level BPE nor SentencePiece.
     #[error(
-        "tokenizer model `{model}` is not supported (supported: gpt2, which is byte-level BPE)"
+        "tokenizer model `{model}` is not supported (supported: gpt2, which is byte-level BPE, and llama, which is SentencePiece)"
     )]
     UnsupportedModel { model: String },
-    /// `tokenizer.ggml.pre` is unknown or absent; guessing would change the token ids silently.
+    /// `tokenizer.ggml.pre` is unknown; guessing would change the token ids silently.
     #[error(
         "pre-tokenizer `{pre}` is not supported (supported: {})",
-        PreTokenizer::SUPPORTED
+        PreTokenizer::supported().collect::<Vec<_>>().join(", ")
     )]
     UnsupportedPreTokenizer { pre: String },
     /// A metadata key that the vocabulary needs is absent.
@@ -103,81 +58,72 @@ pub enum AddSpecial {
     Yes,
 }
 
-/// What a token is for; the value of `tokenizer.ggml.token_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    Normal,
-    Unknown,
-    Control,
-    UserDefined,
-    Unused,
-    Byte,
-}
-
-impl TokenKind {
-    fn from_ggml(value: u32) -> Self {
-        match value {
-            2 => Self::Unknown,
-            3 => Self::Control,
-            4 => Self::UserDefined,
-            6 => Self::Byte,
-            1 => Self::Normal,
-            _ => Self::Unused,
-        }
-    }
-
-    /// Whether [`Tokenizer::encode`] must not produce it and [`Tokenizer::decode`] must not print it.
-    fn is_hidden(self) -> bool {
-        matches!(self, Self::Control | Self::Unknown)
-    }
-}
-
 /// The metadata of a vocabulary, as GGUF files carry it under `tokenizer.ggml.`.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerSource {
-    /// `model`: must be `gpt2`.
+    /// `model`: `gpt2` or `llama`.
     pub model: String,
-    /// `pre`: see [`PreTokenizer::from_name`].
+    /// `pre`: see [`PreTokenizer::from_name`]; of no meaning to `llama`.
     pub pre: Option<String>,
-    /// `tokens`: the vocabulary in order of id, spelled in the byte-level alphabet.
+    /// `tokens`: the vocabulary in order of id; that of `gpt2` is spelled in the byte-level alphabet.
     pub tokens: Vec<String>,
+    /// `scores`: as long as `tokens`; only `llama` uses them.
+    pub scores: Option<Vec<f32>>,
     /// `token_type`: as long as `tokens`; absent means that all are normal.
     pub token_types: Option<Vec<u32>>,
-    /// `merges`: `left right`, in order of rank.
+    /// `merges`: `left right`, in order of rank; only `gpt2` uses them.
     pub merges: Vec<String>,
+    /// Absent means 1 for `llama`, none for `gpt2`.
     pub bos_token_id: Option<u32>,
+    /// Absent means 2 for `llama`, none for `gpt2`.
     pub eos_token_id: Option<u32>,
     pub eot_token_id: Option<u32>,
     pub eom_token_id: Option<u32>,
+    /// Absent means 0 for `llama`.
+    pub unknown_token_id: Option<u32>,
+    /// Absent means yes for `llama` and for the pre-tokenizers that say so.
     pub add_bos_token: Option<bool>,
+    /// Absent means no.
     pub add_eos_token: Option<bool>,
+    /// Absent means yes for `llama`; of no meaning to `gpt2`.
+    pub add_space_prefix: Option<bool>,
+    /// `general.name`.
+    pub model_name: Option<String>,
 }
 
-/// A byte-level BPE vocabulary. Immutable; `Send + Sync`.
+/// A vocabulary and its way of merging. Immutable; `Send + Sync`.
 pub struct Tokenizer {
-    pre_tokenizer: PreTokenizer,
-    bpe: Bpe,
+    method: Method,
     tokens: Vec<Token>,
-    /// Control, unknown and user-defined tokens, longest text first.
-    special_ids: Vec<u32>,
+    special: SpecialTokens,
     eos_ids: Vec<u32>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     add_bos: bool,
     add_eos: bool,
+    warnings: Vec<String>,
 }
 
-struct Token {
-    text: Box<str>,
-    /// What the token adds to decoded text; empty if it is hidden.
-    bytes: Box<[u8]>,
-    kind: TokenKind,
+/// How text between special tokens becomes tokens.
+enum Method {
+    ByteLevel {
+        pre_tokenizer: PreTokenizer,
+        bpe: Bpe,
+    },
+    Spm {
+        spm: Spm,
+        space_prefix: bool,
+    },
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let method = match &self.method {
+            Method::ByteLevel { pre_tokenizer, .. } => pre_tokenizer.name().to_owned(),
+            Method::Spm { spm, .. } => format!("spm of {} pieces", spm.num_pieces()),
+        };
         f.debug_struct("Tokenizer")
-            .field("pre_tokenizer", &self.pre_tokenizer)
+            .field("method", &method)
             .field("vocab_size", &self.tokens.len())
             .field("eos_ids", &self.eos_ids)
             .finish_non_exhaustive()
@@ -203,6 +149,7 @@ impl TokenizerSource {
         Ok(Self {
             pre: file.get_str("tokenizer.ggml.pre").map(str::to_owned),
             tokens: strings("tokenizer.ggml.tokens")?,
+            scores: scores(file)?,
             token_types: token_types(file)?,
             // Other kinds of vocabulary have no merges; they are refused by name, not for lack of them.
             merges: if model == "gpt2" {
@@ -214,10 +161,22 @@ impl TokenizerSource {
             eos_token_id: file.get_u32("tokenizer.ggml.eos_token_id"),
             eot_token_id: file.get_u32("tokenizer.ggml.eot_token_id"),
             eom_token_id: file.get_u32("tokenizer.ggml.eom_token_id"),
+            unknown_token_id: file.get_u32("tokenizer.ggml.unknown_token_id"),
             add_bos_token: file.get_bool("tokenizer.ggml.add_bos_token"),
             add_eos_token: file.get_bool("tokenizer.ggml.add_eos_token"),
+            add_space_prefix: file.get_bool("tokenizer.ggml.add_space_prefix"),
+            model_name: file.get_str("general.name").map(str::to_owned),
             model,
         })
+    }
+
+    /// Fills in the ids that SentencePiece vocabularies have where a file names none.
+    fn with_spm_defaults(mut self) -> Self {
+        let in_range = |id: u32| Some(id).filter(|&id| (id as usize) < self.tokens.len());
+        self.unknown_token_id = self.unknown_token_id.or(in_range(0));
+        self.bos_token_id = self.bos_token_id.or(in_range(1));
+        self.eos_token_id = self.eos_token_id.or(in_range(2));
+        self
     }
 }
 
@@ -230,37 +189,84 @@ impl Tokenizer {
         Self::new(TokenizerSource::from_gguf(file)?)
     }
 
-    /// Builds a tokenizer from metadata.
+    /// Builds a tokenizer from metadata. What is odd about the vocabulary goes to the log and to
+    /// [`Tokenizer::warnings`].
     ///
     /// # Errors
-    /// A vocabulary that is not byte-level BPE, an unknown pre-tokenizer, ids or lengths that do not fit.
+    /// A vocabulary of another kind, an unknown pre-tokenizer, ids or lengths that do not fit.
     pub fn new(source: TokenizerSource) -> Result<Self, TokenizerError> {
-        if source.model != "gpt2" {
-            return Err(TokenizerError::UnsupportedModel {
+        let tokenizer = match source.model.as_str() {
+            "gpt2" => Self::byte_level(&source),
+            "llama" => Self::spm(&source.with_spm_defaults()),
+            _ => Err(TokenizerError::UnsupportedModel {
                 model: source.model,
-            });
+            }),
+        }?;
+        for warning in &tokenizer.warnings {
+            tracing::warn!("{warning}");
         }
-        let pre_name = source.pre.as_deref().unwrap_or("(none given)");
-        let pre_tokenizer = PreTokenizer::from_name(pre_name).ok_or_else(|| {
+        Ok(tokenizer)
+    }
+
+    fn byte_level(source: &TokenizerSource) -> Result<Self, TokenizerError> {
+        let mut warnings = Vec::new();
+        let name = source.pre.as_deref().unwrap_or_else(|| {
+            warnings.push(format!(
+                "the file names no pre-tokenizer (tokenizer.ggml.pre): `{PRE_OF_OLD_FILES}` is assumed, and answers \
+                 are worse if the model was trained with another; convert the model again with a newer program"
+            ));
+            PRE_OF_OLD_FILES
+        });
+        let pre_tokenizer = PreTokenizer::from_name(name).ok_or_else(|| {
             TokenizerError::UnsupportedPreTokenizer {
-                pre: pre_name.to_owned(),
+                pre: name.to_owned(),
             }
         })?;
-        let tokens = build_tokens(&source)?;
+        let tokens = build_tokens(source, Spelling::ByteLevel)?;
+        let method = Method::ByteLevel {
+            pre_tokenizer,
+            bpe: build_bpe(&tokens, &source.merges)?,
+        };
+        let adds_bos = pre_tokenizer.adds_bos_by_default();
+        Self::assemble(source, tokens, method, adds_bos, warnings)
+    }
+
+    fn spm(source: &TokenizerSource) -> Result<Self, TokenizerError> {
+        let tokens = build_tokens(source, Spelling::Spm)?;
+        let method = Method::Spm {
+            spm: Spm::new(&tokens, source.scores.as_deref(), source.unknown_token_id)?,
+            space_prefix: source.add_space_prefix.unwrap_or(true),
+        };
+        let mut warnings = Vec::new();
+        if source.scores.is_none() {
+            warnings.push(
+                "the file has no tokenizer.ggml.scores: pieces are merged from left to right"
+                    .to_owned(),
+            );
+        }
+        Self::assemble(source, tokens, method, true, warnings)
+    }
+
+    fn assemble(
+        source: &TokenizerSource,
+        tokens: Vec<Token>,
+        method: Method,
+        adds_bos_by_default: bool,
+        warnings: Vec<String>,
+    ) -> Result<Self, TokenizerError> {
         for (key, id) in [
             ("tokenizer.ggml.bos_token_id", source.bos_token_id),
             ("tokenizer.ggml.eos_token_id", source.eos_token_id),
             ("tokenizer.ggml.eot_token_id", source.eot_token_id),
             ("tokenizer.ggml.eom_token_id", source.eom_token_id),
+            ("tokenizer.ggml.unknown_token_id", source.unknown_token_id),
         ] {
             if let Some(id) = id.filter(|&id| id as usize >= tokens.len()) {
                 let reason = format!("token {id} of {}", tokens.len());
                 return Err(TokenizerError::Malformed { key, reason });
             }
         }
-        let add_bos = source
-            .add_bos_token
-            .unwrap_or(pre_tokenizer.adds_bos_by_default());
+        let add_bos = source.add_bos_token.unwrap_or(adds_bos_by_default);
         if add_bos && source.bos_token_id.is_none() {
             return Err(TokenizerError::MissingKey {
                 key: "tokenizer.ggml.bos_token_id",
@@ -272,16 +278,21 @@ impl Tokenizer {
                 key: "tokenizer.ggml.eos_token_id",
             });
         }
+        let declared_ends = [
+            source.eos_token_id,
+            source.eot_token_id,
+            source.eom_token_id,
+        ];
         Ok(Self {
-            pre_tokenizer,
-            bpe: build_bpe(&tokens, &source.merges)?,
-            special_ids: special_ids(&tokens),
-            eos_ids: end_token_ids(&tokens, &source),
+            method,
+            special: SpecialTokens::new(&tokens),
+            eos_ids: end_token_ids(&tokens, &declared_ends),
             tokens,
             bos_id: source.bos_token_id,
             eos_id: source.eos_token_id,
             add_bos,
             add_eos,
+            warnings,
         })
     }
 
@@ -289,7 +300,8 @@ impl Tokenizer {
     /// everything that a person or a document wrote.
     ///
     /// A byte that no token spells is dropped, as in llama.cpp; SmolLM2 lacks six control characters
-    /// (U+0004, U+0006, U+0013, U+0014, U+0016, U+001D).
+    /// (U+0004, U+0006, U+0013, U+0014, U+0016, U+001D). A SentencePiece vocabulary cannot tell `▁` from a
+    /// space, and one without byte tokens yields its unknown token instead.
     pub fn encode(&self, text: &str, add_special: AddSpecial) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         if add_special == AddSpecial::Yes && self.add_bos {
@@ -311,34 +323,34 @@ impl Tokenizer {
     }
 
     /// Returns the text of `ids`. Control tokens and ids outside the vocabulary add nothing; bytes
-    /// that are not UTF-8 become U+FFFD.
+    /// that are not UTF-8 become U+FFFD. The space that encoding puts before a text is not part of it.
     pub fn decode(&self, ids: &[u32]) -> String {
+        let mut detokenizer = Detokenizer::new();
         let bytes: Vec<u8> = ids
             .iter()
-            .flat_map(|&id| self.token_bytes(id))
+            .flat_map(|&id| detokenizer.next_bytes(self, id))
             .copied()
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the bytes that `id` adds to decoded text; none for a control token and for an id
-    /// outside the vocabulary.
+    /// Returns the bytes that `id` adds to decoded text inside a text; none for a control token and for an
+    /// id outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
         self.tokens
             .get(id as usize)
             .map_or(&[], |token| &token.bytes)
     }
 
-    /// Returns the vocabulary's spelling of `id` (`Ġword`, `<|im_end|>`), or `None` outside the vocabulary.
+    /// Returns the vocabulary's spelling of `id` (`Ġword`, `▁word`, `<|im_end|>`), or `None` outside the vocabulary.
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.tokens.get(id as usize).map(|token| &*token.text)
     }
 
     /// Returns the special token that is spelled `text`.
     pub fn special_id(&self, text: &str) -> Option<u32> {
-        self.special_ids
-            .iter()
-            .copied()
+        let ids = self.special.ids().iter().copied();
+        ids.into_iter()
             .find(|&id| &*self.tokens[id as usize].text == text)
     }
 
@@ -368,6 +380,17 @@ impl Tokenizer {
         self.add_bos
     }
 
+    /// Whether encoding puts a space before a text, which decoding removes.
+    pub fn adds_space_prefix(&self) -> bool {
+        matches!(
+            self.method,
+            Method::Spm {
+                space_prefix: true,
+                ..
+            }
+        )
+    }
+
     /// Number of tokens; every id is smaller. A model's logits may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.tokens.len()
@@ -375,19 +398,36 @@ impl Tokenizer {
 
     /// Whether `id` is a control token: it structures a prompt and is not text.
     pub fn is_control(&self, id: u32) -> bool {
-        self.tokens
-            .get(id as usize)
-            .is_some_and(|token| token.kind == TokenKind::Control)
+        self.kind(id) == Some(TokenKind::Control)
     }
 
-    /// How this vocabulary cuts text into words.
-    pub fn pre_tokenizer(&self) -> PreTokenizer {
-        self.pre_tokenizer
+    /// Whether `id` is cut out of a text before merging: a control, unknown or user-defined token.
+    pub(super) fn is_special(&self, id: u32) -> bool {
+        self.kind(id).is_some_and(TokenKind::is_special)
+    }
+
+    /// What `id` is for, or `None` outside the vocabulary.
+    pub fn kind(&self, id: u32) -> Option<TokenKind> {
+        self.tokens.get(id as usize).map(|token| token.kind)
+    }
+
+    /// How this vocabulary cuts text into words; `None` for SentencePiece, which does not.
+    pub fn pre_tokenizer(&self) -> Option<PreTokenizer> {
+        match self.method {
+            Method::ByteLevel { pre_tokenizer, .. } => Some(pre_tokenizer),
+            Method::Spm { .. } => None,
+        }
+    }
+
+    /// What had to be guessed about the vocabulary, as sentences for the person who installed the model.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Texts of the tokens that must not come from a message: all that `encode` never produces.
     pub(super) fn hidden_texts(&self) -> impl Iterator<Item = &str> {
-        self.special_ids
+        self.special
+            .ids()
             .iter()
             .map(|&id| &self.tokens[id as usize])
             .filter(|token| token.kind.is_hidden())
@@ -396,35 +436,15 @@ impl Tokenizer {
 
     /// Texts of all tokens that are matched before merging.
     pub(super) fn special_texts(&self) -> impl Iterator<Item = &str> {
-        self.special_ids
+        self.special
+            .ids()
             .iter()
             .map(|&id| &*self.tokens[id as usize].text)
     }
 
-    /// Cuts the special tokens out of `text`: the longest token first everywhere, each from left to right.
+    /// Cuts the special tokens out of `text`.
     pub(super) fn fragments(&self, text: &str, control_tokens: ControlTokens) -> Vec<Fragment> {
-        let mut fragments = vec![Fragment::Text(0..text.len())];
-        for &id in &self.special_ids {
-            let token = &self.tokens[id as usize];
-            if control_tokens == ControlTokens::AreText && token.kind.is_hidden() {
-                continue;
-            }
-            // Most special tokens occur nowhere; look before copying the list.
-            let occurs = |fragment: &Fragment| matches!(fragment, Fragment::Text(range) if text[range.clone()].contains(&*token.text));
-            if !fragments.iter().any(occurs) {
-                continue;
-            }
-            let mut cut = Vec::with_capacity(fragments.len() + 2);
-            for fragment in fragments {
-                match fragment {
-                    Fragment::Text(range) => cut_token(text, range, id, &token.text, &mut cut),
-                    token => cut.push(token),
-                }
-            }
-            fragments = cut;
-        }
-        fragments.retain(|fragment| !matches!(fragment, Fragment::Text(range) if range.is_empty()));
-        fragments
+        self.special.fragments(&self.tokens, text, control_tokens)
     }
 
     fn encode_fragments(&self, text: &str, control_tokens: ControlTokens, ids: &mut Vec<u32>) {
@@ -437,114 +457,22 @@ impl Tokenizer {
         }
     }
 
+    /// Encodes a stretch of text that starts a prompt or follows a special token.
     fn encode_text(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<u32>) {
-        self.pre_tokenizer.split(text, |word| {
-            let whole = if self.pre_tokenizer.ignores_merges() {
-                self.bpe.token(word.as_bytes())
-            } else {
-                None
-            };
-            match whole {
-                Some(id) => ids.push(id),
-                None => self.bpe.encode_word(word.as_bytes(), scratch, ids),
-            }
-        });
-    }
-}
-
-/// Whether the spelling of a control token stands for the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ControlTokens {
-    AreText,
-    AreParsed,
-}
-
-/// A stretch of a text after special tokens were cut out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fragment {
-    Text(Range<usize>),
-    Token(u32),
-}
-
-fn cut_token(text: &str, range: Range<usize>, id: u32, spelling: &str, cut: &mut Vec<Fragment>) {
-    let mut start = range.start;
-    for (offset, matched) in text[range.clone()].match_indices(spelling) {
-        let at = range.start + offset;
-        if start < at {
-            cut.push(Fragment::Text(start..at));
+        match &self.method {
+            Method::Spm { spm, space_prefix } => spm.encode(text, *space_prefix, ids),
+            Method::ByteLevel { pre_tokenizer, bpe } => pre_tokenizer.split(text, |word| {
+                let whole = if pre_tokenizer.ignores_merges() {
+                    bpe.token(word.as_bytes())
+                } else {
+                    None
+                };
+                match whole {
+                    Some(id) => ids.push(id),
+                    None => bpe.encode_word(word.as_bytes(), scratch, ids),
+                }
+            }),
         }
-        cut.push(Fragment::Token(id));
-        start = at + matched.len();
-    }
-    if start < range.end {
-        cut.push(Fragment::Text(start..range.end));
-    }
-}
-
-fn build_tokens(source: &TokenizerSource) -> Result<Vec<Token>, TokenizerError> {
-    let num_tokens = source.tokens.len();
-    if num_tokens == 0 {
-        return Err(TokenizerError::MissingKey {
-            key: "tokenizer.ggml.tokens",
-        });
-    }
-    if u32::try_from(num_tokens).is_err() {
-        let reason = format!("{num_tokens} tokens");
-        return Err(TokenizerError::Malformed {
-            key: "tokenizer.ggml.tokens",
-            reason,
-        });
-    }
-    if let Some(types) = source
-        .token_types
-        .as_ref()
-        .filter(|types| types.len() < num_tokens)
-    {
-        let reason = format!("{} types for {num_tokens} tokens", types.len());
-        return Err(TokenizerError::Malformed {
-            key: "tokenizer.ggml.token_type",
-            reason,
-        });
-    }
-    let kind_of = |id: usize| {
-        source
-            .token_types
-            .as_ref()
-            .map_or(TokenKind::Normal, |types| TokenKind::from_ggml(types[id]))
-    };
-    Ok(source
-        .tokens
-        .iter()
-        .enumerate()
-        .map(|(id, text)| build_token(text, kind_of(id)))
-        .collect())
-}
-
-fn build_token(text: &str, declared: TokenKind) -> Token {
-    let is_control_by_name = [
-        END_TOKEN_NAMES,
-        FIM_END_TOKEN_NAMES,
-        FIM_CONTROL_TOKEN_NAMES,
-    ]
-    .iter()
-    .any(|names| names.contains(&text));
-    let kind = if is_control_by_name {
-        TokenKind::Control
-    } else {
-        declared
-    };
-    let bytes = match kind {
-        TokenKind::Control | TokenKind::Unknown | TokenKind::Unused => Vec::new(),
-        TokenKind::UserDefined => text.as_bytes().to_vec(),
-        TokenKind::Normal => byte_level::bytes_of(text).unwrap_or_else(|| text.as_bytes().to_vec()),
-        TokenKind::Byte => {
-            parse_byte_token(text).map_or_else(|| text.as_bytes().to_vec(), |byte| vec![byte])
-        }
-    };
-    Token {
-        text: text.into(),
-        bytes: bytes.into(),
-        kind,
     }
 }
 
@@ -561,16 +489,27 @@ fn token_types(file: &GgufFile) -> Result<Option<Vec<u32>>, TokenizerError> {
     }
 }
 
-/// Parses `<0x0A>`.
-fn parse_byte_token(text: &str) -> Option<u8> {
-    u8::from_str_radix(text.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
+/// Reads the scores, which are floats, or integers in some files.
+fn scores(file: &GgufFile) -> Result<Option<Vec<f32>>, TokenizerError> {
+    const KEY: &str = "tokenizer.ggml.scores";
+    match file.get(KEY) {
+        None => Ok(None),
+        Some(Value::Array(Array::F32(scores))) => Ok(Some(scores.clone())),
+        Some(Value::Array(Array::I32(scores))) => {
+            Ok(Some(scores.iter().map(|&score| score as f32).collect()))
+        }
+        Some(_) => Err(TokenizerError::Malformed {
+            key: KEY,
+            reason: "not an array of F32 or I32".into(),
+        }),
+    }
 }
 
 fn build_bpe(tokens: &[Token], merges: &[String]) -> Result<Bpe, TokenizerError> {
     let words: HashMap<Box<[u8]>, u32> = tokens
         .iter()
         .enumerate()
-        .filter(|(_, token)| !token.kind.is_hidden())
+        .filter(|(_, token)| token.kind.is_merged())
         .filter_map(|(id, token)| Some((byte_level::bytes_of(&token.text)?.into(), id as u32)))
         .collect();
     let mut pairs = Vec::with_capacity(merges.len());
@@ -590,41 +529,6 @@ fn build_bpe(tokens: &[Token], merges: &[String]) -> Result<Bpe, TokenizerError>
         pairs.push((left, right));
     }
     Ok(Bpe::new(tokens.len(), words, pairs.into_iter()))
-}
-
-/// Returns the tokens that are matched before merging, longest first.
-///
-/// A control token of a single character is left out: it could not be told from text that contains the
-/// character (see `chat_template`), and no known vocabulary has one.
-fn special_ids(tokens: &[Token]) -> Vec<u32> {
-    let is_special = |token: &Token| match token.kind {
-        TokenKind::UserDefined => !token.text.is_empty(),
-        kind => kind.is_hidden() && token.text.chars().nth(1).is_some(),
-    };
-    let mut ids: Vec<u32> = (0..tokens.len() as u32)
-        .filter(|&id| is_special(&tokens[id as usize]))
-        .collect();
-    ids.sort_by_key(|&id| std::cmp::Reverse(tokens[id as usize].text.len()));
-    ids
-}
-
-fn end_token_ids(tokens: &[Token], source: &TokenizerSource) -> Vec<u32> {
-    let named = tokens
-        .iter()
-        .enumerate()
-        .filter(|(_, token)| {
-            END_TOKEN_NAMES.contains(&&*token.text) || FIM_END_TOKEN_NAMES.contains(&&*token.text)
-        })
-        .map(|(id, _)| id as u32);
-    let declared = [
-        source.eos_token_id,
-        source.eot_token_id,
-        source.eom_token_id,
-    ];
-    let mut ids: Vec<u32> = named.chain(declared.into_iter().flatten()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }
 
 #[cfg(test)]

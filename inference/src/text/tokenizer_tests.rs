@@ -165,14 +165,14 @@ fn unsupported_and_malformed_vocabularies_are_named() {
         Tokenizer::new(source).unwrap_err().to_string()
     };
     assert_eq!(
-        failure(|s| s.model = "llama".into()),
-        "tokenizer model `llama` is not supported (supported: gpt2, which is byte-level BPE)"
+        failure(|s| s.model = "t5".into()),
+        "tokenizer model `t5` is not supported (supported: gpt2, which is byte-level BPE, and llama, which is SentencePiece)"
     );
-    assert_eq!(
-        failure(|s| s.pre = Some("tekken".into())),
-        "pre-tokenizer `tekken` is not supported (supported: gpt-2, smollm, qwen2, llama-bpe)"
+    let unknown = failure(|s| s.pre = Some("tekken2".into()));
+    assert!(
+        unknown.starts_with("pre-tokenizer `tekken2` is not supported (supported: gpt-2, "),
+        "{unknown}"
     );
-    assert!(failure(|s| s.pre = None).contains("(none given)"));
     assert!(failure(|s| s.tokens.clear()).contains("tokenizer.ggml.tokens"));
     assert!(failure(|s| s.token_types = Some(vec![1])).contains("1 types for"));
     assert!(failure(|s| s.merges.push("nospace".into())).contains("`nospace`"));

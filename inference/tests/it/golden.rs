@@ -15,13 +15,28 @@ fn golden_path(name: &str) -> PathBuf {
 }
 
 pub fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let text = golden_text(name);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The text of a golden file.
+pub fn golden_text(name: &str) -> String {
     let path = golden_path(name);
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The text that perplexity and long embeddings are computed on.
 pub fn prose() -> String {
-    std::fs::read_to_string(golden_path("prose.txt")).expect("prose.txt is committed")
+    golden_text("prose.txt")
+}
+
+/// FNV-1a of the ids as little-endian u32, as in `make.py`.
+pub fn fnv1a(ids: &[u32]) -> String {
+    let hash = ids
+        .iter()
+        .flat_map(|id| id.to_le_bytes())
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+    format!("{hash:016x}")
 }

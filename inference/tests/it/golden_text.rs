@@ -4,7 +4,7 @@ use inference::{AddSpecial, ChatMessage, ChatTemplate, GgufFile, Role, Tokenizer
 use serde::Deserialize;
 
 use crate::common::real_model;
-use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, golden, prose};
+use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, fnv1a, golden, prose};
 
 #[derive(Deserialize)]
 struct TokensGolden {
@@ -89,17 +89,6 @@ fn check_every_character(tokenizer: &Tokenizer, golden: &[String]) {
         different.is_empty(),
         "blocks of 4096 characters with other ids: {different:?}"
     );
-}
-
-/// FNV-1a of the ids as little-endian u32, as in `make.py`.
-fn fnv1a(ids: &[u32]) -> String {
-    let hash = ids
-        .iter()
-        .flat_map(|id| id.to_le_bytes())
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
-    format!("{hash:016x}")
 }
 
 #[test]
