@@ -71,16 +71,18 @@ impl<S: Copy + Default + Send, const BLOCK: usize, const SUMS: usize>
     }
 }
 
-/// Returns the largest magnitude of `x`, a multiple of [`LANES`] long.
+/// Returns the largest magnitude of `x`, a multiple of [`LANES`] long; NaN where there is one. Rounded to integers, NaN
+/// would become an ordinary number; in the scale it stays what it is and reaches the check of the logits.
 #[inline(always)]
 pub(super) fn largest_magnitude(x: &[f32]) -> f32 {
-    let mut largest = [0f32; LANES];
+    // Magnitudes are ordered as their bits are, infinity after all numbers and NaN last.
+    let mut largest = [0u32; LANES];
     for chunk in x.chunks_exact(LANES) {
         for (largest, x) in largest.iter_mut().zip(chunk) {
-            *largest = largest.max(x.abs());
+            *largest = (*largest).max(x.abs().to_bits());
         }
     }
-    largest.into_iter().fold(0f32, f32::max)
+    f32::from_bits(largest.into_iter().fold(0, u32::max))
 }
 
 /// Rounds `x * inverse` to the nearest integers and returns their sum.
@@ -94,7 +96,8 @@ pub(super) fn round_into(quants: &mut [i8], x: &[f32], inverse: f32) -> i32 {
             .to_bits()
             .wrapping_sub(ROUND.to_bits()) as i32;
         *quant = rounded as i8;
-        total += rounded;
+        // Only NaN and infinity overflow, and their scale says so.
+        total = total.wrapping_add(rounded);
     }
     total
 }

@@ -122,6 +122,31 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_not_finite_stay_so_and_stay_in_their_row() {
+        let packed = BlockWeights::pack(&weights(GgmlDType::Q8_0, 16, 64))
+            .unwrap()
+            .expect("packable");
+        let good = random(2, 3 * 64);
+        let want = cpu::matmul_portable(
+            &QuantizedRows::new(&tensor(&good, &[3, 64])).unwrap(),
+            &packed,
+        );
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = good.clone();
+            x[64 + 40] = bad;
+            let rows = QuantizedRows::new(&tensor(&x, &[3, 64])).unwrap();
+            for got in [
+                values(&matmul(&rows, &packed).unwrap()),
+                cpu::matmul_portable(&rows, &packed),
+            ] {
+                assert_close(&got[..16], &want[..16], 1e-5);
+                assert!(got[16..32].iter().all(|y| !y.is_finite()), "{bad}: {got:?}");
+                assert_close(&got[32..], &want[32..], 1e-5);
+            }
+        }
+    }
+
+    #[test]
     fn activations_are_rounded_to_half_a_step() {
         let x = random(3, 4 * 64);
         let rows = QuantizedRows::new(&tensor(&x, &[4, 64])).unwrap();
