@@ -146,29 +146,33 @@ def greedy_of(path, golden):
     model.close()
 
 
-def perplexity(models, names):
+def perplexity_of(path, text="prose.txt"):
     """Perplexity as llama-perplexity counts it: the second half of each window of WINDOW tokens."""
     from llama_cpp import Model
 
+    model = Model(path)
+    ids = model.tokenize((GOLDEN / text).read_text(), add_special=True)
+    adds_bos, bos = model.lib.llama_vocab_get_add_bos(model.vocab), model.lib.llama_vocab_bos(model.vocab)
+    total, count = 0.0, 0
+    for start in range(0, len(ids) // WINDOW * WINDOW, WINDOW):
+        window = ids[start:start + WINDOW]
+        inputs = [bos, *window[1:]] if adds_bos else window
+        model.clear()
+        logits = model.decode(inputs, 0, all_logits=True).astype(np.float64)
+        for position in range(WINDOW // 2, WINDOW - 1):
+            row = logits[position]
+            largest = row.max()
+            total += largest + math.log(np.exp(row - largest).sum()) - row[window[position + 1]]
+            count += 1
+    model.close()
+    return {"perplexity": round(math.exp(total / count), 6), "tokens": count, "text_tokens": len(ids)}
+
+
+def perplexity(models, names):
     results = {}
     for name in names:
-        model = Model(model_file(models, name))
-        ids = model.tokenize((GOLDEN / "prose.txt").read_text(), add_special=True)
-        adds_bos, bos = model.lib.llama_vocab_get_add_bos(model.vocab), model.lib.llama_vocab_bos(model.vocab)
-        total, count = 0.0, 0
-        for start in range(0, len(ids) // WINDOW * WINDOW, WINDOW):
-            window = ids[start:start + WINDOW]
-            inputs = [bos, *window[1:]] if adds_bos else window
-            model.clear()
-            logits = model.decode(inputs, 0, all_logits=True).astype(np.float64)
-            for position in range(WINDOW // 2, WINDOW - 1):
-                row = logits[position]
-                largest = row.max()
-                total += largest + math.log(np.exp(row - largest).sum()) - row[window[position + 1]]
-                count += 1
-        results[name] = {"perplexity": round(math.exp(total / count), 6), "tokens": count, "text_tokens": len(ids)}
+        results[name] = perplexity_of(model_file(models, name))
         print(name, results[name])
-        model.close()
     merge_models("perplexity.json", {"window": WINDOW}, results)
 
 

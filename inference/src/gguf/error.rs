@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::BlockError;
+
 /// Why a GGUF file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
@@ -27,6 +29,24 @@ pub enum GgufError {
         tensor: String,
         ggml_type: String,
     },
+    #[error("{path}: tensor `{tensor}`: {source}")]
+    Blocks {
+        path: PathBuf,
+        tensor: String,
+        source: BlockError,
+    },
+    #[error("{path} is being written by another program (it holds a lock)")]
+    Busy { path: PathBuf },
+    #[error("{path} was changed while it was in use; open it again when it is complete")]
+    Changed { path: PathBuf },
+    #[error("{path}: part {number} of {count} of the model is missing")]
+    PartMissing {
+        path: PathBuf,
+        number: usize,
+        count: usize,
+    },
+    #[error("{path} is no whole part of a split model: {what}")]
+    Split { path: PathBuf, what: String },
     #[error("{path}: metadata key `{key}` is missing")]
     MissingKey { path: PathBuf, key: String },
     #[error("{path}: tensor `{tensor}` cannot be placed on the device: {source}")]

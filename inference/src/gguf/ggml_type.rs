@@ -36,10 +36,37 @@ impl GgmlType {
     pub const Q4_0: Self = Self(2);
     pub const Q4_1: Self = Self(3);
     pub const Q5_0: Self = Self(6);
+    pub const Q5_1: Self = Self(7);
     pub const Q8_0: Self = Self(8);
+    pub const Q2_K: Self = Self(10);
+    pub const Q3_K: Self = Self(11);
     pub const Q4_K: Self = Self(12);
+    pub const Q5_K: Self = Self(13);
     pub const Q6_K: Self = Self(14);
+    pub const IQ4_NL: Self = Self(20);
     pub const IQ4_XS: Self = Self(23);
+    pub const BF16: Self = Self(30);
+    pub const MXFP4: Self = Self(39);
+
+    /// The types whose weights this engine knows the values of ([`super::dequantize`]) and can compute with.
+    pub const SUPPORTED: [Self; 16] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2_K,
+        Self::Q3_K,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::MXFP4,
+    ];
 
     /// Returns the name ggml gives the type, or `type {id}` for an id nobody has defined yet.
     pub fn name(self) -> String {
@@ -52,6 +79,21 @@ impl GgmlType {
     /// Returns `(weights, bytes)` of one block, or `None` for unknown and removed types.
     pub fn block(self) -> Option<(usize, usize)> {
         self.row().filter(|row| row.3 > 0).map(|row| (row.2, row.3))
+    }
+
+    /// Returns the bytes of `weights` weights, or `None` for unknown types and numbers that are not whole blocks.
+    pub fn bytes_of(self, weights: usize) -> Option<usize> {
+        let (block_weights, block_bytes) = self.block()?;
+        if weights.is_multiple_of(block_weights) {
+            (weights / block_weights).checked_mul(block_bytes)
+        } else {
+            None
+        }
+    }
+
+    /// Whether weights are stored in rounded blocks rather than as floats.
+    pub fn is_quantized(self) -> bool {
+        self.block().is_some_and(|(weights, _)| weights > 1)
     }
 
     /// Returns the candle type that computes with this type, if there is one.
@@ -99,8 +141,17 @@ mod tests {
                     Some((candle.block_size(), candle.type_size())),
                     "{ggml_type}"
                 );
+                assert!(GgmlType::SUPPORTED.contains(&ggml_type), "{ggml_type}");
             }
         }
+    }
+
+    #[test]
+    fn bytes_are_those_of_whole_blocks() {
+        assert_eq!(GgmlType::Q4_K.bytes_of(512), Some(288));
+        assert_eq!(GgmlType::Q4_K.bytes_of(500), None);
+        assert_eq!(GgmlType(4).bytes_of(32), None);
+        assert!(GgmlType::Q8_0.is_quantized() && !GgmlType::BF16.is_quantized());
     }
 
     #[test]

@@ -2,12 +2,22 @@
 //!
 //! The reader parses the header once and hands out metadata and tensors. Tensor data is copied to the device
 //! when it is loaded, so the mapping can be dropped afterwards and a file that changes later does no harm.
-//! Shapes are in candle's order (rows first), the reverse of the file's.
+//! Shapes are in candle's order (rows first), the reverse of the file's. A split model is opened by any of its parts
+//! and looks like one file ([`parts`] also says how files are guarded against change).
+//!
+//! Weights of all [`GgmlType::SUPPORTED`] types are known by value ([`dequantize`]); those without kernels are
+//! re-encoded when they are loaded ([`reencode`]). [`quantize()`] makes a smaller file of a model.
 //! Absent on purpose: what the keys mean (see [`crate::model::config`] and [`crate::text`]).
 
+mod dequantize;
+mod encode;
 mod error;
 mod ggml_type;
 mod parse;
+mod parts;
+mod quantize;
+mod recipe;
+mod reencode;
 pub mod synthetic;
 mod value;
 pub mod vocabulary;
@@ -16,7 +26,6 @@ pub mod writer;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    fs::File,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -25,12 +34,15 @@ use candle_core::{
     Device,
     quantized::{QStorage, QTensor},
 };
-use memmap2::Mmap;
 
-use self::parse::ParseError;
+use self::parts::{Opened, Part};
 pub use self::{
+    dequantize::{BlockError, dequantize},
+    encode::encode,
     error::GgufError,
     ggml_type::GgmlType,
+    quantize::{QuantizeError, QuantizeOptions, QuantizeProgress, QuantizeReport, quantize},
+    recipe::Recipe,
     value::{Array, Value},
 };
 
@@ -40,6 +52,9 @@ pub struct TensorInfo {
     /// Rows first; the last dimension is contiguous.
     pub shape: Vec<usize>,
     pub ggml_type: GgmlType,
+    /// Index of the part of a split model.
+    part: usize,
+    /// Where the data starts in the part.
     start: usize,
     bytes: usize,
 }
@@ -56,39 +71,27 @@ impl TensorInfo {
     }
 }
 
-/// An open GGUF file: parsed header over mapped bytes.
+/// An open GGUF file, or all parts of a split one: parsed header over mapped bytes.
 pub struct GgufFile {
     path: PathBuf,
-    map: Mmap,
+    parts: Vec<Part>,
     version: u32,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl GgufFile {
-    /// Opens a file and parses its header.
+    /// Opens a file, or all parts of the split model that it is a part of, and parses the header.
     ///
     /// # Errors
-    /// [`GgufError`] when it cannot be read, is no GGUF file of version 2 or 3, or its header contradicts itself
-    /// or the file's length. Tensors of unknown type are accepted here and refused by [`Self::load_tensor`].
+    /// [`GgufError`] when it cannot be read, is no GGUF file of version 2 or 3, its header contradicts itself or the
+    /// file's length, or a part of a split model is missing or belongs to another. Tensors of unknown type are accepted
+    /// here and refused by [`Self::load_tensor`].
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let read_error = |source| GgufError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(read_error)?;
-        if file.metadata().map_err(read_error)?.is_dir() {
-            return Err(read_error(std::io::Error::from(
-                std::io::ErrorKind::IsADirectory,
-            )));
-        }
-        // SAFETY: the mapping is read-only. Another process that shortens the file while it is being loaded could
-        // raise SIGBUS; models are files that only `cloister models` writes, by rename.
-        let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-        let header = parse::parse(&map).map_err(|error| located(path, error))?;
+        let Opened { parts, header } = parts::open(path)?;
         Ok(Self {
             path: path.to_owned(),
-            map,
+            parts,
             version: header.version,
             metadata: header.metadata,
             tensors: header.tensors,
@@ -103,9 +106,20 @@ impl GgufFile {
         self.version
     }
 
-    /// Returns the size of the file in bytes.
+    /// Returns the size of the file, of all parts together, in bytes.
     pub fn file_bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.parts
+            .iter()
+            .map(|part| part.bytes().len() as u64)
+            .sum()
+    }
+
+    /// Checks that no other program has changed the file since it was opened (see [`parts`] for what is noticed).
+    ///
+    /// # Errors
+    /// [`GgufError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), GgufError> {
+        self.parts.iter().try_for_each(Part::check_unchanged)
     }
 
     /// Returns all metadata, sorted by key.
@@ -207,28 +221,75 @@ impl GgufFile {
         if info.ggml_type.block().is_none() {
             return Err(self.tensor_type(name, info));
         }
-        Ok(&self.map[info.start..info.start + info.bytes])
+        Ok(&self.parts[info.part].bytes()[info.start..info.start + info.bytes])
     }
 
-    /// Copies a tensor to the device.
+    /// Returns all weights of a tensor.
     ///
     /// # Errors
-    /// [`GgufError::NoTensor`], [`GgufError::TensorType`] for a type candle has no kernels for, or
-    /// [`GgufError::Device`] when the device refuses (out of memory).
+    /// [`GgufError::NoTensor`], [`GgufError::Blocks`] for a type whose values are unknown, or [`GgufError::Changed`].
+    pub fn dequantize_tensor(&self, name: &str) -> Result<Vec<f32>, GgufError> {
+        let info = self.require_tensor(name)?;
+        let mut weights = vec![0f32; info.elements()];
+        dequantize(info.ggml_type, self.tensor_data(name)?, &mut weights)
+            .map_err(|source| self.blocks(name, source))?;
+        self.parts[info.part].check_unchanged()?;
+        Ok(weights)
+    }
+
+    /// Copies a tensor to the device. `IQ4_NL`, `IQ4_XS` and `MXFP4` become `Q8_0` or `F32`; [`reencode`] says at what
+    /// cost.
+    ///
+    /// # Errors
+    /// [`GgufError::NoTensor`], [`GgufError::TensorType`] for a type that cannot be computed with,
+    /// [`GgufError::Changed`], or [`GgufError::Device`] when the device refuses (out of memory).
     pub fn load_tensor(&self, name: &str, device: &Device) -> Result<QTensor, GgufError> {
         let info = self.require_tensor(name)?;
-        let dtype = info
-            .ggml_type
-            .candle()
-            .ok_or_else(|| self.tensor_type(name, info))?;
         let data = self.tensor_data(name)?;
-        QStorage::from_data(Cow::Borrowed(data), device, dtype)
-            .and_then(|storage| QTensor::new(storage, info.shape.clone()))
-            .map_err(|source| GgufError::Device {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                source: Box::new(source),
-            })
+        self.load_data(name, info, data, info.shape.clone(), device)
+    }
+
+    /// Copies `data`, whole blocks of the tensor, to the device as a tensor of this shape.
+    fn load_data(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        data: &[u8],
+        shape: Vec<usize>,
+        device: &Device,
+    ) -> Result<QTensor, GgufError> {
+        if !GgmlType::SUPPORTED.contains(&info.ggml_type) {
+            return Err(self.tensor_type(name, info));
+        }
+        let storage = match info.ggml_type.candle() {
+            Some(dtype) => QStorage::from_data(Cow::Borrowed(data), device, dtype),
+            None => {
+                let reencoded = reencode::reencode(info.ggml_type, data)
+                    .map_err(|source| self.blocks(name, source))?;
+                QStorage::from_data(Cow::Owned(reencoded.data), device, reencoded.dtype)
+            }
+        };
+        let tensor = storage
+            .and_then(|storage| QTensor::new(storage, shape))
+            .map_err(|source| self.device(name, source))?;
+        self.parts[info.part].check_unchanged()?;
+        Ok(tensor)
+    }
+
+    fn device(&self, name: &str, source: candle_core::Error) -> GgufError {
+        GgufError::Device {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    fn blocks(&self, name: &str, source: BlockError) -> GgufError {
+        GgufError::Blocks {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            source,
+        }
     }
 
     /// Copies some rows of a tensor to the device, as a matrix. A stack of matrices counts as one below another.
@@ -242,27 +303,17 @@ impl GgufFile {
         device: &Device,
     ) -> Result<QTensor, GgufError> {
         let info = self.require_tensor(name)?;
-        let dtype = info
-            .ggml_type
-            .candle()
-            .ok_or_else(|| self.tensor_type(name, info))?;
         let columns = info.shape.last().copied().unwrap_or(1).max(1);
         // Blocks run along a row, so a row is a whole number of bytes.
         let row_bytes = info.bytes / (info.elements() / columns).max(1);
         let data = self
             .tensor_data(name)?
-            .get(rows.start * row_bytes..rows.end * row_bytes);
-        let load = |data| {
-            let storage = QStorage::from_data(Cow::Borrowed(data), device, dtype)?;
-            QTensor::new(storage, (rows.len(), columns))
-        };
-        data.ok_or_else(|| candle_core::Error::Msg(format!("no rows {rows:?}")))
-            .and_then(load)
-            .map_err(|source| GgufError::Device {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                source: Box::new(source),
-            })
+            .get(rows.start * row_bytes..rows.end * row_bytes)
+            .ok_or_else(|| {
+                let reason = format!("no rows {rows:?}");
+                self.device(name, candle_core::Error::Msg(reason))
+            })?;
+        self.load_data(name, info, data, vec![rows.len(), columns], device)
     }
 
     fn require_tensor(&self, name: &str) -> Result<&TensorInfo, GgufError> {
@@ -305,21 +356,13 @@ pub struct GgufHeader {
 /// # Errors
 /// As [`GgufFile::open`].
 pub fn parse_header(bytes: &[u8]) -> Result<GgufHeader, GgufError> {
-    let header = parse::parse(bytes).map_err(|error| located(Path::new("(memory)"), error))?;
+    let header =
+        parse::parse(bytes).map_err(|error| parts::located(Path::new("(memory)"), error))?;
     Ok(GgufHeader {
         version: header.version,
         metadata: header.metadata,
         tensors: header.tensors,
     })
-}
-
-fn located(path: &Path, error: ParseError) -> GgufError {
-    let path = path.to_owned();
-    match error {
-        ParseError::NotGguf(found) => GgufError::NotGguf { path, found },
-        ParseError::Version(version) => GgufError::Version { path, version },
-        ParseError::Corrupt { offset, what } => GgufError::Corrupt { path, offset, what },
-    }
 }
 
 #[cfg(test)]

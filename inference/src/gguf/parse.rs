@@ -225,6 +225,7 @@ fn place_tensors(
         let info = TensorInfo {
             shape,
             ggml_type,
+            part: 0,
             start: start as usize,
             bytes: bytes as usize,
         };

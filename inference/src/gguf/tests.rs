@@ -52,12 +52,14 @@ fn an_unknown_type_is_an_error_only_when_its_tensor_is_used() {
 }
 
 #[test]
-fn a_known_type_without_kernels_is_named() {
+fn a_known_type_that_cannot_be_computed_with_is_named() {
+    let iq3_s = GgmlType(21);
     let mut writer = GgufWriter::new();
-    writer.tensor("w", &[1, 256], GgmlType::IQ4_XS, vec![0; 136]);
+    writer.tensor("w", &[1, 256], iq3_s, vec![0; 110]);
     let file = open(&writer.to_bytes()).unwrap();
     let error = file.load_tensor("w", &Device::Cpu).unwrap_err();
-    assert!(error.to_string().contains("IQ4_XS"), "{error}");
+    assert!(error.to_string().contains("IQ3_S"), "{error}");
+    assert!(file.dequantize_tensor("w").is_err());
 }
 
 #[test]

@@ -170,3 +170,111 @@ fn collect<const N: usize>(tensors: impl Iterator<Item = Result<Tensor>>) -> Res
         .try_into()
         .map_err(|_| candle_core::Error::Msg("one product a layer".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        gguf::{GgmlType, GgufFile, writer::GgufWriter},
+        ops::testing::{random, tensor, values},
+    };
+
+    /// A layer of random weights as a file has them, and the weights.
+    fn layer(ggml_type: GgmlType, out: usize, width: usize) -> (Linear, Vec<f32>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.gguf");
+        let mut writer = GgufWriter::new();
+        let weights = random(1 + u64::from(ggml_type.0), out * width);
+        writer
+            .encode("w", &[out, width], ggml_type, &weights)
+            .unwrap();
+        writer.write(&path).unwrap();
+        let file = GgufFile::open(&path).unwrap();
+        let weight = file.load_tensor("w", &Device::Cpu).unwrap();
+        let linear = Linear::new(Arc::new(weight), None).unwrap();
+        (linear, file.dequantize_tensor("w").unwrap())
+    }
+
+    /// Columns whose activations share a scale when they are rounded to 8 bits; `None` where they are not rounded.
+    fn activation_block(ggml_type: GgmlType) -> Option<usize> {
+        match ggml_type {
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => None,
+            // It is computed with as Q8_0.
+            GgmlType::IQ4_XS => Some(32),
+            other => other.block().map(|(weights, _)| weights),
+        }
+    }
+
+    /// Returns the product and the standard deviation that rounding the activations gives it.
+    fn product(weights: &[f32], x: &[f32], block: Option<usize>) -> (f64, f64) {
+        let (mut sum, mut variance) = (0f64, 0f64);
+        for (column, (w, x_i)) in weights.iter().zip(x).enumerate() {
+            let term = f64::from(*w) * f64::from(*x_i);
+            sum += term;
+            // Sums in f32, and scales in f16.
+            variance += (term * 1e-6).powi(2);
+            if let Some(block) = block {
+                let around = &x[column / block * block..][..block];
+                let largest = around.iter().fold(0f32, |most, x| most.max(x.abs()));
+                // A step of largest / 127 has a variance of its square / 12.
+                let step = f64::from(*w) * f64::from(largest) / 127.0;
+                variance += step * step / 12.0 + (term / 2048.0).powi(2);
+            }
+        }
+        (sum, variance.sqrt())
+    }
+
+    #[test]
+    fn products_of_every_type_are_right_within_the_rounding_of_activations() {
+        // Heights that are and are not whole tiles of 16, one and several rows.
+        let shapes = [
+            (1, 256, 16),
+            (3, 512, 17),
+            (5, 256, 33),
+            (2, 768, 48),
+            (9, 1024, 1),
+        ];
+        for ggml_type in GgmlType::SUPPORTED {
+            let mut worst = 0f64;
+            for (num_rows, width, out) in shapes {
+                let (linear, weights) = layer(ggml_type, out, width);
+                assert_eq!(linear.in_features().unwrap(), width);
+                let x = random(9, num_rows * width);
+                let got = values(&linear.forward(&tensor(&x, &[num_rows, width])).unwrap());
+                for (index, got) in got.into_iter().enumerate() {
+                    let (row, column) = (index / out, index % out);
+                    let weights = &weights[column * width..][..width];
+                    let x = &x[row * width..][..width];
+                    let (want, deviation) = product(weights, x, activation_block(ggml_type));
+                    worst = worst.max((f64::from(got) - want).abs() / deviation);
+                }
+            }
+            // The largest of 600 normal numbers is 3.4 deviations.
+            assert!(worst < 5.0, "{ggml_type}: {worst} deviations");
+        }
+    }
+
+    #[test]
+    fn layers_of_different_types_share_an_input() {
+        let x = tensor(&random(3, 2 * 256), &[2, 256]);
+        for types in [
+            [GgmlType::IQ4_NL, GgmlType::Q8_0, GgmlType::MXFP4],
+            [GgmlType::Q4_K, GgmlType::Q6_K, GgmlType::Q4_K],
+            [GgmlType::Q2_K, GgmlType::IQ4_XS, GgmlType::F16],
+        ] {
+            let layers = types.map(|ggml_type| layer(ggml_type, 32, 256).0);
+            let together = forward_shared(layers.each_ref(), &x).unwrap();
+            for (layer, together) in layers.iter().zip(together) {
+                let alone = values(&layer.forward(&x).unwrap());
+                for (a, b) in alone.iter().zip(values(&together)) {
+                    assert!(
+                        (a - b).abs() <= 1e-4 * a.abs().max(1.0),
+                        "{types:?}: {a}, {b}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -32,11 +32,14 @@ pub fn prose() -> String {
 
 /// FNV-1a of the ids as little-endian u32, as in `make.py`.
 pub fn fnv1a(ids: &[u32]) -> String {
-    let hash = ids
-        .iter()
-        .flat_map(|id| id.to_le_bytes())
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    fnv1a_of_bytes(&bytes)
+}
+
+/// FNV-1a of bytes, as in `types.py`.
+pub fn fnv1a_of_bytes(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    });
     format!("{hash:016x}")
 }

@@ -11,6 +11,7 @@ mod golden_encoder;
 mod golden_engine;
 mod golden_text;
 mod golden_tokens;
+mod golden_types;
 mod hostile_models;
 mod model_pitfalls;
 mod pitfalls_text;
