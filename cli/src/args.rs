@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use inference::gguf::Recipe;
 
 const AFTER_HELP: &str = "\
 A first session:
@@ -70,7 +71,7 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Perplexity of a model on a text, over fixed windows
     Perplexity(PerplexityArgs),
-    /// List, fetch, import, check and remove models
+    /// List, fetch, import, check, quantize and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Measure retrieval and answers on a file of questions
@@ -283,6 +284,53 @@ pub enum ModelsCommand {
         /// Name
         name: String,
     },
+    /// Make a smaller GGUF file of a model, for `models import` or `--model FILE`
+    Quantize(QuantizeArgs),
+}
+
+/// `cloister models quantize`
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Model in F32, F16 or BF16; of a split one, any part
+    #[arg(value_name = "IN.gguf")]
+    pub input: PathBuf,
+    /// File to write
+    #[arg(value_name = "OUT.gguf")]
+    pub output: PathBuf,
+    /// Mixture of types, as llama.cpp names them
+    #[arg(long, value_enum, ignore_case = true)]
+    pub r#type: QuantizeType,
+    /// Round weights that are rounded already; the result is worse than one made from the original
+    #[arg(long)]
+    pub allow_requantize: bool,
+    /// Replace OUT.gguf if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A mixture of weight types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QuantizeType {
+    /// 8.5 bits a weight, as good as the original.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// About 4.8 bits a weight.
+    #[value(name = "q4_k_m")]
+    Q4KM,
+    /// About 5.7 bits a weight.
+    #[value(name = "q5_k_m")]
+    Q5KM,
+}
+
+impl QuantizeType {
+    /// The engine's name of it.
+    pub fn recipe(self) -> Recipe {
+        match self {
+            Self::Q8_0 => Recipe::Q8_0,
+            Self::Q4KM => Recipe::Q4KM,
+            Self::Q5KM => Recipe::Q5KM,
+        }
+    }
 }
 
 /// `cloister eval`

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod ingest;
 pub mod local;
 pub mod models;
+mod quantize;
 pub mod search;
 pub mod serve;
 

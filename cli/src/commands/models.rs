@@ -6,6 +6,7 @@ use std::path::Path;
 use inference::GgufFile;
 use serde_json::json;
 
+use super::quantize;
 use crate::args::ModelsCommand;
 use crate::compose::on_gpu;
 use crate::config::Config;
@@ -21,13 +22,14 @@ use crate::models::store::{
 use crate::models::{ModelKind, ModelStore};
 use crate::output;
 
-/// Lists, fetches, imports, checks and removes models.
+/// Lists, fetches, imports, checks, quantizes and removes models.
 ///
 /// # Errors
 /// An unknown name, a source or disk that fails, bytes that differ.
 pub fn run(config: &Config, command: ModelsCommand) -> Outcome<()> {
     let store = ModelStore::open(&config.models_dir)?;
     match command {
+        ModelsCommand::Quantize(args) => quantize::run(config, &args),
         ModelsCommand::List => list(config, &store),
         ModelsCommand::Pull {
             names,

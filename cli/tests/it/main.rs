@@ -9,4 +9,5 @@ mod edges;
 mod http;
 mod kill;
 mod pull;
+mod quantize;
 mod run;
