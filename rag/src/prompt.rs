@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
-pub const PROMPT_VERSION: &str = "2026-11-25.1";
+pub const PROMPT_VERSION: &str = "2026-11-25.2";
 
 /// Rules for every answer. Never contains anything of the request.
 const SYSTEM: &str = "You answer questions from a company's documents. Read the passages and answer the question in one full \
@@ -56,6 +56,9 @@ const MIN_SHARE_OF_BEST: f32 = 0.5;
 
 /// "Explain the onboarding" shares few words with the sentences that do; the best passage comes along whole.
 const MIN_FOCUS_CHARS: usize = 700;
+
+/// Longest table that comes along whole, in characters: the head of an accident report has about 500.
+const MAX_WHOLE_TABLE_CHARS: usize = 700;
 
 /// How many earlier turns the model sees; more push the passages out of a small model's attention.
 const MAX_HISTORY_TURNS: usize = 2;
@@ -162,12 +165,23 @@ fn focus(question: &str, context: &[ContextPassage]) -> Vec<String> {
             .filter(same_passage)
             .collect();
         if is_row(at) {
-            // A row of a table says nothing without the names of its columns.
-            let header = (0..at)
+            let in_table = |i: &usize| same_passage(i) && is_row(*i);
+            let above: Vec<usize> = (0..at).rev().take_while(in_table).collect();
+            let below = (at + 1..sentences.len()).take_while(in_table);
+            let table: Vec<usize> = above
+                .iter()
                 .rev()
-                .take_while(|i| same_passage(i) && is_row(*i))
-                .last();
-            group = header.into_iter().chain([at]).collect();
+                .copied()
+                .chain([at])
+                .chain(below)
+                .collect();
+            // The rows of a form explain each other, and a row of a longer table says nothing without the names of its
+            // columns.
+            group = if table.iter().map(chars_of).sum::<usize>() <= MAX_WHOLE_TABLE_CHARS {
+                table
+            } else {
+                above.last().copied().into_iter().chain([at]).collect()
+            };
         }
         for group in [group, vec![at]] {
             let new: Vec<usize> = group.into_iter().filter(|i| !kept.contains(i)).collect();

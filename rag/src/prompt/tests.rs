@@ -147,6 +147,17 @@ fn a_row_of_a_table_keeps_its_header() {
 }
 
 #[test]
+fn a_form_comes_along_whole() {
+    let form = "| Location: | Latrobe, PA | Accident Number: | NYC08CA048 |\n| Date & Time: | 11/28/2007, 1433 EST | \
+        Registration: | N103JT |\n| Aircraft: | Vans Aircraft RV-8 | Damage: | Substantial |";
+    let filler = "The pilot reported that the wind was light. ".repeat(40);
+    let text = format!("{filler}\n\n{form}\n\n{filler}");
+    let content = user("What was the accident at Latrobe?", &[("Report", &text)]);
+    assert!(content.contains("Vans Aircraft RV-8"), "{content}");
+    assert!(content.chars().count() < 2_000, "{content}");
+}
+
+#[test]
 fn a_follow_up_keeps_the_sentences_of_its_subject() {
     let filler = "The weather was mild and nothing of note was written down that week. ".repeat(14);
     let text = format!(
