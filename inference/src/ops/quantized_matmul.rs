@@ -6,38 +6,72 @@ use half::f16;
 
 use super::cpu::{DisjointMut, LANES, parallel, with_f32};
 
-/// Rows that share a tile while it is in registers.
-pub const ROW_GROUP: usize = 4;
+/// Rows that share a tile while it is in registers: their products, scaled sums and totals are 24 of 32 registers.
+/// Measured with 4, 6, 8, 10 and 12: `inference/kernels/lab/cpu-matmul.md`.
+pub const ROW_GROUP: usize = 8;
+/// Columns whose quants lie side by side.
+pub const SPAN: usize = 32;
 /// Elements below which waking other threads costs more than it saves.
 const WORTH_THREADS: usize = 16_384;
+/// Bytes of quants that stay in a core's cache while all tiles pass by.
+const CACHED_QUANTS: usize = 384 * 1024;
 
 /// Sums of the products of a group of rows with a tile of outputs.
 pub type GroupSums = [[f32; LANES]; ROW_GROUP];
 
-/// Rows of activations rounded to 8 bits: one scale for `BLOCK` columns, `SUMS` sums of type `S`.
-#[derive(Debug)]
-pub struct QuantizedRows<S, const BLOCK: usize, const SUMS: usize> {
+/// Rows of activations rounded to 8 bits: one scale for `BLOCK` columns, and sums `S` of their quants.
+///
+/// Rows come in groups of [`ROW_GROUP`], the last one shorter; a kernel reads a group from front to end.
+#[derive(Debug, PartialEq)]
+pub struct QuantizedRows<S, const BLOCK: usize> {
     pub num_rows: usize,
     pub blocks_per_row: usize,
-    /// `[num_rows, blocks_per_row, BLOCK]`
-    pub(super) quants: Vec<i8>,
-    /// `[num_rows, blocks_per_row]`: a value is `scale * quant`.
-    pub(super) scales: Vec<f32>,
-    /// `[num_rows, blocks_per_row, SUMS]`: what the format's product needs of the quants besides themselves.
-    pub(super) sums: Vec<S>,
+    /// Of each group `[blocks_per_row, BLOCK / SPAN, rows of the group, SPAN]`.
+    quants: Vec<i8>,
+    /// Of each group `[blocks_per_row, rows of the group]`: a value is `scale * quant`.
+    scales: Vec<f32>,
+    /// Of each group `[blocks_per_row, rows of the group]`: what a format needs of the quants besides themselves.
+    sums: Vec<S>,
 }
 
-/// Rounds whole blocks: `x` into quants, scales and sums.
-pub(super) type RoundBlocks<S> = fn(&[f32], &mut [i8], &mut [f32], &mut [S]);
+/// A group of a [`QuantizedRows`], whose fields are the group's parts of its fields.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowGroup<'a, S> {
+    pub rows: usize,
+    pub quants: &'a [i8],
+    pub scales: &'a [f32],
+    pub sums: &'a [S],
+}
 
-impl<S: Copy + Default + Send, const BLOCK: usize, const SUMS: usize>
-    QuantizedRows<S, BLOCK, SUMS>
-{
+/// Some blocks of a matrix to round: blocks are counted group by group, within a group along the row.
+pub(super) struct Strip<'a> {
+    /// `[num_rows, blocks_per_row * BLOCK]`
+    x: &'a [f32],
+    num_rows: usize,
+    blocks_per_row: usize,
+    blocks: std::ops::Range<usize>,
+}
+
+/// How a format rounds a block: fills `quants`, returns the scale and the sums. Both ways give the same. (They are no
+/// closures, because those would be compiled apart, for the baseline.)
+pub(super) trait RoundBlock<const BLOCK: usize>: Copy {
+    fn round(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> (f32, Self);
+
+    /// # Safety
+    /// [`has_vnni`]
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn round_vnni(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> (f32, Self);
+}
+
+/// Rounds the blocks of a strip into quants, scales and sums.
+pub(super) type RoundStrip<S> = fn(&Strip<'_>, &mut [i8], &mut [f32], &mut [S]);
+
+impl<S: Copy + Default + Send, const BLOCK: usize> QuantizedRows<S, BLOCK> {
     /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of `BLOCK` wide.
     ///
     /// # Errors
     /// A candle error for any other tensor.
-    pub(super) fn round(x: &Tensor, round_blocks: RoundBlocks<S>) -> Result<Self> {
+    pub(super) fn round(x: &Tensor, round_strip: RoundStrip<S>) -> Result<Self> {
         let (num_rows, width) = x.dims2()?;
         if !width.is_multiple_of(BLOCK) {
             candle_core::bail!("rows of {width} are not whole blocks of {BLOCK}");
@@ -49,25 +83,116 @@ impl<S: Copy + Default + Send, const BLOCK: usize, const SUMS: usize>
             blocks_per_row,
             quants: vec![0; num_blocks * BLOCK],
             scales: vec![0.0; num_blocks],
-            sums: vec![S::default(); num_blocks * SUMS],
+            sums: vec![S::default(); num_blocks],
         };
         with_f32(x, |x| {
             let quants = DisjointMut::new(&mut rows.quants);
             let scales = DisjointMut::new(&mut rows.scales);
             let sums = DisjointMut::new(&mut rows.sums);
-            parallel(num_rows, x.len() >= WORTH_THREADS, |range| {
-                let (at, len) = (range.start * blocks_per_row, range.len() * blocks_per_row);
-                // SAFETY: ranges of rows do not overlap, so neither do their parts of the three arrays.
-                let quants = unsafe { quants.range(at * BLOCK, len * BLOCK) };
+            let items = num_rows.div_ceil(ROW_GROUP) * blocks_per_row;
+            parallel(items, x.len() >= WORTH_THREADS, |blocks| {
+                let start = place(num_rows, blocks_per_row, blocks.start);
+                let len = place(num_rows, blocks_per_row, blocks.end) - start;
+                // SAFETY: ranges of blocks do not overlap, so neither do their parts of the three arrays.
+                let quants = unsafe { quants.range(start * BLOCK, len * BLOCK) };
                 // SAFETY: as above.
-                let scales = unsafe { scales.range(at, len) };
+                let scales = unsafe { scales.range(start, len) };
                 // SAFETY: as above.
-                let sums = unsafe { sums.range(at * SUMS, len * SUMS) };
-                round_blocks(&x[at * BLOCK..][..len * BLOCK], quants, scales, sums);
+                let sums = unsafe { sums.range(start, len) };
+                let strip = Strip {
+                    x,
+                    num_rows,
+                    blocks_per_row,
+                    blocks,
+                };
+                round_strip(&strip, quants, scales, sums);
             });
             Ok(())
         })?;
         Ok(rows)
+    }
+
+    /// Returns group `index` of `num_rows.div_ceil(ROW_GROUP)`.
+    pub(super) fn group(&self, index: usize) -> RowGroup<'_, S> {
+        let first = index * ROW_GROUP;
+        let rows = ROW_GROUP.min(self.num_rows - first);
+        let (at, len) = (first * self.blocks_per_row, rows * self.blocks_per_row);
+        RowGroup {
+            rows,
+            quants: &self.quants[at * BLOCK..][..len * BLOCK],
+            scales: &self.scales[at..][..len],
+            sums: &self.sums[at..][..len],
+        }
+    }
+
+    /// Returns the scale of a column and its quant.
+    pub fn value(&self, row: usize, column: usize) -> (f32, i8) {
+        let group = self.group(row / ROW_GROUP);
+        let row = row % ROW_GROUP;
+        let span = column / SPAN * group.rows + row;
+        (
+            group.scales[column / BLOCK * group.rows + row],
+            group.quants[span * SPAN + column % SPAN],
+        )
+    }
+}
+
+/// Returns how many blocks of rows precede block `index` of a strip's count.
+fn place(num_rows: usize, blocks_per_row: usize, index: usize) -> usize {
+    let (first, block) = (index / blocks_per_row * ROW_GROUP, index % blocks_per_row);
+    let rows = ROW_GROUP.min(num_rows - first.min(num_rows));
+    first.min(num_rows) * blocks_per_row + block * rows
+}
+
+impl Strip<'_> {
+    /// Rounds each block of each row, in portable code.
+    #[inline(always)]
+    pub(super) fn round<S: RoundBlock<BLOCK>, const BLOCK: usize>(
+        &self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [S],
+    ) {
+        // SAFETY: the portable method needs no features.
+        unsafe { self.round_by::<S, BLOCK, false>(quants, scales, sums) }
+    }
+
+    /// Rounds each block of each row.
+    ///
+    /// # Safety
+    /// [`has_vnni`], if `VNNI`.
+    #[inline(always)]
+    unsafe fn round_by<S: RoundBlock<BLOCK>, const BLOCK: usize, const VNNI: bool>(
+        &self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [S],
+    ) {
+        let width = self.blocks_per_row * BLOCK;
+        let mut at = 0;
+        for index in self.blocks.clone() {
+            let first = index / self.blocks_per_row * ROW_GROUP;
+            let column = index % self.blocks_per_row * BLOCK;
+            let rows = ROW_GROUP.min(self.num_rows - first);
+            for row in 0..rows {
+                let x = &self.x[(first + row) * width + column..];
+                let Some(x) = x.first_chunk::<BLOCK>() else {
+                    continue;
+                };
+                let mut rounded = [0i8; BLOCK];
+                (scales[at + row], sums[at + row]) = match VNNI {
+                    // SAFETY: the caller's promise.
+                    #[cfg(target_arch = "x86_64")]
+                    true => unsafe { S::round_vnni(x, &mut rounded) },
+                    _ => S::round(x, &mut rounded),
+                };
+                for (span, rounded) in rounded.chunks_exact(SPAN).enumerate() {
+                    let place = at * BLOCK + (span * rows + row) * SPAN;
+                    quants[place..place + SPAN].copy_from_slice(rounded);
+                }
+            }
+            at += rows;
+        }
     }
 }
 
@@ -77,50 +202,66 @@ impl<S: Copy + Default + Send, const BLOCK: usize, const SUMS: usize>
 pub(super) fn largest_magnitude(x: &[f32]) -> f32 {
     // Magnitudes are ordered as their bits are, infinity after all numbers and NaN last.
     let mut largest = [0u32; LANES];
-    for chunk in x.chunks_exact(LANES) {
-        for (largest, x) in largest.iter_mut().zip(chunk) {
-            *largest = (*largest).max(x.abs().to_bits());
+    for chunk in x.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            largest[lane] = largest[lane].max(chunk[lane].abs().to_bits());
         }
     }
-    f32::from_bits(largest.into_iter().fold(0, u32::max))
+    // Halves against each other: four steps, where a fold waits for sixteen.
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            largest[lane] = largest[lane].max(largest[lane + half]);
+        }
+    }
+    f32::from_bits(largest[0])
 }
 
-/// Rounds `x * inverse` to the nearest integers and returns their sum.
+/// Rounds `x * inverse` to the nearest integers and returns their sum. Lengths are equal multiples of [`LANES`].
 #[inline(always)]
 pub(super) fn round_into(quants: &mut [i8], x: &[f32], inverse: f32) -> i32 {
     // 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let mut total = 0i32;
-    for (quant, x) in quants.iter_mut().zip(x) {
-        let rounded = (x * inverse + ROUND)
-            .to_bits()
-            .wrapping_sub(ROUND.to_bits()) as i32;
-        *quant = rounded as i8;
-        // Only NaN and infinity overflow, and their scale says so.
-        total = total.wrapping_add(rounded);
+    // Only NaN and infinity overflow, and their scale says so.
+    let mut totals = [0i32; LANES];
+    let chunks = quants.as_chunks_mut::<LANES>().0;
+    for (quants, x) in chunks.iter_mut().zip(x.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let bits = (x[lane] * inverse + ROUND).to_bits();
+            let rounded = bits.wrapping_sub(ROUND.to_bits()) as i32;
+            quants[lane] = rounded as i8;
+            totals[lane] = totals[lane].wrapping_add(rounded);
+        }
     }
-    total
+    totals.into_iter().fold(0, i32::wrapping_add)
 }
 
-/// Returns the products `[num_rows, out]`: `group(first_row, num_rows_of_the_group, tile_column, sums)` adds those of up to
-/// [`ROW_GROUP`] rows with the [`LANES`] outputs of a tile column.
-pub(super) fn products(
-    num_rows: usize,
+/// Returns the products `[num_rows, out]`: `kernel(group, tile_column, sums)` writes those of a group of rows with the
+/// [`LANES`] outputs of a tile column.
+///
+/// Tile columns are handed out to threads. Many rows are taken in parts whose quants stay in the cache.
+pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
+    rows: &QuantizedRows<S, BLOCK>,
     out: usize,
-    group: impl Fn(usize, usize, usize, &mut GroupSums) + Sync,
+    kernel: impl Fn(&RowGroup<'_, S>, usize, &mut GroupSums) + Sync,
 ) -> Vec<f32> {
-    let mut y = vec![0f32; num_rows * out];
+    let mut y = vec![0f32; rows.num_rows * out];
     let shared = DisjointMut::new(&mut y);
-    parallel(out / LANES, true, |range| {
-        for column in range {
-            for first in (0..num_rows).step_by(ROW_GROUP) {
-                let count = ROW_GROUP.min(num_rows - first);
-                let mut sums = [[0f32; LANES]; ROW_GROUP];
-                group(first, count, column, &mut sums);
-                for (row, sums) in sums.iter().take(count).enumerate() {
-                    // SAFETY: a tile column is in one range, and its rows are apart.
-                    let y = unsafe { shared.range((first + row) * out + column * LANES, LANES) };
-                    y.copy_from_slice(sums);
+    let groups = rows.num_rows.div_ceil(ROW_GROUP);
+    let group_bytes = ROW_GROUP * rows.blocks_per_row * BLOCK;
+    let cached = (CACHED_QUANTS / group_bytes.max(1)).max(1);
+    parallel(out / LANES, true, |columns| {
+        for part in (0..groups).step_by(cached) {
+            for column in columns.clone() {
+                for index in part..groups.min(part + cached) {
+                    let group = rows.group(index);
+                    let mut sums = [[0f32; LANES]; ROW_GROUP];
+                    kernel(&group, column, &mut sums);
+                    for (row, sums) in sums.iter().take(group.rows).enumerate() {
+                        let at = (index * ROW_GROUP + row) * out + column * LANES;
+                        // SAFETY: a tile column is in one range, and its rows are apart.
+                        let y = unsafe { shared.range(at, LANES) };
+                        y.copy_from_slice(sums);
+                    }
                 }
             }
         }
@@ -128,11 +269,31 @@ pub(super) fn products(
     y
 }
 
-/// Whether this CPU has the instructions of the integer kernels: AVX-512F and AVX-512-VNNI.
+/// Calls a kernel that is compiled for each number of rows: `kernel::<T, R>(group, tiles, sums)` with R the group's rows.
+#[cfg(target_arch = "x86_64")]
+macro_rules! for_rows {
+    ($kernel:ident::<$($type:ident),+>($group:expr, $tiles:expr, $sums:expr)) => {
+        match $group.rows {
+            1 => $kernel::<$($type,)+ 1>($group, $tiles, $sums),
+            2 => $kernel::<$($type,)+ 2>($group, $tiles, $sums),
+            3 => $kernel::<$($type,)+ 3>($group, $tiles, $sums),
+            4 => $kernel::<$($type,)+ 4>($group, $tiles, $sums),
+            5 => $kernel::<$($type,)+ 5>($group, $tiles, $sums),
+            6 => $kernel::<$($type,)+ 6>($group, $tiles, $sums),
+            7 => $kernel::<$($type,)+ 7>($group, $tiles, $sums),
+            _ => $kernel::<$($type,)+ { crate::ops::quantized_matmul::ROW_GROUP }>($group, $tiles, $sums),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use for_rows;
+
+/// Whether this CPU has the instructions of the integer kernels: AVX-512F, BW and VNNI.
 pub(super) fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
             && std::arch::is_x86_feature_detected!("avx512vnni")
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -144,4 +305,148 @@ pub(super) fn has_vnni() -> bool {
 /// Reads a little-endian f16 of a quantized block.
 pub(super) fn half_at(raw: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([raw[at], raw[at + 1]])
+}
+
+/// Building blocks of the kernels.
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512 {
+    use std::arch::x86_64::*;
+
+    use half::f16;
+
+    use super::{LANES, RoundBlock, SPAN, Strip};
+
+    /// Adds the products of 16 columns, 4 a vector of weights, of `R` rows. `quants`: the first row's; a row is [`SPAN`]
+    /// bytes further on.
+    ///
+    /// # Safety
+    /// From `quants` on, `(R - 1) * SPAN + 16` bytes are readable.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub unsafe fn add_products<const R: usize>(
+        products: &mut [__m512i; R],
+        weights: [__m512i; 4],
+        quants: *const i8,
+    ) {
+        for (group, weights) in weights.into_iter().enumerate() {
+            for (row, products) in products.iter_mut().enumerate() {
+                // SAFETY: `row` is below R and `group` below 4: the caller's promise.
+                let four = unsafe {
+                    let at = quants.add(row * SPAN + group * 4);
+                    at.cast::<i32>().read_unaligned()
+                };
+                *products = _mm512_dpbusd_epi32(*products, weights, _mm512_set1_epi32(four));
+            }
+        }
+    }
+
+    /// Loads 16 halves as f32.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn halves(values: &[f16; LANES]) -> __m512 {
+        // SAFETY: 16 halves are 32 bytes.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+    }
+
+    /// Loads 64 bytes from `at`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn bytes(bytes: &[u8], at: usize) -> __m512i {
+        assert!(at + 64 <= bytes.len());
+        // SAFETY: 64 bytes from `at` are inside (line above).
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().add(at).cast()) }
+    }
+
+    /// Returns 4 bits of half a span, 4 columns a vector: the low nibbles of its 4 vectors, or the high ones.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn nibbles(all: &[u8; SPAN * LANES / 2], half: usize) -> [__m512i; 4] {
+        let low = _mm512_set1_epi8(15);
+        let mut nibbles = [_mm512_setzero_si512(); 4];
+        for (group, nibbles) in nibbles.iter_mut().enumerate() {
+            let both = bytes(all, group * 64);
+            let both = if half == 0 {
+                both
+            } else {
+                _mm512_srli_epi32::<4>(both)
+            };
+            *nibbles = _mm512_and_si512(both, low);
+        }
+        nibbles
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn store(totals: &[__m512], out: &mut [[f32; LANES]]) {
+        for (out, total) in out.iter_mut().zip(totals) {
+            // SAFETY: `out` is 64 bytes.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *total) };
+        }
+    }
+
+    /// Bytes between the weights in use and those that are fetched.
+    const AHEAD: usize = 4096;
+    /// Rows from which on weights are asked for. With fewer the hardware fetches ahead faster when left alone; with more
+    /// it falls behind, because a line is in use for longer than it looks ahead.
+    const PREFETCH_ROWS: usize = 5;
+
+    /// Asks for part `part` of `parts` of the tile that is [`AHEAD`] of this one, where that helps `R` rows.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn prefetch<T, const R: usize>(tile: &T, part: usize, parts: usize) {
+        if R < PREFETCH_ROWS {
+            return;
+        }
+        let bytes = size_of::<T>() / parts;
+        let start = std::ptr::from_ref(tile).cast::<i8>();
+        for line in 0..bytes.div_ceil(64) {
+            // May lie behind the last tile: a hint reads nothing.
+            let at = AHEAD + part * bytes + line * 64;
+            _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at));
+        }
+    }
+
+    /// Rounds each block of each row of a strip.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub fn round_strip<S: RoundBlock<BLOCK>, const BLOCK: usize>(
+        strip: &Strip<'_>,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [S],
+    ) {
+        // SAFETY: this function has the features.
+        unsafe { strip.round_by::<S, BLOCK, true>(quants, scales, sums) }
+    }
+
+    /// Rounds `x` with 127 for the largest magnitude; returns that, and the sum of the quants in each of 16 columns
+    /// modulo 16.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn round<const BLOCK: usize>(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> (f32, __m512i) {
+        let chunks = x.as_chunks::<LANES>().0;
+        // By their bits, as in `largest_magnitude`: NaN must not get lost.
+        let mut largest = _mm512_setzero_si512();
+        for x in chunks {
+            largest = _mm512_max_epu32(largest, _mm512_castps_si512(_mm512_abs_ps(lanes(x))));
+        }
+        let largest = f32::from_bits(_mm512_reduce_max_epu32(largest));
+        let inverse = _mm512_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut totals = _mm512_setzero_si512();
+        for (x, quants) in chunks.iter().zip(quants.as_chunks_mut::<LANES>().0) {
+            let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(lanes(x), inverse));
+            totals = _mm512_add_epi32(totals, rounded);
+            // SAFETY: `quants` is 16 bytes.
+            unsafe {
+                _mm_storeu_si128(quants.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(rounded));
+            }
+        }
+        (largest, totals)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn lanes(x: &[f32; LANES]) -> __m512 {
+        // SAFETY: 64 bytes.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
 }

@@ -1,7 +1,7 @@
-//! The product on the CPU: one tile of 16 rows against up to 4 rows of activations, integer products of a block, then
+//! The product on the CPU: one tile of 16 rows against up to 8 rows of activations, integer products of a block, then
 //! one multiplication with both scales. With AVX-512-VNNI eight `vpdpbusd` do a block of 16 outputs; elsewhere the same
 //! loops are left to the compiler. A row's result does not depend on the other rows.
-//! One row is bound by reading 9 bits a weight, many rows by the integer products.
+//! One row is bound by reading the weights, many rows by the integer products.
 #![allow(
     clippy::needless_range_loop,
     reason = "a row or lane index addresses several arrays at once"
@@ -11,33 +11,84 @@ use candle_core::{Device, Result, Tensor};
 use half::f16;
 
 use super::{
-    BLOCK, QuantizedRows,
-    pack::{BlockWeights, Tile},
+    BLOCK, BlockSum, QuantizedRows,
+    pack::{BlockWeights, Offset, Quants, TILE, Tile, for_tiles},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::ops::quantized_matmul::avx512 as kernels;
 use crate::ops::{
     cpu::{LANES, f16_to_f32, fma, multiversion},
-    quantized_matmul::{GroupSums, ROW_GROUP, has_vnni, largest_magnitude, products, round_into},
+    quantized_matmul::{
+        GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
+    },
 };
 
+/// Rounds the blocks of a strip.
+pub(super) fn round_strip(
+    strip: &Strip<'_>,
+    quants: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [BlockSum],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if has_vnni() {
+        // SAFETY: the CPU has the features.
+        return unsafe { kernels::round_strip(strip, quants, scales, sums) };
+    }
+    round_portable(strip, quants, scales, sums);
+}
+
 multiversion! {
-    pub(super) fn round_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32]) = round_body
+    /// The same without instructions that not every CPU has.
+    pub(super) fn round_portable(strip: &Strip<'_>, quants: &mut [i8], scales: &mut [f32], sums: &mut [BlockSum]) = round_body
 }
 
 #[inline(always)]
 fn round_body<const FUSED: bool>(
-    x: &[f32],
+    strip: &Strip<'_>,
     quants: &mut [i8],
     scales: &mut [f32],
-    sums: &mut [f32],
+    sums: &mut [BlockSum],
 ) {
-    let blocks = x.chunks_exact(BLOCK).zip(quants.chunks_exact_mut(BLOCK));
-    for ((x, quants), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums)) {
+    strip.round(quants, scales, sums);
+}
+
+impl RoundBlock<BLOCK> for BlockSum {
+    #[inline(always)]
+    fn round(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> (f32, Self) {
         let largest = largest_magnitude(x);
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let total = round_into(quants, x, inverse);
         // In f16, as ggml keeps it.
-        *scale = f16::from_f32(largest / 127.0).to_f32();
-        *sum = *scale * total as f32;
+        let half = f16::from_f32(largest / 127.0);
+        let scale = if half.is_finite() {
+            f16_to_f32(half)
+        } else {
+            half.to_f32()
+        };
+        let sum = Self {
+            scaled: scale * total as f32,
+            negated: total.wrapping_neg(),
+        };
+        (scale, sum)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn round_vnni(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> (f32, Self) {
+        use std::arch::x86_64::*;
+
+        let (largest, totals) = kernels::round(x, quants);
+        let total = _mm512_reduce_add_epi32(totals);
+        // In f16, as ggml keeps it.
+        let scale = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_set1_ps(largest / 127.0));
+        let scale = _mm512_cvtss_f32(_mm512_cvtph_ps(scale));
+        let sum = Self {
+            scaled: scale * total as f32,
+            negated: total.wrapping_neg(),
+        };
+        (scale, sum)
     }
 }
 
@@ -54,70 +105,73 @@ pub fn matmul_portable(rows: &QuantizedRows, weights: &BlockWeights) -> Vec<f32>
 }
 
 fn run(rows: &QuantizedRows, weights: &BlockWeights, vnni: bool) -> Vec<f32> {
-    products(rows.num_rows, weights.out, |first, count, column, sums| {
-        let tiles = &weights.tiles[column * weights.blocks_per_row..][..weights.blocks_per_row];
-        group(rows, first, count, tiles, sums, vnni);
+    products(rows, weights.out, |group, column, sums| {
+        let at = column * weights.blocks_per_row;
+        for_tiles!(&weights.tiles, tiles => {
+            let tiles = &tiles[at..][..weights.blocks_per_row];
+            #[cfg(target_arch = "x86_64")]
+            if vnni {
+                // SAFETY: `vnni` says that the CPU has avx512f, avx512bw and avx512vnni.
+                return unsafe { avx512::rows_times_tiles(group, tiles, sums) };
+            }
+            portable(group, tiles, sums);
+        });
     })
 }
 
-/// Picks the kernel for a group of rows. A group that is not full runs row by row: the sums are the same.
-fn group(
-    rows: &QuantizedRows,
-    first: usize,
-    count: usize,
-    tiles: &[Tile],
+/// Writes the products of a group of rows with a column of tiles.
+fn portable<U: Quants, M: Offset>(
+    group: &RowGroup<'_, BlockSum>,
+    tiles: &[Tile<U, M>],
     sums: &mut GroupSums,
-    vnni: bool,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if vnni {
-        if count == ROW_GROUP {
-            // SAFETY: `vnni` says that the CPU has avx512f and avx512vnni.
-            unsafe { avx512::rows_times_tiles::<ROW_GROUP>(rows, first, tiles, sums) };
-        } else {
-            for row in 0..count {
-                let mut one = [[0f32; LANES]; 1];
-                // SAFETY: as above.
-                unsafe { avx512::rows_times_tiles::<1>(rows, first + row, tiles, &mut one) };
-                sums[row] = one[0];
-            }
+    let factors = group.scales.chunks_exact(group.rows);
+    let factors = factors.zip(group.sums.chunks_exact(group.rows));
+    let quants = group.quants.chunks_exact(group.rows * BLOCK);
+    for ((tile, quants), (scales, block_sums)) in tiles.iter().zip(quants).zip(factors) {
+        let tile = Unpacked {
+            u: tile.u.unpack(),
+            d: tile.d.map(f16_to_f32),
+            m: std::array::from_fn(|lane| tile.offset(lane)),
+        };
+        let rows = quants.chunks_exact(BLOCK).zip(scales).zip(block_sums);
+        for (((quants, scale), sum), sums) in rows.zip(&mut *sums) {
+            add_block(&tile, quants, *scale, sum.scaled, sums);
         }
-        return;
     }
-    let _ = vnni;
-    for (row, sums) in sums.iter_mut().take(count).enumerate() {
-        row_times_tiles(rows, first + row, tiles, sums);
-    }
+}
+
+/// A tile of any type for the portable product.
+struct Unpacked {
+    u: [u8; TILE],
+    d: [f32; LANES],
+    m: [f32; LANES],
 }
 
 multiversion! {
-    fn row_times_tiles(rows: &QuantizedRows, row: usize, tiles: &[Tile], sums: &mut [f32; LANES]) = portable_body
+    fn add_block(tile: &Unpacked, quants: &[i8], scale: f32, sum: f32, sums: &mut [f32; LANES]) = add_block_body
 }
 
 #[inline(always)]
-fn portable_body<const FUSED: bool>(
-    rows: &QuantizedRows,
-    row: usize,
-    tiles: &[Tile],
+fn add_block_body<const FUSED: bool>(
+    tile: &Unpacked,
+    quants: &[i8],
+    scale: f32,
+    sum: f32,
     sums: &mut [f32; LANES],
 ) {
-    let first = row * rows.blocks_per_row;
-    for (block, tile) in tiles.iter().enumerate() {
-        let quants = &rows.quants[(first + block) * BLOCK..][..BLOCK];
-        let (scale, sum) = (rows.scales[first + block], rows.sums[first + block]);
-        let mut products = [0i32; LANES];
-        for (columns, four) in tile.u.chunks_exact(4 * LANES).zip(quants.chunks_exact(4)) {
-            for lane in 0..LANES {
-                for j in 0..4 {
-                    products[lane] += i32::from(columns[lane * 4 + j]) * i32::from(four[j]);
-                }
+    let mut products = [0i32; LANES];
+    for (columns, four) in tile.u.chunks_exact(4 * LANES).zip(quants.chunks_exact(4)) {
+        for lane in 0..LANES {
+            for j in 0..4 {
+                products[lane] += i32::from(columns[lane * 4 + j]) * i32::from(four[j]);
             }
         }
-        for lane in 0..LANES {
-            let d = f16_to_f32(tile.d[lane]) * scale;
-            let m = f16_to_f32(tile.m[lane]);
-            sums[lane] = fma::<FUSED>(m, sum, fma::<FUSED>(products[lane] as f32, d, sums[lane]));
-        }
+    }
+    for lane in 0..LANES {
+        let d = tile.d[lane] * scale;
+        let product = fma::<FUSED>(products[lane] as f32, d, sums[lane]);
+        sums[lane] = fma::<FUSED>(tile.m[lane], sum, product);
     }
 }
 
@@ -125,47 +179,121 @@ fn portable_body<const FUSED: bool>(
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, LANES, QuantizedRows, Tile};
+    use super::{BLOCK, BlockSum, GroupSums, Offset, Quants, RowGroup, Tile};
+    use crate::ops::{
+        block_matmul::pack::{Bytes, FiveBits, Nibbles},
+        quantized_matmul::{
+            avx512::{add_products, bytes, halves, nibbles, prefetch, store},
+            for_rows,
+        },
+    };
 
-    /// Adds the products of `R` rows with a column of tiles to `sums`.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn rows_times_tiles<const R: usize>(
-        rows: &QuantizedRows,
-        first: usize,
-        tiles: &[Tile],
-        sums: &mut [[f32; LANES]; R],
+    /// What a type adds to the skeleton.
+    pub trait Unpack {
+        /// Returns the unsigned weights of half a block, 4 columns of 16 rows a vector.
+        ///
+        /// # Safety
+        /// The CPU has avx512f; `half` is below 2.
+        unsafe fn half(&self, half: usize) -> [__m512i; 4];
+    }
+
+    /// Writes the products of a group of rows with a column of tiles.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub fn rows_times_tiles<U: Quants + Unpack, M: Offset>(
+        group: &RowGroup<'_, BlockSum>,
+        tiles: &[Tile<U, M>],
+        out: &mut GroupSums,
     ) {
-        assert!(tiles.len() == rows.blocks_per_row && first + R <= rows.num_rows);
+        for_rows!(some_rows_times_tiles::<U, M>(group, tiles, out));
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn some_rows_times_tiles<U: Quants + Unpack, M: Offset, const R: usize>(
+        group: &RowGroup<'_, BlockSum>,
+        tiles: &[Tile<U, M>],
+        out: &mut GroupSums,
+    ) {
+        assert!(group.rows == R && group.quants.len() == tiles.len() * R * BLOCK);
+        let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
+        let blocks = group.quants.chunks_exact(R * BLOCK).zip(factors);
         let mut totals = [_mm512_setzero_ps(); R];
-        for (block, tile) in tiles.iter().enumerate() {
-            // SAFETY: d is 32 bytes.
-            let d = unsafe { _mm256_loadu_si256(tile.d.as_ptr().cast()) };
-            // SAFETY: m is 32 bytes.
-            let m = unsafe { _mm256_loadu_si256(tile.m.as_ptr().cast()) };
-            let (d, m) = (_mm512_cvtph_ps(d), _mm512_cvtph_ps(m));
+        for (tile, (quants, (scales, sums))) in tiles.iter().zip(blocks) {
+            prefetch::<_, R>(tile, 0, 1);
             let mut products = [_mm512_setzero_si512(); R];
-            for group in 0..BLOCK / 4 {
-                // SAFETY: u is 512 bytes, `group` is below 8.
-                let u =
-                    unsafe { _mm512_loadu_si512(tile.u.as_ptr().add(group * 4 * LANES).cast()) };
-                for (r, products) in products.iter_mut().enumerate() {
-                    let at = ((first + r) * rows.blocks_per_row + block) * BLOCK + group * 4;
-                    // SAFETY: 4 bytes of the block of a row that exists (assertion above).
-                    let four =
-                        unsafe { rows.quants.as_ptr().add(at).cast::<i32>().read_unaligned() };
-                    *products = _mm512_dpbusd_epi32(*products, u, _mm512_set1_epi32(four));
+            if tile.m.own().is_none() {
+                for row in 0..R {
+                    let sum = _mm512_set1_epi32(sums[row].negated);
+                    products[row] = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(U::CENTRE_BITS as i32));
                 }
             }
-            for (r, total) in totals.iter_mut().enumerate() {
-                let at = (first + r) * rows.blocks_per_row + block;
-                let scaled = _mm512_mul_ps(d, _mm512_set1_ps(rows.scales[at]));
-                *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r]), scaled, *total);
-                *total = _mm512_fmadd_ps(m, _mm512_set1_ps(rows.sums[at]), *total);
+            for half in 0..2 {
+                // SAFETY: this function has the features.
+                let weights = unsafe { tile.u.half(half) };
+                // SAFETY: `quants` has R rows of BLOCK = SPAN = 2 * 16 bytes.
+                unsafe { add_products(&mut products, weights, quants.as_ptr().add(half * 16)) };
+            }
+            let d = halves(&tile.d);
+            for row in 0..R {
+                let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
+                totals[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[row]), d, totals[row]);
+            }
+            if let Some(m) = tile.m.own() {
+                let m = halves(m);
+                for row in 0..R {
+                    let sum = _mm512_set1_ps(sums[row].scaled);
+                    totals[row] = _mm512_fmadd_ps(m, sum, totals[row]);
+                }
             }
         }
-        for (sums, total) in sums.iter_mut().zip(totals) {
-            // SAFETY: sums is 64 bytes.
-            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), total) };
+        store(&totals, out);
+    }
+
+    impl Unpack for Bytes {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
+            let mut weights = [_mm512_setzero_si512(); 4];
+            for (group, weights) in weights.iter_mut().enumerate() {
+                *weights = bytes(&self.0, (half * 4 + group) * 64);
+            }
+            weights
+        }
+    }
+
+    impl Unpack for Nibbles {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
+            nibbles(&self.0, half)
+        }
+    }
+
+    impl Unpack for FiveBits {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
+            let fifth = bytes(&self.fifth, 0);
+            // Bit `4 * half + group` to bit 4.
+            let fifth = if half == 0 {
+                [
+                    _mm512_slli_epi32::<4>(fifth),
+                    _mm512_slli_epi32::<3>(fifth),
+                    _mm512_slli_epi32::<2>(fifth),
+                    _mm512_slli_epi32::<1>(fifth),
+                ]
+            } else {
+                [
+                    fifth,
+                    _mm512_srli_epi32::<1>(fifth),
+                    _mm512_srli_epi32::<2>(fifth),
+                    _mm512_srli_epi32::<3>(fifth),
+                ]
+            };
+            let mut weights = nibbles(&self.nibbles.0, half);
+            for (weights, fifth) in weights.iter_mut().zip(fifth) {
+                *weights = _mm512_or_si512(*weights, _mm512_and_si512(fifth, _mm512_set1_epi8(16)));
+            }
+            weights
         }
     }
 }

@@ -1,4 +1,7 @@
 //! Weights of blocks of 32, repacked once into tiles of 16 rows.
+//!
+//! A block is 8 groups of 4 columns; one vector holds a group of all 16 rows, 4 bytes a row. Two groups share a vector
+//! of nibbles: group `g` low, group `g + 4` high. A tile is no larger than the 16 blocks it was made of.
 
 use candle_core::{
     Result,
@@ -6,22 +9,94 @@ use candle_core::{
 };
 use half::f16;
 
-use crate::ops::{cpu::LANES, quantized_matmul::half_at};
+use crate::ops::{
+    cpu::{LANES, f16_to_f32},
+    quantized_matmul::half_at,
+};
 
 /// Weights of a block.
 pub const BLOCK: usize = 32;
+/// Weights of a tile.
+pub(super) const TILE: usize = BLOCK * LANES;
 
-/// A block of 16 rows: 512 weights in 576 bytes.
+/// A block of 16 rows: a weight is `d * u + m`.
 #[derive(Debug, Clone)]
 #[repr(C)]
-pub(super) struct Tile {
+pub(super) struct Tile<U, M> {
     /// Scale of each row.
     pub d: [f16; LANES],
-    /// Offset of each row: a weight is `d * u + m`.
-    pub m: [f16; LANES],
-    /// `[8 groups of 4 columns][16 rows][4 columns]`: 4 columns of 16 rows are one vector of bytes.
-    pub u: [u8; BLOCK * LANES],
+    pub m: M,
+    pub u: U,
 }
+
+/// `u` of 4 bits.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct Nibbles(pub [u8; TILE / 2]);
+
+/// `u` of 5 bits.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct FiveBits {
+    pub nibbles: Nibbles,
+    /// Bit `g` of a byte belongs to group `g`.
+    pub fifth: [u8; TILE / 8],
+}
+
+/// `u` of 8 bits.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct Bytes(pub [u8; TILE]);
+
+/// No offset of its own: `m` is `-d * 2^CENTRE_BITS`, which makes `u` signed.
+#[derive(Debug, Clone)]
+pub(super) struct Centred;
+
+/// An offset for each row.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct Offsets(pub [f16; LANES]);
+
+/// How the unsigned weights of a tile are kept.
+pub(super) trait Quants: Sized + Send + Sync {
+    const CENTRE_BITS: u32;
+
+    /// `u`: `[LANES][BLOCK]`
+    fn pack(u: &[[u8; BLOCK]; LANES]) -> Self;
+
+    /// Returns them one a byte: `[8 groups][16 rows][4 columns]`.
+    fn unpack(&self) -> [u8; TILE];
+}
+
+/// How the offsets of a tile are kept.
+pub(super) trait Offset: Sized + Send + Sync {
+    fn pack(m: [f16; LANES]) -> Self;
+
+    fn own(&self) -> Option<&[f16; LANES]>;
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Tiles {
+    Q4_0(Vec<Tile<Nibbles, Centred>>),
+    Q4_1(Vec<Tile<Nibbles, Offsets>>),
+    Q5_0(Vec<Tile<FiveBits, Centred>>),
+    Q5_1(Vec<Tile<FiveBits, Offsets>>),
+    Q8_0(Vec<Tile<Bytes, Centred>>),
+}
+
+/// Evaluates an expression for the tiles of whatever type.
+macro_rules! for_tiles {
+    ($tiles:expr, $name:ident => $use:expr) => {
+        match $tiles {
+            $crate::ops::block_matmul::pack::Tiles::Q4_0($name) => $use,
+            $crate::ops::block_matmul::pack::Tiles::Q4_1($name) => $use,
+            $crate::ops::block_matmul::pack::Tiles::Q5_0($name) => $use,
+            $crate::ops::block_matmul::pack::Tiles::Q5_1($name) => $use,
+            $crate::ops::block_matmul::pack::Tiles::Q8_0($name) => $use,
+        }
+    };
+}
+pub(super) use for_tiles;
 
 /// A repacked weight matrix.
 #[derive(Debug, Clone)]
@@ -29,10 +104,10 @@ pub struct BlockWeights {
     pub out: usize,
     pub blocks_per_row: usize,
     /// `[out / 16, blocks_per_row]`
-    pub(super) tiles: Vec<Tile>,
+    pub(super) tiles: Tiles,
 }
 
-/// One block taken apart.
+/// One block taken apart; formats without offset have none here either.
 struct Block {
     d: f16,
     m: f16,
@@ -45,34 +120,46 @@ impl BlockWeights {
     /// # Errors
     /// A candle error when the weights are not on the CPU.
     pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        let Some((unpack, block_bytes)) = format(weights.dtype()) else {
+        if !matches!(
+            weights.dtype(),
+            GgmlDType::Q4_0 | GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q8_0
+        ) {
             return Ok(None);
-        };
+        }
         let (out, width) = weights.shape().dims2()?;
         if !out.is_multiple_of(LANES) || out == 0 || !width.is_multiple_of(BLOCK) {
             return Ok(None);
         }
         let blocks_per_row = width / BLOCK;
         let data = weights.data()?;
-        let mut tiles = Vec::with_capacity(out / LANES * blocks_per_row);
-        for first_row in (0..out).step_by(LANES) {
-            for block_idx in 0..blocks_per_row {
-                let mut tile = Tile {
-                    d: [f16::ZERO; LANES],
-                    m: [f16::ZERO; LANES],
-                    u: [0; BLOCK * LANES],
-                };
-                for lane in 0..LANES {
-                    let at = ((first_row + lane) * blocks_per_row + block_idx) * block_bytes;
-                    let block = unpack(&data[at..at + block_bytes]);
-                    (tile.d[lane], tile.m[lane]) = (block.d, block.m);
-                    for (group, four) in block.u.chunks_exact(4).enumerate() {
-                        tile.u[place(lane, group * 4)..][..4].copy_from_slice(four);
-                    }
-                }
-                tiles.push(tile);
-            }
-        }
+        // Sources of the layouts: ggml's `ggml-common.h`.
+        let tiles = match weights.dtype() {
+            GgmlDType::Q4_0 => Tiles::Q4_0(tiles(&data, blocks_per_row, |raw: &[u8; 18]| Block {
+                d: half_at(raw, 0),
+                m: f16::ZERO,
+                u: nibbles(&raw[2..], 0),
+            })),
+            GgmlDType::Q4_1 => Tiles::Q4_1(tiles(&data, blocks_per_row, |raw: &[u8; 20]| Block {
+                d: half_at(raw, 0),
+                m: half_at(raw, 2),
+                u: nibbles(&raw[4..], 0),
+            })),
+            GgmlDType::Q5_0 => Tiles::Q5_0(tiles(&data, blocks_per_row, |raw: &[u8; 22]| Block {
+                d: half_at(raw, 0),
+                m: f16::ZERO,
+                u: nibbles(&raw[6..], word_at(raw, 2)),
+            })),
+            GgmlDType::Q5_1 => Tiles::Q5_1(tiles(&data, blocks_per_row, |raw: &[u8; 24]| Block {
+                d: half_at(raw, 0),
+                m: half_at(raw, 2),
+                u: nibbles(&raw[8..], word_at(raw, 4)),
+            })),
+            _ => Tiles::Q8_0(tiles(&data, blocks_per_row, |raw: &[u8; 34]| Block {
+                d: half_at(raw, 0),
+                m: f16::ZERO,
+                u: std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
+            })),
+        };
         Ok(Some(Self {
             out,
             blocks_per_row,
@@ -83,66 +170,147 @@ impl BlockWeights {
     /// Returns one weight, for tests.
     #[cfg(test)]
     pub fn weight(&self, row: usize, column: usize) -> f32 {
-        let tile = &self.tiles[row / LANES * self.blocks_per_row + column / BLOCK];
-        let lane = row % LANES;
-        tile.d[lane].to_f32() * f32::from(tile.u[place(lane, column % BLOCK)])
-            + tile.m[lane].to_f32()
+        let index = row / LANES * self.blocks_per_row + column / BLOCK;
+        for_tiles!(&self.tiles, tiles => tiles[index].weight(row % LANES, column % BLOCK))
     }
+}
+
+impl<U: Quants, M: Offset> Tile<U, M> {
+    /// Returns `m` of a row.
+    #[inline(always)]
+    pub fn offset(&self, lane: usize) -> f32 {
+        match self.m.own() {
+            Some(m) => f16_to_f32(m[lane]),
+            None => -f16_to_f32(self.d[lane]) * (1u32 << U::CENTRE_BITS) as f32,
+        }
+    }
+
+    #[cfg(test)]
+    fn weight(&self, lane: usize, column: usize) -> f32 {
+        let u = self.u.unpack()[place(lane, column)];
+        self.d[lane].to_f32() * f32::from(u) + self.offset(lane)
+    }
+}
+
+/// Builds all tiles from the blocks of 16 rows each.
+fn tiles<U: Quants, M: Offset, const BYTES: usize>(
+    data: &[u8],
+    blocks_per_row: usize,
+    take_apart: fn(&[u8; BYTES]) -> Block,
+) -> Vec<Tile<U, M>> {
+    let (blocks, _) = data.as_chunks::<BYTES>();
+    let mut tiles = Vec::with_capacity(blocks.len() / LANES);
+    for rows in blocks.chunks_exact(LANES * blocks_per_row) {
+        for index in 0..blocks_per_row {
+            let mut d = [f16::ZERO; LANES];
+            let mut m = [f16::ZERO; LANES];
+            let mut u = [[0; BLOCK]; LANES];
+            for lane in 0..LANES {
+                let block = take_apart(&rows[lane * blocks_per_row + index]);
+                (d[lane], m[lane], u[lane]) = (block.d, block.m, block.u);
+            }
+            tiles.push(Tile {
+                d,
+                m: M::pack(m),
+                u: U::pack(&u),
+            });
+        }
+    }
+    tiles
 }
 
 fn place(lane: usize, column: usize) -> usize {
     (column / 4 * LANES + lane) * 4 + column % 4
 }
 
-type Unpack = fn(&[u8]) -> Block;
+impl Quants for Bytes {
+    const CENTRE_BITS: u32 = 7;
 
-/// Returns how to take a block of this type apart, and its bytes. Source: ggml's `ggml-common.h`.
-fn format(dtype: GgmlDType) -> Option<(Unpack, usize)> {
-    Some(match dtype {
-        GgmlDType::Q4_0 => (
-            |raw| centred(half_at(raw, 0), 8.0, nibbles(&raw[2..18], 0)),
-            18,
-        ),
-        GgmlDType::Q4_1 => (
-            |raw| Block {
-                d: half_at(raw, 0),
-                m: half_at(raw, 2),
-                u: nibbles(&raw[4..20], 0),
-            },
-            20,
-        ),
-        GgmlDType::Q5_0 => (
-            |raw| centred(half_at(raw, 0), 16.0, nibbles(&raw[6..22], word_at(raw, 2))),
-            22,
-        ),
-        GgmlDType::Q5_1 => (
-            |raw| Block {
-                d: half_at(raw, 0),
-                m: half_at(raw, 2),
-                u: nibbles(&raw[8..24], word_at(raw, 4)),
-            },
-            24,
-        ),
-        GgmlDType::Q8_0 => (
-            |raw| {
-                centred(
-                    half_at(raw, 0),
-                    128.0,
-                    std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
-                )
-            },
-            34,
-        ),
-        _ => return None,
-    })
+    fn pack(u: &[[u8; BLOCK]; LANES]) -> Self {
+        let mut bytes = [0; TILE];
+        for (lane, row) in u.iter().enumerate() {
+            for (group, four) in row.chunks_exact(4).enumerate() {
+                bytes[place(lane, group * 4)..][..4].copy_from_slice(four);
+            }
+        }
+        Self(bytes)
+    }
+
+    #[inline(always)]
+    fn unpack(&self) -> [u8; TILE] {
+        self.0
+    }
 }
 
-/// A block without offset of its own: `d * (u - centre)`. The centre is a power of two, so `m` is exact.
-fn centred(d: f16, centre: f32, u: [u8; BLOCK]) -> Block {
-    Block {
-        d,
-        m: f16::from_f32(-centre * d.to_f32()),
-        u,
+impl Quants for Nibbles {
+    const CENTRE_BITS: u32 = 3;
+
+    fn pack(u: &[[u8; BLOCK]; LANES]) -> Self {
+        let Bytes(bytes) = Bytes::pack(u);
+        Self(std::array::from_fn(|at| {
+            bytes[at] & 15 | bytes[at + TILE / 2] << 4
+        }))
+    }
+
+    #[inline(always)]
+    fn unpack(&self) -> [u8; TILE] {
+        let mut bytes = [0; TILE];
+        let (low, high) = bytes.split_at_mut(TILE / 2);
+        for ((low, high), both) in low.iter_mut().zip(high).zip(&self.0) {
+            (*low, *high) = (both & 15, both >> 4);
+        }
+        bytes
+    }
+}
+
+impl Quants for FiveBits {
+    const CENTRE_BITS: u32 = 4;
+
+    fn pack(u: &[[u8; BLOCK]; LANES]) -> Self {
+        let Bytes(bytes) = Bytes::pack(u);
+        let mut fifth = [0; TILE / 8];
+        for (group, bytes) in bytes.chunks_exact(TILE / 8).enumerate() {
+            for (fifth, byte) in fifth.iter_mut().zip(bytes) {
+                *fifth |= byte >> 4 << group;
+            }
+        }
+        Self {
+            nibbles: Nibbles::pack(u),
+            fifth,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(&self) -> [u8; TILE] {
+        let mut bytes = self.nibbles.unpack();
+        for (group, bytes) in bytes.chunks_exact_mut(TILE / 8).enumerate() {
+            for (byte, fifth) in bytes.iter_mut().zip(&self.fifth) {
+                *byte |= (fifth >> group & 1) << 4;
+            }
+        }
+        bytes
+    }
+}
+
+impl Offset for Centred {
+    fn pack(_: [f16; LANES]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn own(&self) -> Option<&[f16; LANES]> {
+        None
+    }
+}
+
+impl Offset for Offsets {
+    fn pack(m: [f16; LANES]) -> Self {
+        Self(m)
+    }
+
+    #[inline(always)]
+    fn own(&self) -> Option<&[f16; LANES]> {
+        Some(&self.0)
     }
 }
 

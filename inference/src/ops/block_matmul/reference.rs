@@ -9,8 +9,8 @@ pub fn matmul(rows: &QuantizedRows, weights: &[f32], out: usize) -> Vec<f32> {
     for row in 0..rows.num_rows {
         for weights in weights.chunks_exact(width) {
             let products = weights.iter().enumerate().map(|(column, weight)| {
-                let at = row * width + column;
-                f64::from(*weight) * f64::from(rows.scales[at / BLOCK]) * f64::from(rows.quants[at])
+                let (scale, quant) = rows.value(row, column);
+                f64::from(*weight) * f64::from(scale) * f64::from(quant)
             });
             y.push(products.sum::<f64>() as f32);
         }

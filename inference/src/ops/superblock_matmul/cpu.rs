@@ -1,44 +1,85 @@
-//! The product with AVX-512-VNNI: a tile of 16 rows against up to 4 rows of activations. Eight `vpdpbusd` a span and row
+//! The product with AVX-512-VNNI: a tile of 16 rows against up to 8 rows of activations. Eight `vpdpbusd` a span and row
 //! of activations, scales applied to integer sums, one multiplication with both float scales a super-block.
-//! A row's result does not depend on the other rows. One row is bound by reading the weights.
-#![allow(
-    clippy::needless_range_loop,
-    reason = "a row or lane index addresses several arrays at once"
-)]
+//! A row's result does not depend on the other rows. One row is bound by reading the weights, many by `vpdpbusd`.
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{QuantizedRows, SUM_COLUMNS, SUMS, SUPERBLOCK, pack::SuperblockWeights};
+use super::{BlockSums, QuantizedRows, SUM_COLUMNS, SUPERBLOCK, pack::SuperblockWeights};
+#[cfg(target_arch = "x86_64")]
+use crate::ops::quantized_matmul::avx512 as kernels;
 use crate::ops::{
-    cpu::{LANES, multiversion},
-    quantized_matmul::{GroupSums, ROW_GROUP, has_vnni, largest_magnitude, products, round_into},
+    cpu::multiversion,
+    quantized_matmul::{
+        GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
+    },
 };
 
+/// Rounds the blocks of a strip.
+pub(super) fn round_strip(
+    strip: &Strip<'_>,
+    quants: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [BlockSums],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if has_vnni() {
+        // SAFETY: the CPU has the features.
+        return unsafe { kernels::round_strip(strip, quants, scales, sums) };
+    }
+    round_portable(strip, quants, scales, sums);
+}
+
 multiversion! {
-    pub(super) fn round_blocks(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = round_body
+    /// The same without instructions that not every CPU has.
+    pub(super) fn round_portable(strip: &Strip<'_>, quants: &mut [i8], scales: &mut [f32], sums: &mut [BlockSums]) = round_body
 }
 
 #[inline(always)]
 fn round_body<const FUSED: bool>(
-    x: &[f32],
+    strip: &Strip<'_>,
     quants: &mut [i8],
     scales: &mut [f32],
-    sums: &mut [i32],
+    sums: &mut [BlockSums],
 ) {
-    let blocks = x
-        .chunks_exact(SUPERBLOCK)
-        .zip(quants.chunks_exact_mut(SUPERBLOCK));
-    for ((x, quants), (scale, sums)) in
-        blocks.zip(scales.iter_mut().zip(sums.chunks_exact_mut(SUMS)))
-    {
+    strip.round(quants, scales, sums);
+}
+
+impl RoundBlock<SUPERBLOCK> for BlockSums {
+    #[inline(always)]
+    fn round(x: &[f32; SUPERBLOCK], quants: &mut [i8; SUPERBLOCK]) -> (f32, Self) {
         let largest = largest_magnitude(x);
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        *scale = largest / 127.0;
+        let mut sums = Self::default();
         let columns = x
             .chunks_exact(SUM_COLUMNS)
             .zip(quants.chunks_exact_mut(SUM_COLUMNS));
-        for ((x, quants), sum) in columns.zip(sums) {
-            *sum = round_into(quants, x, inverse);
+        for ((x, quants), sum) in columns.zip(&mut sums.of_16) {
+            // At most 16 * 127.
+            *sum = round_into(quants, x, inverse) as i16;
+        }
+        sums.add_pairs();
+        (largest / 127.0, sums)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn round_vnni(x: &[f32; SUPERBLOCK], quants: &mut [i8; SUPERBLOCK]) -> (f32, Self) {
+        let (largest, _) = kernels::round(x, quants);
+        let mut sums = Self {
+            of_16: avx512::sums_of_16(quants),
+            of_32: Default::default(),
+        };
+        sums.add_pairs();
+        (largest / 127.0, sums)
+    }
+}
+
+impl BlockSums {
+    #[inline(always)]
+    fn add_pairs(&mut self) {
+        for (sum, halves) in self.of_32.iter_mut().zip(self.of_16.as_chunks::<2>().0) {
+            *sum = halves[0].wrapping_add(halves[1]);
         }
     }
 }
@@ -48,18 +89,16 @@ pub(super) fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Resul
     if !has_vnni() {
         candle_core::bail!("this CPU has no AVX-512-VNNI");
     }
-    let y = products(rows.num_rows, weights.out, |first, count, column, sums| {
-        group(rows, first, count, weights, column, sums);
+    let y = products(rows, weights.out, |group, column, sums| {
+        run(group, weights, column, sums);
     });
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
 
-/// Runs a group of rows; one that is not full row by row: the sums are the same.
+/// Runs a group of rows against a tile column.
 #[cfg(target_arch = "x86_64")]
-fn group(
-    rows: &QuantizedRows,
-    first: usize,
-    count: usize,
+fn run(
+    group: &RowGroup<'_, BlockSums>,
     weights: &SuperblockWeights,
     column: usize,
     sums: &mut GroupSums,
@@ -67,42 +106,16 @@ fn group(
     use super::pack::Tiles;
 
     let tiles = column * weights.blocks_per_row..(column + 1) * weights.blocks_per_row;
-    match (&weights.tiles, count) {
-        // SAFETY: `matmul` has checked that the CPU has avx512f and avx512vnni.
-        (Tiles::Q4K(all), ROW_GROUP) => unsafe {
-            avx512::q4k::<ROW_GROUP>(rows, first, &all[tiles], sums)
-        },
+    match &weights.tiles {
+        // SAFETY: `matmul` has checked that the CPU has avx512f, avx512bw and avx512vnni.
+        Tiles::Q4K(all) => unsafe { avx512::rows_times_tiles(group, &all[tiles], sums) },
         // SAFETY: as above.
-        (Tiles::Q6K(all), ROW_GROUP) => unsafe {
-            avx512::q6k::<ROW_GROUP>(rows, first, &all[tiles], sums)
-        },
-        (all, count) => {
-            for (row, sums) in sums.iter_mut().take(count).enumerate() {
-                let one = std::array::from_mut(sums);
-                match all {
-                    // SAFETY: as above.
-                    Tiles::Q4K(all) => unsafe {
-                        avx512::q4k::<1>(rows, first + row, &all[tiles.clone()], one)
-                    },
-                    // SAFETY: as above.
-                    Tiles::Q6K(all) => unsafe {
-                        avx512::q6k::<1>(rows, first + row, &all[tiles.clone()], one)
-                    },
-                }
-            }
-        }
+        Tiles::Q6K(all) => unsafe { avx512::rows_times_tiles(group, &all[tiles], sums) },
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn group(
-    _: &QuantizedRows,
-    _: usize,
-    _: usize,
-    _: &SuperblockWeights,
-    _: usize,
-    _: &mut GroupSums,
-) {
+fn run(_: &RowGroup<'_, BlockSums>, _: &SuperblockWeights, _: usize, _: &mut GroupSums) {
     unreachable!("`matmul` refuses CPUs without AVX-512-VNNI")
 }
 
@@ -110,167 +123,226 @@ fn group(
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, QuantizedRows, SUMS, SUPERBLOCK};
-    use crate::ops::superblock_matmul::pack::{SPAN_NIBBLES, SPAN_UPPER, SPANS, TileQ4K, TileQ6K};
+    use super::{BlockSums, GroupSums, RowGroup, SUPERBLOCK};
+    use crate::ops::{
+        cpu::LANES,
+        quantized_matmul::{
+            SPAN,
+            avx512::{add_products, bytes, halves, nibbles, prefetch, store},
+            for_rows,
+        },
+        superblock_matmul::pack::{SPANS, TileQ4K, TileQ6K},
+    };
 
-    /// Returns 4 quants of a row, from byte `at` of its super-block, in every lane.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn four(rows: &QuantizedRows, block: usize, at: usize) -> __m512i {
-        let at = block * SUPERBLOCK + at;
-        debug_assert!(at + 4 <= rows.quants.len());
-        // SAFETY: `block` is a super-block of a row that exists and `at + 4` is at most 256: the callers' assertion.
-        _mm512_set1_epi32(unsafe { rows.quants.as_ptr().add(at).cast::<i32>().read_unaligned() })
+    /// What a format adds to the skeleton. A span is two halves of 16 columns, 4 vectors each.
+    ///
+    /// # Safety
+    /// Of all methods: the CPU has avx512f, avx512bw and avx512vnni; spans are below [`SPANS`], halves below 2.
+    trait Unpack: Sized {
+        /// Whether the halves of a span have scales of their own.
+        const SCALE_A_HALF: bool;
+
+        /// Returns the unsigned weights of half a span, 4 columns of 16 rows a vector.
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4];
+
+        /// Returns the integer scales of half a span, or of the span after its second half.
+        unsafe fn scale(&self, span: usize, half: usize) -> __m512i;
+
+        /// Returns what the weights' offsets come to: what the integer sum starts with, and the total after them.
+        /// `x`: the row's scale.
+        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512i, __m512);
+
+        unsafe fn d(&self) -> __m512;
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn halves(values: &[half::f16; LANES]) -> __m512 {
-        // SAFETY: 16 halves are 32 bytes.
-        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn bytes(bytes: &[u8], at: usize) -> __m512i {
-        assert!(at + 64 <= bytes.len());
-        // SAFETY: 64 bytes from `at` are inside (line above).
-        unsafe { _mm512_loadu_si512(bytes.as_ptr().add(at).cast()) }
-    }
-
-    /// Writes the products of `R` rows with a column of `Q4_K` tiles.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn q4k<const R: usize>(
-        rows: &QuantizedRows,
-        first: usize,
-        tiles: &[TileQ4K],
-        out: &mut [[f32; LANES]; R],
+    /// Writes the products of a group of rows with a column of tiles.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[allow(
+        private_bounds,
+        reason = "the formats are those of the tiles, which are private"
+    )]
+    pub fn rows_times_tiles<T: Unpack>(
+        group: &RowGroup<'_, BlockSums>,
+        tiles: &[T],
+        out: &mut GroupSums,
     ) {
-        assert!(tiles.len() == rows.blocks_per_row && first + R <= rows.num_rows);
-        let low = _mm512_set1_epi8(15);
+        for_rows!(some_rows_times_tiles::<T>(group, tiles, out));
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn some_rows_times_tiles<T: Unpack, const R: usize>(
+        group: &RowGroup<'_, BlockSums>,
+        tiles: &[T],
+        out: &mut GroupSums,
+    ) {
+        assert!(group.rows == R && group.quants.len() == tiles.len() * R * SUPERBLOCK);
+        let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
         let mut totals = [_mm512_setzero_ps(); R];
-        for (index, tile) in tiles.iter().enumerate() {
-            let block: [usize; R] =
-                std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
+        for (index, (tile, (scales, sums))) in tiles.iter().zip(factors).enumerate() {
             let mut scaled = [_mm512_setzero_si512(); R];
-            let mut mins = [_mm512_setzero_si512(); R];
+            for row in 0..R {
+                let x = _mm512_set1_ps(scales[row]);
+                // SAFETY: this function has the features.
+                (scaled[row], totals[row]) = unsafe { tile.start(&sums[row], x, totals[row]) };
+            }
             for span in 0..SPANS {
+                prefetch::<_, R>(tile, span, SPANS);
                 let mut products = [_mm512_setzero_si512(); R];
-                for group in 0..4 {
-                    let nibbles = bytes(&tile.nibbles, span * SPAN_NIBBLES + group * 64);
-                    let a = _mm512_and_si512(nibbles, low);
-                    let b = _mm512_and_si512(_mm512_srli_epi32::<4>(nibbles), low);
-                    for r in 0..R {
-                        let at = span * 32 + group * 4;
-                        products[r] = _mm512_dpbusd_epi32(products[r], a, four(rows, block[r], at));
-                        products[r] =
-                            _mm512_dpbusd_epi32(products[r], b, four(rows, block[r], at + 16));
-                    }
-                }
-                // SAFETY: 16 bytes.
-                let scale = _mm512_cvtepu8_epi32(unsafe {
-                    _mm_loadu_si128(tile.scales[span].as_ptr().cast())
-                });
-                // SAFETY: 16 bytes.
-                let min = _mm512_cvtepu8_epi32(unsafe {
-                    _mm_loadu_si128(tile.mins[span].as_ptr().cast())
-                });
-                for r in 0..R {
-                    let sums = &rows.sums[block[r] * SUMS + 2 * span..][..2];
-                    let sum = _mm512_set1_epi32(sums[0] + sums[1]);
-                    scaled[r] = _mm512_add_epi32(scaled[r], _mm512_mullo_epi32(products[r], scale));
-                    mins[r] = _mm512_add_epi32(mins[r], _mm512_mullo_epi32(min, sum));
-                }
-            }
-            let (d, dmin) = (halves(&tile.d), halves(&tile.dmin));
-            for r in 0..R {
-                let x = _mm512_set1_ps(rows.scales[block[r]]);
-                totals[r] = _mm512_fmadd_ps(
-                    _mm512_cvtepi32_ps(scaled[r]),
-                    _mm512_mul_ps(d, x),
-                    totals[r],
-                );
-                totals[r] = _mm512_fnmadd_ps(
-                    _mm512_cvtepi32_ps(mins[r]),
-                    _mm512_mul_ps(dmin, x),
-                    totals[r],
-                );
-            }
-        }
-        store(&totals, out);
-    }
-
-    /// Writes the products of `R` rows with a column of `Q6_K` tiles.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn q6k<const R: usize>(
-        rows: &QuantizedRows,
-        first: usize,
-        tiles: &[TileQ6K],
-        out: &mut [[f32; LANES]; R],
-    ) {
-        assert!(tiles.len() == rows.blocks_per_row && first + R <= rows.num_rows);
-        let (low, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
-        let mut totals = [_mm512_setzero_ps(); R];
-        for (index, tile) in tiles.iter().enumerate() {
-            let block: [usize; R] =
-                std::array::from_fn(|r| (first + r) * rows.blocks_per_row + index);
-            let mut scaled = [_mm512_setzero_si512(); R];
-            for span in 0..SPANS {
-                let mut products = [[_mm512_setzero_si512(); 2]; R];
-                // Moved up by 4, so that the wanted bits are 4 and 5; each group moves them down by 2.
-                let mut upper_a = bytes(&tile.upper, span * SPAN_UPPER);
-                let mut upper_b = bytes(&tile.upper, span * SPAN_UPPER + 64);
-                for group in 0..4 {
-                    let nibbles = bytes(&tile.nibbles, span * SPAN_NIBBLES + group * 64);
-                    let a = _mm512_and_si512(nibbles, low);
-                    let b = _mm512_and_si512(_mm512_srli_epi32::<4>(nibbles), low);
-                    let a =
-                        _mm512_or_si512(a, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_a), two));
-                    let b =
-                        _mm512_or_si512(b, _mm512_and_si512(_mm512_slli_epi32::<4>(upper_b), two));
-                    upper_a = _mm512_srli_epi32::<2>(upper_a);
-                    upper_b = _mm512_srli_epi32::<2>(upper_b);
-                    for r in 0..R {
-                        let at = span * 32 + group * 4;
-                        products[r][0] =
-                            _mm512_dpbusd_epi32(products[r][0], a, four(rows, block[r], at));
-                        products[r][1] =
-                            _mm512_dpbusd_epi32(products[r][1], b, four(rows, block[r], at + 16));
-                    }
-                }
+                let quants = &group.quants[(index * SPANS + span) * R * SPAN..][..R * SPAN];
                 for half in 0..2 {
-                    let scale = &tile.scales[2 * span + half];
-                    // SAFETY: 16 bytes.
-                    let scale =
-                        _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scale.as_ptr().cast()) });
-                    for r in 0..R {
-                        // 32 is subtracted from every weight, so 32 times the sum of the activations from the product.
-                        let offset =
-                            _mm512_set1_epi32(32 * rows.sums[block[r] * SUMS + 2 * span + half]);
-                        let product = _mm512_sub_epi32(products[r][half], offset);
-                        scaled[r] = _mm512_add_epi32(scaled[r], _mm512_mullo_epi32(product, scale));
+                    // SAFETY: this function has the features; `span` and `half` are in range.
+                    let (weights, scale) =
+                        unsafe { (tile.half(span, half), tile.scale(span, half)) };
+                    // SAFETY: `quants` has R rows of SPAN = 2 * 16 bytes.
+                    unsafe { add_products(&mut products, weights, quants.as_ptr().add(half * 16)) };
+                    if T::SCALE_A_HALF || half == 1 {
+                        for (scaled, products) in scaled.iter_mut().zip(&mut products) {
+                            let product = _mm512_mullo_epi32(*products, scale);
+                            *scaled = _mm512_add_epi32(*scaled, product);
+                            *products = _mm512_setzero_si512();
+                        }
                     }
                 }
             }
-            let d = halves(&tile.d);
-            for r in 0..R {
-                let x = _mm512_set1_ps(rows.scales[block[r]]);
-                totals[r] = _mm512_fmadd_ps(
-                    _mm512_cvtepi32_ps(scaled[r]),
-                    _mm512_mul_ps(d, x),
-                    totals[r],
-                );
+            // SAFETY: this function has the features.
+            let d = unsafe { tile.d() };
+            for row in 0..R {
+                let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
+                totals[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(scaled[row]), d, totals[row]);
             }
         }
         store(&totals, out);
     }
 
+    /// Returns the sums of 16 quants each.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn sums_of_16(quants: &[i8; SUPERBLOCK]) -> [i16; LANES] {
+        let mut all = _mm512_setzero_si512();
+        for (index, quants) in quants.as_chunks::<64>().0.iter().enumerate() {
+            // SAFETY: 64 bytes.
+            let quants = unsafe { _mm512_loadu_si512(quants.as_ptr().cast()) };
+            let fours = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), quants);
+            // Within each quarter of the vector all lanes become the sum of its four.
+            let pairs = _mm512_add_epi32(fours, _mm512_shuffle_epi32::<0b10_11_00_01>(fours));
+            let sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32::<0b01_00_11_10>(pairs));
+            all = _mm512_mask_mov_epi32(all, 0x1111 << index, sums);
+        }
+        // Lane `4 * quarter + index` has the sum `4 * index + quarter`.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let sums = _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(order, all));
+        let mut out = [0; LANES];
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
+        out
+    }
+
+    /// Returns `sums[2 * index]` and `sums[2 * index + 1]` in every lane.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn store<const R: usize>(totals: &[__m512; R], out: &mut [[f32; LANES]; R]) {
-        for (out, total) in out.iter_mut().zip(totals) {
-            // SAFETY: `out` is 64 bytes.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *total) };
+    fn pair(sums: &[i16], index: usize) -> __m512i {
+        let pair = [sums[2 * index], sums[2 * index + 1]];
+        _mm512_set1_epi32(i32::from(pair[0] as u16) | i32::from(pair[1]) << 16)
+    }
+
+    impl Unpack for TileQ4K {
+        const SCALE_A_HALF: bool = false;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+            nibbles(&self.nibbles[span], half)
         }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn scale(&self, span: usize, _: usize) -> __m512i {
+            // SAFETY: 16 bytes.
+            _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(self.scales[span].as_ptr().cast()) })
+        }
+
+        /// The float offset: mins times sums of 32 quants.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512i, __m512) {
+            let mut offset = _mm512_setzero_si512();
+            for (index, mins) in self.mins.iter().enumerate() {
+                // SAFETY: 16 pairs of bytes.
+                let mins =
+                    _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(mins.as_ptr().cast()) });
+                offset = _mm512_dpwssd_epi32(offset, mins, pair(&sums.of_32, index));
+            }
+            let dmin = _mm512_mul_ps(halves(&self.dmin), x);
+            let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset), dmin, total);
+            (_mm512_setzero_si512(), total)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn d(&self) -> __m512 {
+            halves(&self.d)
+        }
+    }
+
+    impl Unpack for TileQ6K {
+        const SCALE_A_HALF: bool = true;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+            let two = _mm512_set1_epi8(0x30);
+            let upper = bytes(&self.spans[span].upper, half * 64);
+            // The wanted bits to 4 and 5: each group has them 2 further up.
+            let upper = [
+                _mm512_slli_epi32::<4>(upper),
+                _mm512_slli_epi32::<2>(upper),
+                upper,
+                _mm512_srli_epi32::<2>(upper),
+            ];
+            let mut weights = nibbles(&self.spans[span].nibbles, half);
+            for (weights, upper) in weights.iter_mut().zip(upper) {
+                *weights = _mm512_or_si512(*weights, _mm512_and_si512(upper, two));
+            }
+            weights
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn scale(&self, span: usize, half: usize) -> __m512i {
+            let pairs = scale_pairs(self, span);
+            let pairs = if half == 0 {
+                _mm512_slli_epi32::<16>(pairs)
+            } else {
+                pairs
+            };
+            _mm512_srai_epi32::<16>(pairs)
+        }
+
+        /// 32 is subtracted from every weight, so 32 times the sums of the quants from the products.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn start(&self, sums: &BlockSums, _: __m512, total: __m512) -> (__m512i, __m512) {
+            let mut offset = _mm512_setzero_si512();
+            for span in 0..SPANS {
+                let scales = scale_pairs(self, span);
+                offset = _mm512_dpwssd_epi32(offset, scales, pair(&sums.of_16, span));
+            }
+            let offset = _mm512_slli_epi32::<5>(offset);
+            (_mm512_sub_epi32(_mm512_setzero_si512(), offset), total)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn d(&self) -> __m512 {
+            halves(&self.d)
+        }
+    }
+
+    /// Returns the scales of both halves of a span, 16 bits each.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn scale_pairs(tile: &TileQ6K, span: usize) -> __m512i {
+        // SAFETY: 16 pairs of bytes.
+        _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(tile.scales[span].as_ptr().cast()) })
     }
 }

@@ -18,10 +18,16 @@ use super::quantized_matmul;
 pub const SUPERBLOCK: usize = 256;
 /// Columns that share a sum of activations.
 const SUM_COLUMNS: usize = 16;
-const SUMS: usize = SUPERBLOCK / SUM_COLUMNS;
 
-/// Rows of activations rounded to 8 bits, one scale a super-block, and the sums of 16 quants each: ggml's `Q8_K`.
-pub type QuantizedRows = quantized_matmul::QuantizedRows<i32, SUPERBLOCK, SUMS>;
+/// Sums of the quants of a super-block.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct BlockSums {
+    of_16: [i16; SUPERBLOCK / SUM_COLUMNS],
+    of_32: [i16; SUPERBLOCK / SUM_COLUMNS / 2],
+}
+
+/// Rows of activations rounded to 8 bits, one scale a super-block, and sums of quants: ggml's `Q8_K`.
+pub type QuantizedRows = quantized_matmul::QuantizedRows<BlockSums, SUPERBLOCK>;
 
 impl QuantizedRows {
     /// Rounds `x`: `[num_rows, width]` f32 on the CPU, a multiple of 256 wide.
@@ -29,7 +35,7 @@ impl QuantizedRows {
     /// # Errors
     /// A candle error for any other tensor.
     pub fn new(x: &Tensor) -> Result<Self> {
-        Self::round(x, cpu::round_blocks)
+        Self::round(x, cpu::round_strip)
     }
 }
 
@@ -78,13 +84,8 @@ mod tests {
     #[test]
     fn the_kernel_agrees_with_the_reference_on_odd_shapes() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
-            for (num_rows, width, out) in [
-                (1, 256, 16),
-                (3, 1536, 48),
-                (4, 512, 16),
-                (9, 256, 32),
-                (1, 8960, 16),
-            ] {
+            let odd = [(3, 1536, 48), (33, 512, 32), (1, 8960, 16), (0, 256, 16)];
+            for (num_rows, width, out) in (1..20).map(|rows| (rows, 256, 16)).chain(odd) {
                 let weights = weights(dtype, out, width);
                 let Some(packed) = SuperblockWeights::pack(&weights).unwrap() else {
                     println!("skipped: this CPU has no AVX-512-VNNI");
@@ -109,15 +110,27 @@ mod tests {
             let Some(packed) = SuperblockWeights::pack(&weights(dtype, 48, 512)).unwrap() else {
                 return;
             };
-            let x = tensor(&random(2, 7 * 512), &[7, 512]);
-            let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
-            for row in 0..7 {
-                let alone = QuantizedRows::new(&x.narrow(0, row, 1).unwrap().contiguous().unwrap())
-                    .unwrap();
-                let same = together.narrow(0, row, 1).unwrap();
-                assert_eq!(values(&matmul(&alone, &packed).unwrap()), values(&same));
+            for num_rows in [2, 7, 13] {
+                let x = tensor(&random(2, num_rows * 512), &[num_rows, 512]);
+                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
+                for row in 0..num_rows {
+                    let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
+                    let alone = matmul(&QuantizedRows::new(&alone).unwrap(), &packed).unwrap();
+                    let same = together.narrow(0, row, 1).unwrap();
+                    assert_eq!(values(&alone), values(&same), "{dtype:?}, row {row}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn both_ways_to_round_give_the_same() {
+        let mut x = random(4, 11 * 512);
+        x[256..512].fill(0.0);
+        x[1000] = 1e4;
+        let x = tensor(&x, &[11, 512]);
+        let fast = QuantizedRows::new(&x).unwrap();
+        assert_eq!(fast, QuantizedRows::round(&x, cpu::round_portable).unwrap());
     }
 
     #[test]
@@ -125,15 +138,41 @@ mod tests {
         let x = random(3, 2 * 512);
         let rows = QuantizedRows::new(&tensor(&x, &[2, 512])).unwrap();
         for (index, want) in x.iter().enumerate() {
-            let scale = rows.scales[index / SUPERBLOCK];
-            let got = scale * f32::from(rows.quants[index]);
+            let (scale, quant) = rows.value(index / 512, index % 512);
+            let got = scale * f32::from(quant);
             assert!((got - want).abs() <= scale * 0.501, "{got}, not {want}");
         }
-        for (sum, quants) in rows.sums.iter().zip(rows.quants.chunks_exact(SUM_COLUMNS)) {
-            assert_eq!(
-                *sum,
-                quants.iter().map(|&quant| i32::from(quant)).sum::<i32>()
-            );
+        for row in 0..2 {
+            for block in 0..2 {
+                let sums = rows.group(0).sums[block * 2 + row];
+                let sum = |columns: std::ops::Range<usize>| {
+                    columns
+                        .map(|column| i16::from(rows.value(row, block * SUPERBLOCK + column).1))
+                        .sum::<i16>()
+                };
+                for (index, got) in sums.of_16.iter().enumerate() {
+                    assert_eq!(*got, sum(index * 16..index * 16 + 16));
+                }
+                for (index, got) in sums.of_32.iter().enumerate() {
+                    assert_eq!(*got, sum(index * 32..index * 32 + 32));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_stay_so_and_stay_in_their_row() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = random(3, 3 * 512);
+            x[512 + 300] = bad;
+            let x = tensor(&x, &[3, 512]);
+            for rows in [
+                QuantizedRows::new(&x).unwrap(),
+                QuantizedRows::round(&x, cpu::round_portable).unwrap(),
+            ] {
+                assert!(!rows.value(1, 300).0.is_finite(), "{bad}");
+                assert!(rows.value(0, 300).0.is_finite() && rows.value(2, 300).0.is_finite());
+            }
         }
     }
 }
