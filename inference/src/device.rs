@@ -51,6 +51,23 @@ pub unsafe fn set_cpu_threads(threads: usize) {
     pool::pool(Some(threads));
 }
 
+/// Freed memory up to this size stays with the process.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_BYTES: libc::c_int = 256 << 20;
+
+/// Tells the C library to keep freed memory for the next step. By default it gives results of some megabytes back to the
+/// system at once, and the next step pays for the same pages again: a fifth of the time of a long prompt.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for parameter in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
+        // SAFETY: only sets a number in the allocator, under its lock; a value it does not take changes nothing.
+        let taken = unsafe { libc::mallopt(parameter, KEPT_BYTES) };
+        if taken == 0 {
+            tracing::debug!(parameter, "the allocator keeps its own threshold");
+        }
+    }
+}
+
 /// Returns the number of threads that compute.
 pub fn cpu_threads() -> usize {
     pool::pool(None).threads()

@@ -311,6 +311,7 @@ impl Loaded {
     pub fn open(config: &EngineConfig) -> Result<Self, LoadError> {
         check_config(config)?;
         device::check_threads(config.threads)?;
+        device::keep_freed_memory();
         let file = GgufFile::open(&config.model_path)?;
         let path = || config.model_path.clone();
         let model_config =
