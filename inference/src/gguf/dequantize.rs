@@ -36,28 +36,31 @@ pub enum BlockError {
 /// [`BlockError`] for a type outside [`GgmlType::SUPPORTED`], or unless `data` is exactly `weights.len()` weights.
 pub fn dequantize(ggml_type: GgmlType, data: &[u8], weights: &mut [f32]) -> Result<(), BlockError> {
     let decode = decoder(ggml_type).ok_or(BlockError::Type { ggml_type })?;
-    let block = ggml_type.block();
-    let (Some((block_weights, block_bytes)), Some(bytes)) =
-        (block, ggml_type.bytes_of(weights.len()))
-    else {
-        return Err(BlockError::Length {
-            ggml_type,
-            bytes: data.len(),
-            weights: weights.len(),
-        });
-    };
-    if bytes != data.len() {
-        return Err(BlockError::Length {
-            ggml_type,
-            bytes: data.len(),
-            weights: weights.len(),
-        });
-    }
+    let (block_weights, block_bytes) = whole_blocks(ggml_type, data.len(), weights.len())?;
     let blocks = data.chunks_exact(block_bytes);
     for (block, weights) in blocks.zip(weights.chunks_exact_mut(block_weights)) {
         decode(block, weights);
     }
     Ok(())
+}
+
+/// Returns weights and bytes of a block.
+///
+/// # Errors
+/// [`BlockError::Length`] unless `bytes` are exactly `weights` weights.
+pub(super) fn whole_blocks(
+    ggml_type: GgmlType,
+    bytes: usize,
+    weights: usize,
+) -> Result<(usize, usize), BlockError> {
+    ggml_type
+        .block()
+        .filter(|_| ggml_type.bytes_of(weights) == Some(bytes))
+        .ok_or(BlockError::Length {
+            ggml_type,
+            bytes,
+            weights,
+        })
 }
 
 /// Takes one block apart.

@@ -18,7 +18,7 @@ use half::{bf16, f16};
 
 use super::{
     BlockError, GgmlType,
-    dequantize::{IQ4_VALUES, MXFP4_DOUBLED, mxfp4_half_scale},
+    dequantize::{IQ4_VALUES, MXFP4_DOUBLED, mxfp4_half_scale, whole_blocks},
 };
 use crate::ops::cpu::multiversion;
 
@@ -39,16 +39,7 @@ const SMALLEST: f32 = 1e-15;
 /// [`BlockError`] for a type that is not written here, or unless `data` has exactly the bytes of `weights`.
 pub fn encode(ggml_type: GgmlType, weights: &[f32], data: &mut [u8]) -> Result<(), BlockError> {
     let encode = encoder(ggml_type).ok_or(BlockError::Type { ggml_type })?;
-    let bytes = ggml_type.bytes_of(weights.len());
-    let Some((block_weights, block_bytes)) =
-        ggml_type.block().filter(|_| bytes == Some(data.len()))
-    else {
-        return Err(BlockError::Length {
-            ggml_type,
-            bytes: data.len(),
-            weights: weights.len(),
-        });
-    };
+    let (block_weights, block_bytes) = whole_blocks(ggml_type, data.len(), weights.len())?;
     let blocks = data.chunks_exact_mut(block_bytes);
     for (block, weights) in blocks.zip(weights.chunks_exact(block_weights)) {
         encode(weights, block);

@@ -18,7 +18,7 @@ use inference::{
 use serde::Deserialize;
 
 use crate::common::{TinyModel, generate, load, tiny};
-use crate::golden::golden;
+use crate::golden::{fnv1a_of_bytes, golden};
 
 /// Largest difference of a logit from transformers'.
 const MAX_LOGIT_DIFFERENCE: f32 = 1e-4;
@@ -80,10 +80,7 @@ fn written(name: &str, hash: &str) -> TinyModel {
         .unwrap_or_else(|| panic!("the catalogue has no `{name}`"));
     let model = tiny(&model);
     let bytes = std::fs::read(&model.path).unwrap();
-    let fnv1a = bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
-    assert_eq!(format!("{fnv1a:016x}"), hash, "{name} is another file");
+    assert_eq!(fnv1a_of_bytes(&bytes), hash, "{name} is another file");
     model
 }
 

@@ -2,8 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use qdrant_edge::{
     AnyVariants, Condition, CountRequest, CreateIndex, Distance, EdgeConfig, EdgeShard,
@@ -19,12 +17,11 @@ use uuid::Uuid;
 
 use super::{
     COLLECTION_KEY, Candidates, DOCUMENT_KEY, Filter, HybridQuery, Point, SPARSE_VECTOR, Scored,
-    SparseVector, StoreError, StoreSchema, VectorStore, lock_soon, rank,
+    SparseVector, StoreError, StoreSchema, VectorStore,
+    lock::{lock_soon, retry_while},
+    rank,
 };
 
-/// How long the shard's log is waited for, and how often it is tried.
-const LOG_WAIT: Duration = Duration::from_secs(2);
-const LOG_POLL: Duration = Duration::from_millis(20);
 /// Ids read at a time.
 const SCROLL_PAGE: usize = 4096;
 
@@ -281,16 +278,9 @@ fn create(path: &Path, schema: &StoreSchema) -> Result<(), String> {
 /// Loads the shard and checks that it can be read and was made for `schema`. The error is a sentence
 /// for the log.
 fn load(path: &Path, schema: &StoreSchema) -> Result<EdgeShard, String> {
-    let deadline = Instant::now() + LOG_WAIT;
-    let shard = loop {
-        match load_once(path) {
-            // The log has a lock of its own, which a child that is about to run its program can hold: see `lock_soon`.
-            Err(reason) if reason.contains("WouldBlock") && Instant::now() < deadline => {
-                thread::sleep(LOG_POLL);
-            }
-            loaded => break loaded?,
-        }
-    };
+    // The log has a lock of its own, which a child that is about to run its program can hold: see `lock_soon`.
+    let held = |loaded: &Result<EdgeShard, String>| matches!(loaded, Err(reason) if reason.contains("WouldBlock"));
+    let shard = retry_while(held, || load_once(path))?;
     let found = shard
         .config()
         .vectors

@@ -17,14 +17,23 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 /// # Errors
 /// The file system knows no locks, or failed.
 pub fn lock_soon(file: &File) -> io::Result<bool> {
+    let held = |taken: &Result<(), TryLockError>| matches!(taken, Err(TryLockError::WouldBlock));
+    match retry_while(held, || file.try_lock()) {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Tries for up to two seconds, until the result is no longer `busy`; returns the last one.
+pub(super) fn retry_while<T>(busy: impl Fn(&T) -> bool, mut attempt: impl FnMut() -> T) -> T {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            Err(TryLockError::Error(error)) => return Err(error),
+        let result = attempt();
+        if !busy(&result) || Instant::now() >= deadline {
+            return result;
         }
+        thread::sleep(LOCK_POLL);
     }
 }
 
