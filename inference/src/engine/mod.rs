@@ -90,12 +90,14 @@ impl Engine {
         let loaded = Loaded::open(&config)?;
         let info = ModelInfo::new(&config, &loaded);
         let Loaded {
+            file,
             model,
             tokenizer,
             chat_template,
             max_model_len,
-            ..
         } = loaded;
+        drop(file);
+        device::return_freed_memory();
         let cache = KvCache::new(
             model
                 .config

@@ -32,7 +32,7 @@ use std::{
 
 use candle_core::{
     Device,
-    quantized::{QStorage, QTensor},
+    quantized::{GgmlDType, QStorage, QTensor},
 };
 
 use self::parts::{Opened, Part};
@@ -69,6 +69,15 @@ impl TensorInfo {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// Rows of a matrix in a type that can be computed with: bytes of the mapping, or re-encoded ones.
+#[derive(Debug)]
+pub struct EncodedMatrix<'a> {
+    pub dtype: GgmlDType,
+    /// `[rows, columns]`
+    pub shape: (usize, usize),
+    pub data: Cow<'a, [u8]>,
 }
 
 /// An open GGUF file, or all parts of a split one: parsed header over mapped bytes.
@@ -258,22 +267,30 @@ impl GgufFile {
         shape: Vec<usize>,
         device: &Device,
     ) -> Result<QTensor, GgufError> {
-        if !GgmlType::SUPPORTED.contains(&info.ggml_type) {
-            return Err(self.tensor_type(name, info));
-        }
-        let storage = match info.ggml_type.candle() {
-            Some(dtype) => QStorage::from_data(Cow::Borrowed(data), device, dtype),
-            None => {
-                let reencoded = reencode::reencode(info.ggml_type, data)
-                    .map_err(|source| self.blocks(name, source))?;
-                QStorage::from_data(Cow::Owned(reencoded.data), device, reencoded.dtype)
-            }
-        };
-        let tensor = storage
+        let (dtype, data) = self.computable(name, info, data)?;
+        let tensor = QStorage::from_data(data, device, dtype)
             .and_then(|storage| QTensor::new(storage, shape))
             .map_err(|source| self.device(name, source))?;
         self.parts[info.part].check_unchanged()?;
         Ok(tensor)
+    }
+
+    /// Returns `data`, whole blocks of the tensor, in a type that can be computed with.
+    fn computable<'a>(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        data: &'a [u8],
+    ) -> Result<(GgmlDType, Cow<'a, [u8]>), GgufError> {
+        if !GgmlType::SUPPORTED.contains(&info.ggml_type) {
+            return Err(self.tensor_type(name, info));
+        }
+        if let Some(dtype) = info.ggml_type.candle() {
+            return Ok((dtype, Cow::Borrowed(data)));
+        }
+        let reencoded =
+            reencode::reencode(info.ggml_type, data).map_err(|source| self.blocks(name, source))?;
+        Ok((reencoded.dtype, Cow::Owned(reencoded.data)))
     }
 
     fn device(&self, name: &str, source: candle_core::Error) -> GgufError {
@@ -292,28 +309,50 @@ impl GgufFile {
         }
     }
 
-    /// Copies some rows of a tensor to the device, as a matrix. A stack of matrices counts as one below another.
+    /// Returns some rows of a tensor as a matrix. A stack of matrices counts as one below another. Whoever has copied
+    /// them calls [`Self::release`].
     ///
     /// # Errors
     /// Those of [`Self::load_tensor`]; rows that the tensor does not have are [`GgufError::Device`].
-    pub fn load_rows(
-        &self,
-        name: &str,
-        rows: Range<usize>,
-        device: &Device,
-    ) -> Result<QTensor, GgufError> {
+    pub fn matrix(&self, name: &str, rows: Range<usize>) -> Result<EncodedMatrix<'_>, GgufError> {
+        let (info, columns) = (self.require_tensor(name)?, self.columns(name)?);
+        let data = self.rows(name, rows.clone())?;
+        let (dtype, data) = self.computable(name, info, data)?;
+        Ok(EncodedMatrix {
+            dtype,
+            shape: (rows.len(), columns),
+            data,
+        })
+    }
+
+    /// Gives the memory of rows back that have been copied out of the mapping, after a check that they were not changed
+    /// meanwhile. Reading them again maps them again.
+    ///
+    /// # Errors
+    /// [`GgufError::Changed`], or what [`Self::matrix`] says of these rows.
+    pub fn release(&self, name: &str, rows: Range<usize>) -> Result<(), GgufError> {
+        let part = &self.parts[self.require_tensor(name)?.part];
+        part.check_unchanged()?;
+        part.release(self.rows(name, rows)?);
+        Ok(())
+    }
+
+    fn columns(&self, name: &str) -> Result<usize, GgufError> {
         let info = self.require_tensor(name)?;
-        let columns = info.shape.last().copied().unwrap_or(1).max(1);
+        Ok(info.shape.last().copied().unwrap_or(1).max(1))
+    }
+
+    /// Returns the bytes of some rows.
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<&[u8], GgufError> {
+        let (info, columns) = (self.require_tensor(name)?, self.columns(name)?);
         // Blocks run along a row, so a row is a whole number of bytes.
         let row_bytes = info.bytes / (info.elements() / columns).max(1);
-        let data = self
-            .tensor_data(name)?
+        self.tensor_data(name)?
             .get(rows.start * row_bytes..rows.end * row_bytes)
             .ok_or_else(|| {
                 let reason = format!("no rows {rows:?}");
                 self.device(name, candle_core::Error::Msg(reason))
-            })?;
-        self.load_data(name, info, data, vec![rows.len(), columns], device)
+            })
     }
 
     fn require_tensor(&self, name: &str) -> Result<&TensorInfo, GgufError> {

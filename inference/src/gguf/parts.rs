@@ -26,6 +26,10 @@ use super::{
     parse::{self, Header, ParseError},
 };
 
+/// No page of any supported system is larger, so multiples of it are page boundaries.
+#[cfg(unix)]
+const PAGE: usize = 64 * 1024;
+
 const NO: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
@@ -83,6 +87,28 @@ impl Part {
             Err(GgufError::Changed {
                 path: self.path.clone(),
             })
+        }
+    }
+
+    /// Takes the whole pages of `bytes`, a part of [`Self::bytes`], out of memory. Advice only: nothing changes for a
+    /// reader but the time to map them again.
+    pub fn release(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        {
+            let start = bytes.as_ptr().addr() - self.map.as_ptr().addr();
+            let (first, end) = (start.next_multiple_of(PAGE), start + bytes.len());
+            let len = end.saturating_sub(first) / PAGE * PAGE;
+            if len == 0 {
+                return;
+            }
+            // SAFETY: the mapping is read-only and of a file, so dropped pages read the same again.
+            let dropped = unsafe {
+                self.map
+                    .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, len)
+            };
+            if let Err(error) = dropped {
+                tracing::debug!(%error, "pages of the model file stay mapped");
+            }
         }
     }
 

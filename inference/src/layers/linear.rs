@@ -4,16 +4,21 @@
 //! [`crate::ops::superblock_matmul`] where the CPU suits it; the rest through candle, as all do on CUDA. `F32`, `F16` and
 //! `BF16` weights become dense f32.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use candle_core::{
-    Module, Result, Tensor,
-    quantized::{GgmlDType, QMatMul, QTensor},
+    DType, Device, Module, Result, Tensor,
+    quantized::{GgmlDType, QMatMul, QStorage, QTensor},
 };
 
-use crate::ops::{
-    block_matmul::{self, BLOCK, BlockWeights},
-    superblock_matmul::{self, SUPERBLOCK, SuperblockWeights},
+use crate::{
+    gguf::EncodedMatrix,
+    ops::{
+        bf16_matmul::{self, Bf16Rows, Bf16Weights},
+        block_matmul::{self, BLOCK, BlockWeights},
+        cpu::with_f32,
+        superblock_matmul::{self, SUPERBLOCK, SuperblockWeights},
+    },
 };
 
 /// `y = x W^T + b`.
@@ -27,6 +32,7 @@ pub struct Linear {
 
 #[derive(Debug, Clone)]
 enum Weight {
+    Bf16(Arc<Bf16Weights>),
     Blocks(Arc<BlockWeights>),
     Superblocks(Arc<SuperblockWeights>),
     Candle(QMatMul),
@@ -42,21 +48,82 @@ impl Linear {
         })
     }
 
+    /// Loads the weights of a file's matrix: packed straight from its bytes where a kernel takes them, so that nothing is
+    /// in memory twice.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn load(matrix: EncodedMatrix<'_>, bias: Option<Tensor>, device: &Device) -> Result<Self> {
+        let EncodedMatrix { dtype, shape, data } = matrix;
+        let packed = device.is_cpu().then(|| Weight::pack(dtype, shape, &data));
+        let weight = match packed.flatten() {
+            Some(packed) => packed,
+            None => {
+                let weight = QTensor::new(QStorage::from_data(data, device, dtype)?, shape)?;
+                Weight::Candle(QMatMul::from_arc(Arc::new(weight))?)
+            }
+        };
+        Ok(Self { weight, bias })
+    }
+
+    /// Rounds the weights, `[out, in]` f32 on the CPU, to bf16; `None` where the kernel does not take them.
+    ///
+    /// # Errors
+    /// A candle error for any other tensor.
+    pub fn bf16(weights: &Tensor, bias: Option<Tensor>) -> Result<Option<Self>> {
+        let shape = weights.dims2()?;
+        let packed = with_f32(weights, |weights| Ok(Bf16Weights::pack(shape, weights)))?;
+        Ok(packed.map(|packed| Self {
+            weight: Weight::Bf16(Arc::new(packed)),
+            bias,
+        }))
+    }
+
+    /// Returns the weights of the rows `ids`, `[ids.len(), in]` f32: an embedding that shares its memory with the output
+    /// layer.
+    ///
+    /// # Errors
+    /// A candle error for a row that is not there.
+    pub fn rows(&self, ids: &[u32], device: &Device) -> Result<Tensor> {
+        let index = || Tensor::from_slice(ids, ids.len(), device);
+        match &self.weight {
+            Weight::Bf16(_) => candle_core::bail!("a layer in bf16 is no embedding"),
+            Weight::Blocks(weight) => gather(
+                ids,
+                weight.out,
+                |id, rows| weight.push_row(id, rows),
+                device,
+            ),
+            Weight::Superblocks(weight) => gather(
+                ids,
+                weight.out,
+                |id, rows| weight.push_row(id, rows),
+                device,
+            ),
+            Weight::Candle(QMatMul::QTensor(weight)) => weight.embedding(&index()?),
+            Weight::Candle(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => {
+                weight.index_select(&index()?, 0)?.to_dtype(DType::F32)
+            }
+        }
+    }
+
     /// Returns `[num_tokens, out]` for `x`: `[num_tokens, in]` f32.
     ///
     /// # Errors
     /// A candle error unless the shapes fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.product(&Input::new(x))
+    }
+
+    fn product(&self, input: &Input<'_>) -> Result<Tensor> {
+        let bias = self.bias.as_ref();
         match &self.weight {
-            Weight::Blocks(weight) => self.add_bias(block_matmul::matmul(
-                &block_matmul::QuantizedRows::new(x)?,
-                weight,
-            )?),
-            Weight::Superblocks(weight) => self.add_bias(superblock_matmul::matmul(
-                &superblock_matmul::QuantizedRows::new(x)?,
-                weight,
-            )?),
-            Weight::Candle(weight) => self.add_bias(weight.forward(x)?),
+            Weight::Bf16(weight) => bf16_matmul::matmul(input.bf16()?, weight, bias),
+            Weight::Blocks(weight) => block_matmul::matmul(input.blocks()?, weight, bias),
+            Weight::Superblocks(weight) => {
+                superblock_matmul::matmul(input.superblocks()?, weight, bias)
+            }
+            Weight::Candle(weight) => self.add_bias(weight.forward(input.x)?),
         }
     }
 
@@ -78,11 +145,17 @@ impl Linear {
     /// A candle error when the weight is no matrix.
     pub fn in_features(&self) -> Result<usize> {
         match &self.weight {
+            Weight::Bf16(weight) => Ok(weight.width),
             Weight::Blocks(weight) => Ok(weight.blocks_per_row * BLOCK),
             Weight::Superblocks(weight) => Ok(weight.blocks_per_row * SUPERBLOCK),
             Weight::Candle(QMatMul::QTensor(weight)) => Ok(weight.shape().dims2()?.1),
             Weight::Candle(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => weight.dim(1),
         }
+    }
+
+    /// Whether candle repacks the weights when they are used first.
+    pub fn is_packed_late(&self) -> bool {
+        self.quantized().is_some()
     }
 
     fn quantized(&self) -> Option<&QTensor> {
@@ -91,33 +164,86 @@ impl Linear {
             _ => None,
         }
     }
-
-    fn blocks(&self) -> Option<&BlockWeights> {
-        match &self.weight {
-            Weight::Blocks(weight) => Some(weight),
-            _ => None,
-        }
-    }
-
-    fn superblocks(&self) -> Option<&SuperblockWeights> {
-        match &self.weight {
-            Weight::Superblocks(weight) => Some(weight),
-            _ => None,
-        }
-    }
 }
 
 impl Weight {
     fn new(weight: Arc<QTensor>) -> Result<Self> {
         if weight.device().is_cpu() {
-            if let Some(blocks) = BlockWeights::pack(&weight)? {
-                return Ok(Self::Blocks(Arc::new(blocks)));
-            }
-            if let Some(superblocks) = SuperblockWeights::pack(&weight)? {
-                return Ok(Self::Superblocks(Arc::new(superblocks)));
+            let shape = weight.shape().dims2()?;
+            if let Some(packed) = Self::pack(weight.dtype(), shape, &weight.data()?) {
+                return Ok(packed);
             }
         }
         Ok(Self::Candle(QMatMul::from_arc(weight)?))
+    }
+
+    /// Packs a matrix `[out, in]`; `None` where no kernel of ours takes it.
+    fn pack(dtype: GgmlDType, shape: (usize, usize), data: &[u8]) -> Option<Self> {
+        if let Some(blocks) = BlockWeights::pack(dtype, shape, data) {
+            return Some(Self::Blocks(Arc::new(blocks)));
+        }
+        let superblocks = SuperblockWeights::pack(dtype, shape, data)?;
+        Some(Self::Superblocks(Arc::new(superblocks)))
+    }
+}
+
+/// Returns rows of a packed matrix, which `push_row` appends.
+fn gather(
+    ids: &[u32],
+    out: usize,
+    push_row: impl Fn(usize, &mut Vec<f32>),
+    device: &Device,
+) -> Result<Tensor> {
+    let mut rows = Vec::new();
+    for &id in ids {
+        if id as usize >= out {
+            candle_core::bail!("row {id} of {out}");
+        }
+        push_row(id as usize, &mut rows);
+    }
+    let width = rows.len() / ids.len().max(1);
+    Tensor::from_vec(rows, (ids.len(), width), device)
+}
+
+/// An input, rounded once for all layers that want it so.
+struct Input<'a> {
+    x: &'a Tensor,
+    bf16: OnceCell<Bf16Rows>,
+    blocks: OnceCell<block_matmul::QuantizedRows>,
+    superblocks: OnceCell<superblock_matmul::QuantizedRows>,
+}
+
+impl<'a> Input<'a> {
+    fn new(x: &'a Tensor) -> Self {
+        Self {
+            x,
+            bf16: OnceCell::new(),
+            blocks: OnceCell::new(),
+            superblocks: OnceCell::new(),
+        }
+    }
+
+    fn bf16(&self) -> Result<&Bf16Rows> {
+        get_or_try(&self.bf16, || Bf16Rows::new(self.x))
+    }
+
+    fn blocks(&self) -> Result<&block_matmul::QuantizedRows> {
+        get_or_try(&self.blocks, || block_matmul::QuantizedRows::new(self.x))
+    }
+
+    fn superblocks(&self) -> Result<&superblock_matmul::QuantizedRows> {
+        let new = || superblock_matmul::QuantizedRows::new(self.x);
+        get_or_try(&self.superblocks, new)
+    }
+}
+
+fn get_or_try<T>(cell: &OnceCell<T>, new: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = new()?;
+            Ok(cell.get_or_init(|| value))
+        }
     }
 }
 
@@ -126,26 +252,6 @@ impl Weight {
 /// # Errors
 /// A candle error unless the shapes fit.
 pub fn forward_shared<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
-    let blocks: Vec<&BlockWeights> = layers.iter().filter_map(|layer| layer.blocks()).collect();
-    if blocks.len() == N {
-        let rows = block_matmul::QuantizedRows::new(x)?;
-        let products = layers.iter().zip(blocks);
-        return collect(
-            products.map(|(layer, weight)| layer.add_bias(block_matmul::matmul(&rows, weight)?)),
-        );
-    }
-    let superblocks: Vec<&SuperblockWeights> = layers
-        .iter()
-        .filter_map(|layer| layer.superblocks())
-        .collect();
-    if superblocks.len() == N {
-        let rows = superblock_matmul::QuantizedRows::new(x)?;
-        let products = layers.iter().zip(superblocks);
-        return collect(
-            products
-                .map(|(layer, weight)| layer.add_bias(superblock_matmul::matmul(&rows, weight)?)),
-        );
-    }
     let weights: Vec<&QTensor> = layers
         .iter()
         .filter_map(|layer| layer.quantized())
@@ -161,7 +267,8 @@ pub fn forward_shared<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Resul
                 .map(|(layer, product)| layer.add_bias(product)),
         );
     }
-    collect(layers.iter().map(|layer| layer.forward(x)))
+    let input = Input::new(x);
+    collect(layers.iter().map(|layer| layer.product(&input)))
 }
 
 fn collect<const N: usize>(tensors: impl Iterator<Item = Result<Tensor>>) -> Result<[Tensor; N]> {
@@ -173,8 +280,6 @@ fn collect<const N: usize>(tensors: impl Iterator<Item = Result<Tensor>>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::{
         gguf::{GgmlType, GgufFile, writer::GgufWriter},
@@ -192,8 +297,9 @@ mod tests {
             .unwrap();
         writer.write(&path).unwrap();
         let file = GgufFile::open(&path).unwrap();
-        let weight = file.load_tensor("w", &Device::Cpu).unwrap();
-        let linear = Linear::new(Arc::new(weight), None).unwrap();
+        let weight = file.matrix("w", 0..out).unwrap();
+        let linear = Linear::load(weight, None, &Device::Cpu).unwrap();
+        file.release("w", 0..out).unwrap();
         (linear, file.dequantize_tensor("w").unwrap())
     }
 
@@ -253,6 +359,27 @@ mod tests {
             }
             // The largest of 600 normal numbers is 3.4 deviations.
             assert!(worst < 5.0, "{ggml_type}: {worst} deviations");
+        }
+    }
+
+    #[test]
+    fn rows_of_every_type_are_the_weights_of_the_file() {
+        for ggml_type in GgmlType::SUPPORTED {
+            for (out, width) in [(32, 512), (17, 256)] {
+                let (linear, weights) = layer(ggml_type, out, width);
+                let ids = [3, 16, 0, 3];
+                let got = linear.rows(&ids, &Device::Cpu).unwrap();
+                assert_eq!(got.dims(), [ids.len(), width]);
+                for (id, got) in ids.iter().zip(values(&got).chunks(width)) {
+                    let want = &weights[*id as usize * width..][..width];
+                    for (got, want) in got.iter().zip(want) {
+                        // The scale of IQ4_XS is rounded when it is loaded.
+                        let bound = want.abs() / 2048.0;
+                        assert!((got - want).abs() <= bound, "{ggml_type}: {got}, {want}");
+                    }
+                }
+                assert!(linear.rows(&[out as u32], &Device::Cpu).is_err());
+            }
         }
     }
 

@@ -1,9 +1,6 @@
 //! The decoder: embedding, layers, output. One for all architectures.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 
@@ -71,12 +68,31 @@ pub struct StepLogits {
     pub is_valid: Vec<bool>,
 }
 
+/// `[rows, hidden]` token_embd.weight; rows are dequantized as they are needed.
+#[derive(Debug)]
+enum Embedding {
+    Own(QTensor),
+    /// The file has no `output.weight`; both are one.
+    Tied(Linear),
+}
+
+impl Embedding {
+    /// Returns `[num_tokens, hidden]` f32.
+    fn forward(&self, token_ids: &[u32], device: &Device) -> Result<Tensor> {
+        match self {
+            Self::Own(table) => {
+                table.embedding(&Tensor::from_slice(token_ids, token_ids.len(), device)?)
+            }
+            Self::Tied(output) => output.rows(token_ids, device),
+        }
+    }
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
     pub config: ModelConfig,
-    /// `[rows, hidden]` token_embd.weight; rows are dequantized as they are needed.
-    embedding: Arc<QTensor>,
+    embedding: Embedding,
     layers: Vec<DecoderLayer>,
     output_norm: RmsNorm,
     /// `[rows, hidden]` output.weight, or the embedding where the file has none (tied).
@@ -98,21 +114,19 @@ impl Model {
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
         let weights = Weights::new(file, device);
-        let rows = file
-            .tensor("token_embd.weight")
-            .map_or(0, |info| info.shape[0]);
-        let embedding = Arc::new(weights.tensor("token_embd.weight", &[rows, config.hidden])?);
+        let rows = weights.height("token_embd.weight")?;
         if rows < vocab_size {
             return Err(ModelError::Vocabulary { rows, vocab_size });
         }
-        let output = || {
-            if weights.has("output.weight") {
-                weights.linear("output", rows, config.hidden)
-            } else {
-                Ok(Linear::new(embedding.clone(), None)?)
-            }
-        };
+        let is_tied = !weights.has("output.weight");
+        let name = if is_tied { "token_embd" } else { "output" };
+        let output = || weights.linear(name, rows, config.hidden);
         let (output, layers) = load_in_parallel(output, &weights, &config)?;
+        let embedding = if is_tied {
+            Embedding::Tied(output.clone())
+        } else {
+            Embedding::Own(weights.tensor("token_embd.weight", &[rows, config.hidden])?)
+        };
         let output_norm = weights.norm("output_norm", config.hidden, config.rms_norm_eps)?;
         let rope = |rope: &RopeConfig| -> std::result::Result<RopeTable, ModelError> {
             let factors = rope.factors(&weights, max_len)?;
@@ -153,8 +167,8 @@ impl Model {
     /// # Errors
     /// A candle error unless the step fits the model and the cache.
     pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<StepLogits>> {
-        let ids = Tensor::from_slice(&step.token_ids, step.token_ids.len(), &self.device)?;
-        let mut x = scaled(self.embedding.embedding(&ids)?, self.config.embedding_scale)?;
+        let embedded = self.embedding.forward(&step.token_ids, &self.device)?;
+        let mut x = scaled(embedded, self.config.embedding_scale)?;
         let temperature = self.temperature(step)?;
         let last = self.layers.len() - 1;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
@@ -226,7 +240,8 @@ impl Model {
         x.index_select(&Tensor::from_slice(rows, rows.len(), &self.device)?, 0)
     }
 
-    /// Runs every matrix once, so that candle repacks the weights now, on all threads, and not within the first request.
+    /// Runs every matrix that candle multiplies once, so that it repacks the weights now, on all threads, and not within
+    /// the first request.
     ///
     /// # Errors
     /// A candle error when memory runs out.
@@ -242,6 +257,7 @@ impl Model {
                     .chain(layer.feed_forward.linears())
             })
             .chain([&self.output])
+            .filter(|linear| linear.is_packed_late())
             .collect();
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use candle_core::{Device, Tensor, quantized::QTensor};
@@ -34,6 +34,13 @@ impl<'a> Weights<'a> {
         self.file.tensor(name).is_some()
     }
 
+    /// Returns the number of rows of a tensor.
+    pub fn height(&self, name: &str) -> Result<usize, ModelError> {
+        self.file.tensor_data(name)?;
+        let shape = self.file.tensor(name).map(|info| info.shape.as_slice());
+        Ok(shape.and_then(<[usize]>::first).copied().unwrap_or(0))
+    }
+
     /// Loads a tensor that must have this shape.
     pub fn tensor(&self, name: &str, want: &[usize]) -> Result<QTensor, ModelError> {
         self.check_shape(name, want)?;
@@ -47,8 +54,7 @@ impl<'a> Weights<'a> {
 
     /// Loads `{name}.weight` of `[out, inp]` and, where the file has it, `{name}.bias`.
     pub fn linear(&self, name: &str, out: usize, inp: usize) -> Result<Linear, ModelError> {
-        let weight = self.tensor(&format!("{name}.weight"), &[out, inp])?;
-        self.with_bias(name, weight, 0..out, out)
+        self.linear_rows(name, 0..out, out, inp)
     }
 
     /// Loads some rows of `{name}.weight` of `[out, inp]`, for matrices that are stored as one.
@@ -61,8 +67,8 @@ impl<'a> Weights<'a> {
     ) -> Result<Linear, ModelError> {
         let weight = format!("{name}.weight");
         self.check_shape(&weight, &[out, inp])?;
-        let weight = self.file.load_rows(&weight, rows.clone(), self.device)?;
-        self.with_bias(name, weight, rows, out)
+        let bias = self.bias(name, rows.clone(), out)?;
+        self.load(&weight, rows, bias)
     }
 
     /// Loads one matrix of `{name}.weight` of `[count, out, inp]`.
@@ -74,9 +80,7 @@ impl<'a> Weights<'a> {
     ) -> Result<Linear, ModelError> {
         let name = format!("{name}.weight");
         self.check_shape(&name, &[count, out, inp])?;
-        let rows = index * out..(index + 1) * out;
-        let weight = self.file.load_rows(&name, rows, self.device)?;
-        Ok(Linear::new(Arc::new(weight), None)?)
+        self.load(&name, index * out..(index + 1) * out, None)
     }
 
     pub fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, ModelError> {
@@ -105,21 +109,31 @@ impl<'a> Weights<'a> {
         }
     }
 
-    fn with_bias(
+    /// Loads rows of a tensor that is shaped as asked, and gives the file's pages back.
+    fn load(
+        &self,
+        tensor: &str,
+        rows: Range<usize>,
+        bias: Option<Tensor>,
+    ) -> Result<Linear, ModelError> {
+        let matrix = self.file.matrix(tensor, rows.clone())?;
+        let linear = Linear::load(matrix, bias, self.device)?;
+        self.file.release(tensor, rows)?;
+        Ok(linear)
+    }
+
+    fn bias(
         &self,
         name: &str,
-        weight: QTensor,
         rows: Range<usize>,
         out: usize,
-    ) -> Result<Linear, ModelError> {
+    ) -> Result<Option<Tensor>, ModelError> {
         let name = format!("{name}.bias");
-        let bias = if self.has(&name) {
-            let bias = self.vector(&name, out)?;
-            Some(bias.narrow(0, rows.start, rows.len())?.contiguous()?)
-        } else {
-            None
-        };
-        Ok(Linear::new(Arc::new(weight), bias)?)
+        if !self.has(&name) {
+            return Ok(None);
+        }
+        let bias = self.vector(&name, out)?;
+        Ok(Some(bias.narrow(0, rows.start, rows.len())?.contiguous()?))
     }
 
     fn check_shape(&self, name: &str, want: &[usize]) -> Result<(), ModelError> {

@@ -235,15 +235,40 @@ pub(super) fn round_into(quants: &mut [i8], x: &[f32], inverse: f32) -> i32 {
     totals.into_iter().fold(0, i32::wrapping_add)
 }
 
-/// Returns the products `[num_rows, out]`: `kernel(group, tile_column, sums)` writes those of a group of rows with the
-/// [`LANES`] outputs of a tile column.
+/// Builds the tiles `[columns, blocks_per_row]` on all threads: `build(column, block)` makes one.
+pub(super) fn build_tiles<T: Send>(
+    columns: usize,
+    blocks_per_row: usize,
+    build: impl Fn(usize, usize) -> T + Sync,
+) -> Vec<T> {
+    let len = columns * blocks_per_row;
+    let mut tiles = Vec::with_capacity(len);
+    let places = DisjointMut::new(&mut tiles.spare_capacity_mut()[..len]);
+    parallel(columns, true, |range| {
+        for column in range {
+            // SAFETY: each tile column is in one range.
+            let places = unsafe { places.range(column * blocks_per_row, blocks_per_row) };
+            for (block, place) in places.iter_mut().enumerate() {
+                place.write(build(column, block));
+            }
+        }
+    });
+    // SAFETY: `parallel` has covered all columns (it panics otherwise), so all `len` elements are written.
+    unsafe { tiles.set_len(len) };
+    tiles
+}
+
+/// Returns the products plus the bias (`[out]` f32), `[num_rows, out]`: `kernel(group, tile_column, sums)` writes the
+/// products of a group of rows with the [`LANES`] outputs of a tile column.
 ///
 /// Tile columns are handed out to threads. Many rows are taken in parts whose quants stay in the cache.
 pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     rows: &QuantizedRows<S, BLOCK>,
     out: usize,
+    bias: Option<&[f32]>,
     kernel: impl Fn(&RowGroup<'_, S>, usize, &mut GroupSums) + Sync,
 ) -> Vec<f32> {
+    assert!(bias.is_none_or(|bias| bias.len() == out));
     let mut y = vec![0f32; rows.num_rows * out];
     let shared = DisjointMut::new(&mut y);
     let groups = rows.num_rows.div_ceil(ROW_GROUP);
@@ -252,11 +277,17 @@ pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     parallel(out / LANES, true, |columns| {
         for part in (0..groups).step_by(cached) {
             for column in columns.clone() {
+                let bias = bias.map(|bias| &bias[column * LANES..][..LANES]);
                 for index in part..groups.min(part + cached) {
                     let group = rows.group(index);
                     let mut sums = [[0f32; LANES]; ROW_GROUP];
                     kernel(&group, column, &mut sums);
-                    for (row, sums) in sums.iter().take(group.rows).enumerate() {
+                    for (row, sums) in sums.iter_mut().take(group.rows).enumerate() {
+                        if let Some(bias) = bias {
+                            sums.iter_mut()
+                                .zip(bias)
+                                .for_each(|(sum, bias)| *sum += bias);
+                        }
                         let at = (index * ROW_GROUP + row) * out + column * LANES;
                         // SAFETY: a tile column is in one range, and its rows are apart.
                         let y = unsafe { shared.range(at, LANES) };
@@ -299,6 +330,17 @@ pub(super) fn has_vnni() -> bool {
     #[cfg(not(target_arch = "x86_64"))]
     {
         false
+    }
+}
+
+/// Calls `run` with the bias of a layer that has one.
+pub(super) fn with_bias<R>(
+    bias: Option<&Tensor>,
+    run: impl FnOnce(Option<&[f32]>) -> R,
+) -> Result<R> {
+    match bias {
+        Some(bias) => with_f32(bias, |bias| Ok(run(Some(bias)))),
+        None => Ok(run(None)),
     }
 }
 

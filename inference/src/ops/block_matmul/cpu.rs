@@ -20,6 +20,7 @@ use crate::ops::{
     cpu::{LANES, f16_to_f32, fma, multiversion},
     quantized_matmul::{
         GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
+        with_bias,
     },
 };
 
@@ -93,19 +94,23 @@ impl RoundBlock<BLOCK> for BlockSum {
 }
 
 /// See [`super::matmul`].
-pub fn matmul(rows: &QuantizedRows, weights: &BlockWeights) -> Result<Tensor> {
-    let y = run(rows, weights, has_vnni());
+pub fn matmul(
+    rows: &QuantizedRows,
+    weights: &BlockWeights,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let y = with_bias(bias, |bias| run(rows, weights, bias, has_vnni()))?;
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
 
 /// The product without instructions that not every CPU has, for tests.
 #[cfg(test)]
 pub fn matmul_portable(rows: &QuantizedRows, weights: &BlockWeights) -> Vec<f32> {
-    run(rows, weights, false)
+    run(rows, weights, None, false)
 }
 
-fn run(rows: &QuantizedRows, weights: &BlockWeights, vnni: bool) -> Vec<f32> {
-    products(rows, weights.out, |group, column, sums| {
+fn run(rows: &QuantizedRows, weights: &BlockWeights, bias: Option<&[f32]>, vnni: bool) -> Vec<f32> {
+    products(rows, weights.out, bias, |group, column, sums| {
         let at = column * weights.blocks_per_row;
         for_tiles!(&weights.tiles, tiles => {
             let tiles = &tiles[at..][..weights.blocks_per_row];

@@ -39,11 +39,18 @@ impl QuantizedRows {
     }
 }
 
-/// Returns `x W^T`, `[num_rows, out]` f32.
+/// Returns `x W^T + b`, `[num_rows, out]` f32; `bias` is `[out]` f32.
 ///
 /// # Errors
-/// A candle error unless the widths are equal.
-pub fn matmul(rows: &QuantizedRows, weights: &BlockWeights) -> Result<Tensor> {
+/// A candle error unless the shapes fit.
+pub fn matmul(
+    rows: &QuantizedRows,
+    weights: &BlockWeights,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    if bias.is_some_and(|bias| bias.dims() != [weights.out]) {
+        candle_core::bail!("a bias of another size than {} outputs", weights.out);
+    }
     if rows.blocks_per_row != weights.blocks_per_row {
         candle_core::bail!(
             "{} blocks a row times {}",
@@ -51,7 +58,7 @@ pub fn matmul(rows: &QuantizedRows, weights: &BlockWeights) -> Result<Tensor> {
             weights.blocks_per_row
         );
     }
-    cpu::matmul(rows, weights)
+    cpu::matmul(rows, weights, bias)
 }
 
 #[cfg(test)]
@@ -76,16 +83,20 @@ mod tests {
         QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
     }
 
+    fn pack(weights: &QTensor) -> Option<BlockWeights> {
+        let shape = weights.shape().dims2().unwrap();
+        BlockWeights::pack(weights.dtype(), shape, &weights.data().unwrap())
+    }
+
     #[test]
     fn packing_loses_nothing() {
         for dtype in TYPES {
             let weights = weights(dtype, 32, 96);
-            let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+            let packed = pack(&weights).expect("packable");
             let want = values(&weights.dequantize(&Device::Cpu).unwrap());
-            let got: Vec<f32> = (0..32 * 96)
-                .map(|index| packed.weight(index / 96, index % 96))
-                .collect();
-            assert_close(&got, &want, 1e-6);
+            let mut got = Vec::new();
+            (0..32).for_each(|row| packed.push_row(row, &mut got));
+            assert_eq!(got, want, "{dtype:?}");
         }
     }
 
@@ -95,7 +106,7 @@ mod tests {
             let odd = [(3, 576, 48), (33, 896, 32), (1, 4864, 16), (0, 64, 16)];
             for (num_rows, width, out) in (1..20).map(|rows| (rows, 32, 16)).chain(odd) {
                 let weights = weights(dtype, out, width);
-                let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+                let packed = pack(&weights).expect("packable");
                 let rows =
                     QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width]))
                         .unwrap();
@@ -104,7 +115,7 @@ mod tests {
                     &values(&weights.dequantize(&Device::Cpu).unwrap()),
                     out,
                 );
-                assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
+                assert_close(&values(&matmul(&rows, &packed, None).unwrap()), &want, 1e-3);
                 assert_close(&cpu::matmul_portable(&rows, &packed), &want, 1e-3);
             }
         }
@@ -113,15 +124,14 @@ mod tests {
     #[test]
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
         for dtype in TYPES {
-            let packed = BlockWeights::pack(&weights(dtype, 48, 576))
-                .unwrap()
-                .expect("packable");
+            let packed = pack(&weights(dtype, 48, 576)).expect("packable");
             for num_rows in [2, 7, 13] {
                 let x = tensor(&random(2, num_rows * 576), &[num_rows, 576]);
-                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
+                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed, None).unwrap();
                 for row in 0..num_rows {
                     let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
-                    let alone = matmul(&QuantizedRows::new(&alone).unwrap(), &packed).unwrap();
+                    let alone =
+                        matmul(&QuantizedRows::new(&alone).unwrap(), &packed, None).unwrap();
                     let same = together.narrow(0, row, 1).unwrap();
                     assert_eq!(values(&alone), values(&same), "{dtype:?}, row {row}");
                 }
@@ -131,9 +141,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_stay_so_and_stay_in_their_row() {
-        let packed = BlockWeights::pack(&weights(GgmlDType::Q8_0, 16, 64))
-            .unwrap()
-            .expect("packable");
+        let packed = pack(&weights(GgmlDType::Q8_0, 16, 64)).expect("packable");
         let good = random(2, 3 * 64);
         let want = cpu::matmul_portable(
             &QuantizedRows::new(&tensor(&good, &[3, 64])).unwrap(),
@@ -144,7 +152,7 @@ mod tests {
             x[64 + 40] = bad;
             let rows = QuantizedRows::new(&tensor(&x, &[3, 64])).unwrap();
             for got in [
-                values(&matmul(&rows, &packed).unwrap()),
+                values(&matmul(&rows, &packed, None).unwrap()),
                 cpu::matmul_portable(&rows, &packed),
             ] {
                 assert_close(&got[..16], &want[..16], 1e-5);
@@ -183,10 +191,10 @@ mod tests {
     fn the_candle_kernels_agree_within_their_rounding() {
         let weights = std::sync::Arc::new(weights(GgmlDType::Q8_0, 32, 64));
         let x = tensor(&random(2, 3 * 64), &[3, 64]);
-        let packed = BlockWeights::pack(&weights).unwrap().expect("packable");
+        let packed = pack(&weights).expect("packable");
         let want = values(&candle::matmul(&x, &weights).unwrap());
         assert_close(
-            &values(&matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap()),
+            &values(&matmul(&QuantizedRows::new(&x).unwrap(), &packed, None).unwrap()),
             &want,
             2e-2,
         );
@@ -194,15 +202,7 @@ mod tests {
 
     #[test]
     fn other_types_and_odd_heights_are_left_to_candle() {
-        assert!(
-            BlockWeights::pack(&weights(GgmlDType::Q4_1, 17, 32))
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            BlockWeights::pack(&weights(GgmlDType::Q4K, 16, 256))
-                .unwrap()
-                .is_none()
-        );
+        assert!(pack(&weights(GgmlDType::Q4_1, 17, 32)).is_none());
+        assert!(pack(&weights(GgmlDType::Q4K, 16, 256)).is_none());
     }
 }

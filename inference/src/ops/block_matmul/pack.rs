@@ -3,15 +3,12 @@
 //! A block is 8 groups of 4 columns; one vector holds a group of all 16 rows, 4 bytes a row. Two groups share a vector
 //! of nibbles: group `g` low, group `g + 4` high. A tile is no larger than the 16 blocks it was made of.
 
-use candle_core::{
-    Result,
-    quantized::{GgmlDType, QTensor},
-};
+use candle_core::quantized::GgmlDType;
 use half::f16;
 
 use crate::ops::{
     cpu::{LANES, f16_to_f32},
-    quantized_matmul::half_at,
+    quantized_matmul::{build_tiles, half_at},
 };
 
 /// Weights of a block.
@@ -115,63 +112,61 @@ struct Block {
 }
 
 impl BlockWeights {
-    /// Repacks a matrix; `None` for types and heights that the kernel does not take.
-    ///
-    /// # Errors
-    /// A candle error when the weights are not on the CPU.
-    pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        if !matches!(
-            weights.dtype(),
-            GgmlDType::Q4_0 | GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q8_0
-        ) {
-            return Ok(None);
-        }
-        let (out, width) = weights.shape().dims2()?;
-        if !out.is_multiple_of(LANES) || out == 0 || !width.is_multiple_of(BLOCK) {
-            return Ok(None);
-        }
+    /// Repacks a matrix `[out, width]` from its bytes in a file; `None` for types and heights that the kernel does not
+    /// take, and for bytes that are not a matrix of this shape.
+    pub fn pack(dtype: GgmlDType, (out, width): (usize, usize), data: &[u8]) -> Option<Self> {
+        let whole = out > 0 && out.is_multiple_of(LANES) && width.is_multiple_of(BLOCK);
         let blocks_per_row = width / BLOCK;
-        let data = weights.data()?;
+        if !whole || data.len() != out * blocks_per_row * dtype.type_size() {
+            return None;
+        }
         // Sources of the layouts: ggml's `ggml-common.h`.
-        let tiles = match weights.dtype() {
-            GgmlDType::Q4_0 => Tiles::Q4_0(tiles(&data, blocks_per_row, |raw: &[u8; 18]| Block {
+        let tiles = match dtype {
+            GgmlDType::Q4_0 => Tiles::Q4_0(tiles(data, blocks_per_row, |raw: &[u8; 18]| Block {
                 d: half_at(raw, 0),
                 m: f16::ZERO,
                 u: nibbles(&raw[2..], 0),
             })),
-            GgmlDType::Q4_1 => Tiles::Q4_1(tiles(&data, blocks_per_row, |raw: &[u8; 20]| Block {
+            GgmlDType::Q4_1 => Tiles::Q4_1(tiles(data, blocks_per_row, |raw: &[u8; 20]| Block {
                 d: half_at(raw, 0),
                 m: half_at(raw, 2),
                 u: nibbles(&raw[4..], 0),
             })),
-            GgmlDType::Q5_0 => Tiles::Q5_0(tiles(&data, blocks_per_row, |raw: &[u8; 22]| Block {
+            GgmlDType::Q5_0 => Tiles::Q5_0(tiles(data, blocks_per_row, |raw: &[u8; 22]| Block {
                 d: half_at(raw, 0),
                 m: f16::ZERO,
                 u: nibbles(&raw[6..], word_at(raw, 2)),
             })),
-            GgmlDType::Q5_1 => Tiles::Q5_1(tiles(&data, blocks_per_row, |raw: &[u8; 24]| Block {
+            GgmlDType::Q5_1 => Tiles::Q5_1(tiles(data, blocks_per_row, |raw: &[u8; 24]| Block {
                 d: half_at(raw, 0),
                 m: half_at(raw, 2),
                 u: nibbles(&raw[8..], word_at(raw, 4)),
             })),
-            _ => Tiles::Q8_0(tiles(&data, blocks_per_row, |raw: &[u8; 34]| Block {
+            GgmlDType::Q8_0 => Tiles::Q8_0(tiles(data, blocks_per_row, |raw: &[u8; 34]| Block {
                 d: half_at(raw, 0),
                 m: f16::ZERO,
                 u: std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
             })),
+            _ => return None,
         };
-        Ok(Some(Self {
+        Some(Self {
             out,
             blocks_per_row,
             tiles,
-        }))
+        })
     }
 
-    /// Returns one weight, for tests.
-    #[cfg(test)]
-    pub fn weight(&self, row: usize, column: usize) -> f32 {
-        let index = row / LANES * self.blocks_per_row + column / BLOCK;
-        for_tiles!(&self.tiles, tiles => tiles[index].weight(row % LANES, column % BLOCK))
+    /// Appends the weights of a row, as ggml dequantizes them.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn push_row(&self, row: usize, weights: &mut Vec<f32>) {
+        let first = row / LANES * self.blocks_per_row;
+        for_tiles!(&self.tiles, tiles => {
+            for tile in &tiles[first..first + self.blocks_per_row] {
+                weights.extend(tile.row(row % LANES));
+            }
+        });
     }
 }
 
@@ -185,10 +180,10 @@ impl<U: Quants, M: Offset> Tile<U, M> {
         }
     }
 
-    #[cfg(test)]
-    fn weight(&self, lane: usize, column: usize) -> f32 {
-        let u = self.u.unpack()[place(lane, column)];
-        self.d[lane].to_f32() * f32::from(u) + self.offset(lane)
+    /// Returns the weights of a row.
+    fn row(&self, lane: usize) -> [f32; BLOCK] {
+        let (u, d, m) = (self.u.unpack(), f16_to_f32(self.d[lane]), self.offset(lane));
+        std::array::from_fn(|column| d * f32::from(u[place(lane, column)]) + m)
     }
 }
 
@@ -199,24 +194,21 @@ fn tiles<U: Quants, M: Offset, const BYTES: usize>(
     take_apart: fn(&[u8; BYTES]) -> Block,
 ) -> Vec<Tile<U, M>> {
     let (blocks, _) = data.as_chunks::<BYTES>();
-    let mut tiles = Vec::with_capacity(blocks.len() / LANES);
-    for rows in blocks.chunks_exact(LANES * blocks_per_row) {
-        for index in 0..blocks_per_row {
-            let mut d = [f16::ZERO; LANES];
-            let mut m = [f16::ZERO; LANES];
-            let mut u = [[0; BLOCK]; LANES];
-            for lane in 0..LANES {
-                let block = take_apart(&rows[lane * blocks_per_row + index]);
-                (d[lane], m[lane], u[lane]) = (block.d, block.m, block.u);
-            }
-            tiles.push(Tile {
-                d,
-                m: M::pack(m),
-                u: U::pack(&u),
-            });
+    let columns = blocks.len() / (LANES * blocks_per_row).max(1);
+    build_tiles(columns, blocks_per_row, |column, index| {
+        let mut d = [f16::ZERO; LANES];
+        let mut m = [f16::ZERO; LANES];
+        let mut u = [[0; BLOCK]; LANES];
+        for lane in 0..LANES {
+            let block = take_apart(&blocks[(column * LANES + lane) * blocks_per_row + index]);
+            (d[lane], m[lane], u[lane]) = (block.d, block.m, block.u);
         }
-    }
-    tiles
+        Tile {
+            d,
+            m: M::pack(m),
+            u: U::pack(&u),
+        }
+    })
 }
 
 fn place(lane: usize, column: usize) -> usize {

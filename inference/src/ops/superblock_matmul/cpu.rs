@@ -11,6 +11,7 @@ use crate::ops::{
     cpu::multiversion,
     quantized_matmul::{
         GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
+        with_bias,
     },
 };
 
@@ -85,13 +86,19 @@ impl BlockSums {
 }
 
 /// See [`super::matmul`].
-pub(super) fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Result<Tensor> {
+pub(super) fn matmul(
+    rows: &QuantizedRows,
+    weights: &SuperblockWeights,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     if !has_vnni() {
         candle_core::bail!("this CPU has no AVX-512-VNNI");
     }
-    let y = products(rows, weights.out, |group, column, sums| {
-        run(group, weights, column, sums);
-    });
+    let y = with_bias(bias, |bias| {
+        products(rows, weights.out, bias, |group, column, sums| {
+            run(group, weights, column, sums);
+        })
+    })?;
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
 

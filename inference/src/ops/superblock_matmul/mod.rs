@@ -39,11 +39,18 @@ impl QuantizedRows {
     }
 }
 
-/// Returns `x W^T`, `[num_rows, out]` f32.
+/// Returns `x W^T + b`, `[num_rows, out]` f32; `bias` is `[out]` f32.
 ///
 /// # Errors
-/// A candle error unless the widths are equal.
-pub fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Result<Tensor> {
+/// A candle error unless the shapes fit.
+pub fn matmul(
+    rows: &QuantizedRows,
+    weights: &SuperblockWeights,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    if bias.is_some_and(|bias| bias.dims() != [weights.out]) {
+        candle_core::bail!("a bias of another size than {} outputs", weights.out);
+    }
     if rows.blocks_per_row != weights.blocks_per_row {
         candle_core::bail!(
             "{} super-blocks a row times {}",
@@ -51,7 +58,7 @@ pub fn matmul(rows: &QuantizedRows, weights: &SuperblockWeights) -> Result<Tenso
             weights.blocks_per_row
         );
     }
-    cpu::matmul(rows, weights)
+    cpu::matmul(rows, weights, bias)
 }
 
 #[cfg(test)]
@@ -68,16 +75,20 @@ mod tests {
         QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
     }
 
+    fn pack(weights: &QTensor) -> Option<SuperblockWeights> {
+        let shape = weights.shape().dims2().unwrap();
+        SuperblockWeights::pack(weights.dtype(), shape, &weights.data().unwrap())
+    }
+
     #[test]
     fn packing_loses_nothing() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
             let weights = weights(dtype, 32, 512);
-            let packed = pack::pack(&weights).unwrap().expect("packable");
+            let packed = pack::pack(dtype, (32, 512), &weights.data().unwrap()).expect("packable");
             let want = values(&weights.dequantize(&Device::Cpu).unwrap());
-            let got: Vec<f32> = (0..32 * 512)
-                .map(|index| packed.weight(index / 512, index % 512))
-                .collect();
-            assert_close(&got, &want, 1e-6);
+            let mut got = Vec::new();
+            (0..32).for_each(|row| packed.push_row(row, &mut got));
+            assert_eq!(got, want, "{dtype:?}");
         }
     }
 
@@ -87,7 +98,7 @@ mod tests {
             let odd = [(3, 1536, 48), (33, 512, 32), (1, 8960, 16), (0, 256, 16)];
             for (num_rows, width, out) in (1..20).map(|rows| (rows, 256, 16)).chain(odd) {
                 let weights = weights(dtype, out, width);
-                let Some(packed) = SuperblockWeights::pack(&weights).unwrap() else {
+                let Some(packed) = pack(&weights) else {
                     println!("skipped: this CPU has no AVX-512-VNNI");
                     return;
                 };
@@ -99,7 +110,7 @@ mod tests {
                     &values(&weights.dequantize(&Device::Cpu).unwrap()),
                     out,
                 );
-                assert_close(&values(&matmul(&rows, &packed).unwrap()), &want, 1e-3);
+                assert_close(&values(&matmul(&rows, &packed, None).unwrap()), &want, 1e-3);
             }
         }
     }
@@ -107,15 +118,16 @@ mod tests {
     #[test]
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
-            let Some(packed) = SuperblockWeights::pack(&weights(dtype, 48, 512)).unwrap() else {
+            let Some(packed) = pack(&weights(dtype, 48, 512)) else {
                 return;
             };
             for num_rows in [2, 7, 13] {
                 let x = tensor(&random(2, num_rows * 512), &[num_rows, 512]);
-                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed).unwrap();
+                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed, None).unwrap();
                 for row in 0..num_rows {
                     let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
-                    let alone = matmul(&QuantizedRows::new(&alone).unwrap(), &packed).unwrap();
+                    let alone =
+                        matmul(&QuantizedRows::new(&alone).unwrap(), &packed, None).unwrap();
                     let same = together.narrow(0, row, 1).unwrap();
                     assert_eq!(values(&alone), values(&same), "{dtype:?}, row {row}");
                 }

@@ -3,16 +3,13 @@
 //! Columns come in spans of 32. A span is 8 groups of 4 columns; one vector holds a group of all 16 rows, 4 bytes a row.
 //! Two groups share a vector of nibbles: group `g` low, group `g + 4` high.
 
-use candle_core::{
-    Result,
-    quantized::{GgmlDType, QTensor},
-};
+use candle_core::quantized::GgmlDType;
 use half::f16;
 
 use super::SUPERBLOCK;
 use crate::ops::{
-    cpu::LANES,
-    quantized_matmul::{SPAN, half_at, has_vnni},
+    cpu::{LANES, f16_to_f32},
+    quantized_matmul::{SPAN, build_tiles, half_at, has_vnni},
 };
 
 pub(super) const SPANS: usize = SUPERBLOCK / SPAN;
@@ -68,83 +65,93 @@ pub struct SuperblockWeights {
 }
 
 impl SuperblockWeights {
-    /// Repacks a matrix; `None` for types, heights and CPUs that the kernel does not take.
-    ///
-    /// # Errors
-    /// A candle error when the weights are not on the CPU.
-    pub fn pack(weights: &QTensor) -> Result<Option<Self>> {
-        if has_vnni() { pack(weights) } else { Ok(None) }
+    /// Repacks a matrix `[out, width]` from its bytes in a file; `None` for types, heights and CPUs that the kernel does
+    /// not take, and for bytes that are not a matrix of this shape.
+    pub fn pack(dtype: GgmlDType, shape: (usize, usize), data: &[u8]) -> Option<Self> {
+        has_vnni().then(|| pack(dtype, shape, data)).flatten()
     }
 
-    /// Returns one weight, for tests.
-    #[cfg(test)]
-    pub fn weight(&self, row: usize, column: usize) -> f32 {
-        let (tile, lane) = (
-            row / LANES * self.blocks_per_row + column / SUPERBLOCK,
-            row % LANES,
-        );
-        let column = column % SUPERBLOCK;
-        let (at, shift) = nibble_place(lane, column % SPAN);
-        let span = column / SPAN;
+    /// Appends the weights of a row, as ggml dequantizes them.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn push_row(&self, row: usize, weights: &mut Vec<f32>) {
+        let first = row / LANES * self.blocks_per_row;
+        let columns = (first..first + self.blocks_per_row)
+            .flat_map(|tile| (0..SUPERBLOCK).map(move |column| (tile, column)));
+        let lane = row % LANES;
         match &self.tiles {
             Tiles::Q4K(tiles) => {
-                let tile = &tiles[tile];
-                let q = f32::from(tile.nibbles[span][at] >> shift & 15);
-                let (d, dmin) = (tile.d[lane].to_f32(), tile.dmin[lane].to_f32());
-                d * f32::from(tile.scales[span][lane]) * q
-                    - dmin * f32::from(tile.mins[span / 2][lane][span % 2])
+                weights.extend(columns.map(|(tile, column)| tiles[tile].weight(lane, column)));
             }
             Tiles::Q6K(tiles) => {
-                let tile = &tiles[tile];
-                let (upper_at, upper_shift) = upper_place(lane, column % SPAN);
-                let q = (tile.spans[span].nibbles[at] >> shift & 15)
-                    | (tile.spans[span].upper[upper_at] >> upper_shift & 3) << 4;
-                tile.d[lane].to_f32()
-                    * f32::from(tile.scales[span][lane][column % SPAN / 16])
-                    * (f32::from(q) - 32.0)
+                weights.extend(columns.map(|(tile, column)| tiles[tile].weight(lane, column)));
             }
         }
     }
 }
 
-/// [`SuperblockWeights::pack`] whatever the CPU.
-pub(super) fn pack(weights: &QTensor) -> Result<Option<SuperblockWeights>> {
-    let (out, width) = weights.shape().dims2()?;
-    if out == 0 || !out.is_multiple_of(LANES) || !width.is_multiple_of(SUPERBLOCK) {
-        return Ok(None);
+impl TileQ4K {
+    #[inline]
+    fn weight(&self, lane: usize, column: usize) -> f32 {
+        let span = column / SPAN;
+        let (at, shift) = nibble_place(lane, column % SPAN);
+        let q = f32::from(self.nibbles[span][at] >> shift & 15);
+        let (d, dmin) = (f16_to_f32(self.d[lane]), f16_to_f32(self.dmin[lane]));
+        let (scale, min) = (self.scales[span][lane], self.mins[span / 2][lane][span % 2]);
+        d * f32::from(scale) * q - dmin * f32::from(min)
     }
+}
+
+impl TileQ6K {
+    #[inline]
+    fn weight(&self, lane: usize, column: usize) -> f32 {
+        let (span, column) = (column / SPAN, column % SPAN);
+        let (at, shift) = nibble_place(lane, column);
+        let (upper_at, upper_shift) = upper_place(lane, column);
+        let SpanQ6K { nibbles, upper } = &self.spans[span];
+        let q = nibbles[at] >> shift & 15 | (upper[upper_at] >> upper_shift & 3) << 4;
+        let scale = self.scales[span][lane][column / 16];
+        f16_to_f32(self.d[lane]) * f32::from(scale) * (f32::from(q) - 32.0)
+    }
+}
+
+/// [`SuperblockWeights::pack`] whatever the CPU.
+pub(super) fn pack(
+    dtype: GgmlDType,
+    (out, width): (usize, usize),
+    data: &[u8],
+) -> Option<SuperblockWeights> {
+    let whole = out > 0 && out.is_multiple_of(LANES) && width.is_multiple_of(SUPERBLOCK);
     let blocks_per_row = width / SUPERBLOCK;
-    let tiles = match weights.dtype() {
-        GgmlDType::Q4K => Tiles::Q4K(tiles(&weights.data()?, out, blocks_per_row, 144, tile_q4k)),
-        GgmlDType::Q6K => Tiles::Q6K(tiles(&weights.data()?, out, blocks_per_row, 210, tile_q6k)),
-        _ => return Ok(None),
+    if !whole || data.len() != out * blocks_per_row * dtype.type_size() {
+        return None;
+    }
+    let tiles = match dtype {
+        GgmlDType::Q4K => Tiles::Q4K(tiles(data, out, blocks_per_row, tile_q4k)),
+        GgmlDType::Q6K => Tiles::Q6K(tiles(data, out, blocks_per_row, tile_q6k)),
+        _ => return None,
     };
-    Ok(Some(SuperblockWeights {
+    Some(SuperblockWeights {
         out,
         blocks_per_row,
         tiles,
-    }))
+    })
 }
 
 /// Builds all tiles; `build` gets the blocks of 16 rows.
-fn tiles<T>(
+fn tiles<T: Send, const BYTES: usize>(
     data: &[u8],
     out: usize,
     blocks_per_row: usize,
-    block_bytes: usize,
-    build: fn([&[u8]; LANES]) -> T,
+    build: fn([&[u8; BYTES]; LANES]) -> T,
 ) -> Vec<T> {
-    let block = |row: usize, block: usize| {
-        &data[(row * blocks_per_row + block) * block_bytes..][..block_bytes]
-    };
-    (0..out)
-        .step_by(LANES)
-        .flat_map(|first| {
-            (0..blocks_per_row)
-                .map(move |index| std::array::from_fn(|lane| block(first + lane, index)))
-        })
-        .map(build)
-        .collect()
+    let (blocks, _) = data.as_chunks::<BYTES>();
+    build_tiles(out / LANES, blocks_per_row, |column, index| {
+        build(std::array::from_fn(|lane| {
+            &blocks[(column * LANES + lane) * blocks_per_row + index]
+        }))
+    })
 }
 
 /// Where the low 4 bits of a column of a span of a row are: byte and shift.
@@ -176,7 +183,7 @@ fn four_at(raw: &[u8], at: usize) -> u32 {
 }
 
 /// Source of the layout: ggml's `block_q4_K`: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of nibbles.
-fn tile_q4k(blocks: [&[u8]; LANES]) -> TileQ4K {
+fn tile_q4k(blocks: [&[u8; 144]; LANES]) -> TileQ4K {
     let mut tile = TileQ4K {
         nibbles: [[0; SPAN_NIBBLES]; SPANS],
         scales: [[0; LANES]; SPANS],
@@ -216,7 +223,7 @@ fn scale_and_min(packed: &[u8], span: usize) -> (u8, u8) {
 }
 
 /// Source of the layout: ggml's `block_q6_K`: 128 bytes of low nibbles, 64 of upper bits, 16 scales, d.
-fn tile_q6k(blocks: [&[u8]; LANES]) -> TileQ6K {
+fn tile_q6k(blocks: [&[u8; 210]; LANES]) -> TileQ6K {
     let mut tile = TileQ6K {
         spans: [SpanQ6K {
             nibbles: [0; SPAN_NIBBLES],
