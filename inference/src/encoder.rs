@@ -9,6 +9,8 @@
 //!
 //! Absent on purpose: caching, passages, any other pooling (refused by name).
 
+mod bert;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 use serde::Deserialize;
 
+use self::bert::Bert;
 use crate::config::DeviceChoice;
 use crate::device::{self, DeviceError};
 
@@ -59,12 +62,20 @@ pub enum EncoderError {
 /// A loaded sentence encoder. Immutable; `Send + Sync`, and any number of threads may embed at once.
 pub struct Encoder {
     name: String,
-    model: BertModel,
+    model: Model,
     tokenizer: tokenizers::Tokenizer,
     device: Device,
     dim: usize,
     max_tokens: usize,
     pad_id: u32,
+}
+
+/// What computes.
+enum Model {
+    /// Products in bf16, on CPUs that have them.
+    Bert(Bert),
+    /// f32 on any device.
+    Candle(Box<BertModel>),
 }
 
 impl std::fmt::Debug for Encoder {
@@ -94,11 +105,28 @@ struct PoolingConfig {
 }
 
 impl Encoder {
-    /// Loads the encoder in `dir` onto a device. Reads the whole weight file (91 MB for MiniLM).
+    /// Loads the encoder in `dir` onto a device. Reads the whole weight file (91 MB for MiniLM). CPUs that
+    /// multiply bf16 do so.
     ///
     /// # Errors
     /// A missing, damaged or unsupported file, by name; a device that cannot be opened.
     pub fn load(dir: &Path, device: &DeviceChoice) -> Result<Self, EncoderError> {
+        Self::load_with(dir, device, Bert::supports)
+    }
+
+    /// Loads the encoder with f32 products whatever the CPU, for comparisons.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_exact(dir: &Path, device: &DeviceChoice) -> Result<Self, EncoderError> {
+        Self::load_with(dir, device, |_, _| false)
+    }
+
+    fn load_with(
+        dir: &Path,
+        device: &DeviceChoice,
+        is_rounded: impl Fn(&Config, &Device) -> bool,
+    ) -> Result<Self, EncoderError> {
         let config_path = dir.join("config.json");
         let config_bytes = read(&config_path)?;
         let model_type: ModelType = parse_json(&config_path, &config_bytes)?;
@@ -118,6 +146,7 @@ impl Encoder {
         let tokenizer = load_tokenizer(&dir.join("tokenizer.json"), config.vocab_size)?;
 
         let device = device::open(device)?;
+        device::keep_freed_memory();
         let weights_path = dir.join("model.safetensors");
         let weights = read(&weights_path)?;
         let weights_error = |error: candle_core::Error| EncoderError::Weights {
@@ -126,7 +155,12 @@ impl Encoder {
         };
         let tensors = VarBuilder::from_buffered_safetensors(weights, DType::F32, &device)
             .map_err(weights_error)?;
-        let model = BertModel::load(tensors, &config).map_err(weights_error)?;
+        let model = if is_rounded(&config, &device) {
+            Bert::load(tensors, &config).map(Model::Bert)
+        } else {
+            BertModel::load(tensors, &config).map(|model| Model::Candle(Box::new(model)))
+        };
+        let model = model.map_err(weights_error)?;
         Ok(Self {
             name: folder_name(dir),
             model,
@@ -154,7 +188,11 @@ impl Encoder {
         let mut embeddings = vec![Vec::new(); rows.len()];
         for batch in batches(&order, |row| rows[row].len()) {
             let batch_rows: Vec<&[u32]> = batch.iter().map(|&row| rows[row].as_slice()).collect();
-            for (&row, embedding) in batch.iter().zip(self.embed_batch(&batch_rows)?) {
+            let embedded = match &self.model {
+                Model::Bert(model) => embed_batch(model, &batch_rows)?,
+                Model::Candle(model) => self.embed_padded(model, &batch_rows)?,
+            };
+            for (&row, embedding) in batch.iter().zip(embedded) {
                 embeddings[row] = embedding;
             }
         }
@@ -202,7 +240,11 @@ impl Encoder {
     }
 
     /// Computes one padded batch.
-    fn embed_batch(&self, rows: &[&[u32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
+    fn embed_padded(
+        &self,
+        model: &BertModel,
+        rows: &[&[u32]],
+    ) -> Result<Vec<Vec<f32>>, EncoderError> {
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let shape = (rows.len(), longest);
         let mut ids = Vec::with_capacity(rows.len() * longest);
@@ -214,12 +256,26 @@ impl Encoder {
         }
         let ids = Tensor::from_vec(ids, shape, &self.device)?;
         let mask = Tensor::from_vec(mask, shape, &self.device)?;
-        let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?; // [rows, longest, dim]
+        let hidden = model.forward(&ids, &ids.zeros_like()?, Some(&mask))?; // [rows, longest, dim]
         let summed = hidden.broadcast_mul(&mask.unsqueeze(D::Minus1)?)?.sum(1)?; // [rows, dim]
         let mean = summed.broadcast_div(&mask.sum_keepdim(1)?)?;
         let norm = mean.sqr()?.sum_keepdim(1)?.sqrt()?;
         Ok(mean.broadcast_div(&norm)?.to_vec2()?)
     }
+}
+
+/// Computes one batch without padding: mean of each text's word pieces, normalised.
+fn embed_batch(model: &Bert, rows: &[&[u32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
+    let hidden = model.forward(rows)?; // [word pieces, dim]
+    let mut embeddings = Vec::with_capacity(rows.len());
+    let mut start = 0;
+    for row in rows {
+        let mean = hidden.narrow(0, start, row.len())?.mean(0)?;
+        let norm = mean.sqr()?.sum_all()?.sqrt()?;
+        embeddings.push(mean.broadcast_div(&norm)?.to_vec1()?);
+        start += row.len();
+    }
+    Ok(embeddings)
 }
 
 #[derive(Deserialize)]

@@ -212,7 +212,8 @@ fn report(arguments: &Arguments, figures: &Figures, load_s: f64) {
         "prefill_tokens_per_s": prefill_tokens_per_s,
         "decode_tokens_per_s": decode_tokens_per_s,
         "load_s": load_s,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "rss_bytes": rss_bytes("VmRSS:"),
+        "peak_rss_bytes": rss_bytes("VmHWM:"),
     });
     print_line(format_args!("{line}"));
 }
@@ -222,11 +223,11 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     println!("{line}");
 }
 
-/// Returns the process's largest resident set, 0 where the kernel does not tell.
-fn peak_rss_bytes() -> u64 {
+/// Returns the process's resident set, `VmRSS:` now or `VmHWM:` at most so far; 0 where the kernel does not tell.
+fn rss_bytes(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmHWM:")?
+        line.strip_prefix(field)?
             .trim()
             .strip_suffix(" kB")?
             .parse()
