@@ -9,6 +9,7 @@ mod golden;
 mod golden_chats;
 mod golden_encoder;
 mod golden_engine;
+mod golden_perplexity;
 mod golden_text;
 mod golden_tokens;
 mod golden_types;
