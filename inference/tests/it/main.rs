@@ -15,6 +15,7 @@ mod golden_tokens;
 mod golden_types;
 mod hostile_models;
 mod model_pitfalls;
+mod pitfall_outliers;
 mod pitfalls_text;
 mod sampling;
 mod text_lines;
