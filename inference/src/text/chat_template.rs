@@ -7,8 +7,8 @@
 //! without look-alikes the ids are those of the whole rendered text. The same holds for tools, their
 //! arguments and their results.
 //!
-//! Templates are untrusted input: they run on bounded fuel, nesting and output. Not bounded is the memory
-//! of strings that a template builds without writing them; minijinja has no hook for it.
+//! Templates are untrusted input: they run on bounded fuel, nesting, output and memory ([`crate::metered`]). One that wants
+//! more memory than is its due is not run again, because what it held until then stays taken.
 //!
 //! Semantics follow transformers' `apply_chat_template` (`trim_blocks`, `lstrip_blocks`, loop controls,
 //! `raise_exception`, `strftime_now`, `{% generation %}`, and Python's ways in [`python`]), with one difference:
@@ -17,11 +17,14 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
 use crate::gguf::GgufFile;
+use crate::metered::{self, Limits, Unfinished};
 
 use super::conversation::{ChatMessage, Conversation, PromptEnd, Turn, json_depth};
 use super::python;
@@ -40,6 +43,11 @@ const FUEL: u64 = 2_000_000;
 /// printing the value recurses once a level: all the fuel that there is makes 300,000 levels, which take 1 KiB
 /// each. The memory is reserved, and used only by such a template.
 const STACK_BYTES: usize = 1 << 29;
+
+/// Memory of compiling or rendering a template, beside [`MEMORY_FACTOR`] times what goes in. A value takes some ten times
+/// the bytes of its text, and real templates hold a copy or two of a message.
+const MEMORY_SLACK_BYTES: usize = 1 << 26;
+const MEMORY_FACTOR: usize = 64;
 
 /// Nested calls and includes. Real templates nest macros three deep.
 const RECURSION_LIMIT: usize = 64;
@@ -74,6 +82,12 @@ pub enum ChatTemplateError {
     /// The template wrote far more than the messages contain.
     #[error("the model's chat template wrote more than {limit_bytes} bytes")]
     OutputTooLarge { limit_bytes: usize },
+    /// The template held far more memory than the messages take.
+    #[error(
+        "the model's chat template took more than {limit_bytes} bytes of memory and is not used again; \
+         a model file with another template works"
+    )]
+    TooMuchMemory { limit_bytes: usize },
     /// There is nothing to render.
     #[error("a conversation needs at least one message")]
     NoMessages,
@@ -92,8 +106,12 @@ pub enum ChatTemplateError {
 
 /// A compiled chat template. Immutable; `Send + Sync`.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     source: String,
+    /// Part of the memory limit that does not depend on the conversation.
+    memory_slack_bytes: usize,
+    /// Whether it once wanted more memory than its limit.
+    is_greedy: AtomicBool,
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -130,28 +148,17 @@ impl ChatTemplate {
         now: fn() -> jiff::Zoned,
     ) -> Result<Self, ChatTemplateError> {
         let source = source.unwrap_or(CHATML).to_owned();
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION_LIMIT);
-        environment.set_formatter(python::print);
-        environment.set_unknown_method_callback(python::call_method);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", move |format: String| {
-            strftime(&now(), &format)
-        });
-        environment.add_filter("tojson", python::tojson);
-        environment.add_filter("trim", python::trim_filter);
-        environment.add_filter("string", python::string_filter);
-        environment
-            .add_template_owned("chat", without_generation_tags(&source))
-            .map_err(|error| ChatTemplateError::Syntax {
-                reason: error.to_string(),
-            })?;
+        let memory_bytes = MEMORY_SLACK_BYTES + MEMORY_FACTOR * source.len();
+        let compiled = {
+            let source = source.clone();
+            // Compiling computes what is constant, which can be large too.
+            bounded(memory_bytes, move || compile(&source, now))?
+        };
         Ok(Self {
-            environment,
+            environment: Arc::new(compiled?),
             source,
+            memory_slack_bytes: MEMORY_SLACK_BYTES,
+            is_greedy: AtomicBool::new(false),
         })
     }
 
@@ -315,39 +322,20 @@ impl ChatTemplate {
         conversation.visit_texts(&mut |text| input_bytes += text.len());
         // Control characters take six bytes in JSON, and a template may write a message twice.
         let limit_bytes = 12 * input_bytes + OUTPUT_SLACK_BYTES;
-        std::thread::scope(|scope| {
-            let rendering = std::thread::Builder::new()
-                .name("chat-template".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.run(&variables, limit_bytes))
-                .map_err(ChatTemplateError::Thread)?;
-            rendering.join().unwrap_or_else(|_| {
-                let reason = "it panicked".to_owned();
-                Err(ChatTemplateError::Render { reason })
-            })
-        })
-    }
-
-    /// Runs the template. Values that it makes are dropped before this returns.
-    fn run(
-        &self,
-        variables: &serde_json::Map<String, serde_json::Value>,
-        limit_bytes: usize,
-    ) -> Result<String, ChatTemplateError> {
-        let mut output = BoundedOutput {
-            bytes: Vec::new(),
-            limit: limit_bytes,
-            exceeded: false,
-        };
-        let template = self
-            .environment
-            .get_template("chat")
-            .expect("the template was added when this was built");
-        match template.render_captured_to(Value::from_serialize(variables), &mut output) {
-            Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
-            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
-            Err(error) => Err(render_error(&error)),
+        let memory_bytes = self.memory_slack_bytes + MEMORY_FACTOR * input_bytes;
+        if self.is_greedy.load(Ordering::Relaxed) {
+            return Err(ChatTemplateError::TooMuchMemory {
+                limit_bytes: memory_bytes,
+            });
         }
+        let environment = self.environment.clone();
+        let result = bounded(memory_bytes, move || {
+            run(&environment, &variables, limit_bytes)
+        });
+        if matches!(result, Err(ChatTemplateError::TooMuchMemory { .. })) {
+            self.is_greedy.store(true, Ordering::Relaxed);
+        }
+        result?
     }
 
     /// Returns two characters that occur nowhere.
@@ -366,6 +354,74 @@ impl ChatTemplate {
             (Some(tag), Some(marker)) => Ok([tag, marker]),
             _ => Err(ChatTemplateError::NoMarker),
         }
+    }
+}
+
+/// Compiles a template into an environment that has what templates expect.
+fn compile(
+    source: &str,
+    now: fn() -> jiff::Zoned,
+) -> Result<Environment<'static>, ChatTemplateError> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION_LIMIT);
+    environment.set_formatter(python::print);
+    environment.set_unknown_method_callback(python::call_method);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", move |format: String| {
+        strftime(&now(), &format)
+    });
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("trim", python::trim_filter);
+    environment.add_filter("string", python::string_filter);
+    environment
+        .add_template_owned("chat", without_generation_tags(source))
+        .map_err(|error| ChatTemplateError::Syntax {
+            reason: error.to_string(),
+        })?;
+    Ok(environment)
+}
+
+/// Does what a template makes the engine do, on a thread with a large stack and little memory.
+fn bounded<T: Send + 'static>(
+    memory_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ChatTemplateError> {
+    let limits = Limits {
+        memory_bytes,
+        stack_bytes: STACK_BYTES,
+    };
+    metered::run("chat-template", limits, work).map_err(|unfinished| match unfinished {
+        Unfinished::TooMuchMemory => ChatTemplateError::TooMuchMemory {
+            limit_bytes: memory_bytes,
+        },
+        Unfinished::Panicked => ChatTemplateError::Render {
+            reason: "it panicked".to_owned(),
+        },
+        Unfinished::NoThread(error) => ChatTemplateError::Thread(error),
+    })
+}
+
+/// Runs the template. Values that it makes are dropped before this returns.
+fn run(
+    environment: &Environment<'static>,
+    variables: &serde_json::Map<String, serde_json::Value>,
+    limit_bytes: usize,
+) -> Result<String, ChatTemplateError> {
+    let mut output = BoundedOutput {
+        bytes: Vec::new(),
+        limit: limit_bytes,
+        exceeded: false,
+    };
+    let template = environment
+        .get_template("chat")
+        .expect("the template was added when this was built");
+    match template.render_captured_to(Value::from_serialize(variables), &mut output) {
+        Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
+        Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
+        Err(error) => Err(render_error(&error)),
     }
 }
 

@@ -19,3 +19,7 @@ mod pitfall_outliers;
 mod pitfalls_text;
 mod sampling;
 mod text_lines;
+
+/// As in the program: chat templates are bounded in memory.
+#[global_allocator]
+static ALLOCATOR: inference::MeteredAllocator = inference::MeteredAllocator;
