@@ -110,6 +110,8 @@ pub struct ChatTemplate {
     source: String,
     /// Part of the memory limit that does not depend on the conversation.
     memory_slack_bytes: usize,
+    /// Takes the place of this one in conversations with tools.
+    tool_use: Option<Box<ChatTemplate>>,
     /// Whether it once wanted more memory than its limit.
     is_greedy: AtomicBool,
 }
@@ -123,12 +125,35 @@ impl std::fmt::Debug for ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Compiles the template of a GGUF file (`tokenizer.chat_template`), or ChatML if it has none.
+    /// Compiles the template of a GGUF file (`tokenizer.chat_template`), or ChatML if it has none, and the one for
+    /// conversations with tools (`tokenizer.chat_template.tool_use`), if it has one.
     ///
     /// # Errors
     /// As [`ChatTemplate::new`].
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ChatTemplateError> {
-        Self::new(file.get_str("tokenizer.chat_template"))
+        let template = Self::new(file.get_str("tokenizer.chat_template"))?;
+        match file.get_str("tokenizer.chat_template.tool_use") {
+            Some(source) => template.with_tool_use(source),
+            None => Ok(template),
+        }
+    }
+
+    /// Compiles `source` to render conversations with tools in this template's place, as transformers does with the
+    /// template of that name.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn with_tool_use(self, source: &str) -> Result<Self, ChatTemplateError> {
+        let tool_use = Some(Box::new(Self::new(Some(source))?));
+        Ok(Self { tool_use, ..self })
+    }
+
+    /// Returns the template that renders `conversation`.
+    fn of(&self, conversation: &Conversation) -> &Self {
+        match &self.tool_use {
+            Some(tool_use) if !conversation.tools.is_empty() => tool_use,
+            _ => self,
+        }
     }
 
     /// Compiles `source`, or ChatML where a model brings no template.
@@ -158,11 +183,12 @@ impl ChatTemplate {
             environment: Arc::new(compiled?),
             source,
             memory_slack_bytes: MEMORY_SLACK_BYTES,
+            tool_use: None,
             is_greedy: AtomicBool::new(false),
         })
     }
 
-    /// The Jinja source.
+    /// The Jinja source, for conversations without tools.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -178,8 +204,9 @@ impl ChatTemplate {
         conversation: &Conversation,
     ) -> Result<String, ChatTemplateError> {
         check_depth(conversation)?;
-        let [tag, _] = self.unused_characters(tokenizer, conversation)?;
-        self.render_whole(tokenizer, conversation, tag, None)
+        let template = self.of(conversation);
+        let [tag, _] = template.unused_characters(tokenizer, conversation)?;
+        template.render_whole(tokenizer, conversation, tag, None)
     }
 
     /// Returns the prompt of `conversation`. Starts with BOS exactly once if the model's prompts do.
@@ -192,9 +219,10 @@ impl ChatTemplate {
         conversation: &Conversation,
     ) -> Result<Vec<u32>, ChatTemplateError> {
         check_depth(conversation)?;
-        let [tag, marker] = self.unused_characters(tokenizer, conversation)?;
+        let template = self.of(conversation);
+        let [tag, marker] = template.unused_characters(tokenizer, conversation)?;
         let neutral = conversation.map_texts(&|text| neutralise(text, tokenizer, marker));
-        let rendered = self.render_whole(tokenizer, &neutral, tag, Some(marker))?;
+        let rendered = template.render_whole(tokenizer, &neutral, tag, Some(marker))?;
         let mut ids = Vec::with_capacity(rendered.len() / 3);
         for fragment in tokenizer.fragments(&rendered, ControlTokens::AreParsed) {
             match fragment {

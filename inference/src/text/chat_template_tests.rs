@@ -216,6 +216,27 @@ fn hostile_templates_end() {
     ));
 }
 
+#[test]
+fn a_template_for_tools_renders_conversations_that_have_some() {
+    let template = ChatTemplate::new(Some("plain"))
+        .unwrap()
+        .with_tool_use("{{ tools | length }} tools")
+        .unwrap();
+    let without = Conversation::new(&[user("x")]);
+    let with = Conversation {
+        tools: vec![json!({"name": "f"}), json!({"name": "g"})],
+        ..without.clone()
+    };
+    let tokenizer = tokenizer(false);
+    for (conversation, want) in [(&without, "plain"), (&with, "2 tools")] {
+        assert_eq!(template.text(&tokenizer, conversation).unwrap(), want);
+        let ids = template.tokens(&tokenizer, conversation).unwrap();
+        assert_eq!(ids, tokenizer.encode(want, AddSpecial::No));
+    }
+    let broken = ChatTemplate::new(None).unwrap().with_tool_use("{% if %}");
+    assert!(matches!(broken, Err(ChatTemplateError::Syntax { .. })));
+}
+
 /// Ways to hold much memory with few steps and no output. A repeated string alone is bounded by the engine, at 100 MB.
 const GREEDY: [&str; 9] = [
     "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
