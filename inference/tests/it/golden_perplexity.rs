@@ -4,6 +4,8 @@
 //! `scripts/goldens/make.py perplexity` and `scripts/goldens/types.py perplexity` write the goldens, with keys and values
 //! in F32, as here. Both programs round activations, so perplexities differ by chance: on the prose of 765 scored tokens
 //! by up to half a percent, on the verse of about 6,600 by a third of that. [`VERSE_TOLERANCE`] is what a bias would show in.
+//! Measured on the verse: SmolLM2 -0.07 %, our Q8_0 of it +0.18, Q4_K_M -0.08, Q5_K_M +0.19, Qwen2.5-Coder 0.5B +0.07,
+//! 1.5B -0.01. On two cores of their own SmolLM2 and its three files take a minute, the Qwen models about as long each.
 
 use std::{
     collections::BTreeMap,
