@@ -1,10 +1,14 @@
 //! The command line.
 
+mod sampling;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inference::gguf::Recipe;
+
+use self::sampling::SamplingArgs;
 
 const AFTER_HELP: &str = "\
 A first session:
@@ -169,6 +173,7 @@ pub struct ExtractArgs {
 
 /// `cloister generate`
 #[derive(Debug, Args)]
+#[command(after_help = sampling::ORDER)]
 pub struct GenerateArgs {
     /// Language model: a .gguf file or a name of `cloister models list`
     #[arg(long, value_name = "FILE|NAME")]
@@ -182,27 +187,9 @@ pub struct GenerateArgs {
     /// Read control tokens such as <|im_start|> in the prompt as such
     #[arg(long, conflicts_with = "chat")]
     pub special: bool,
-    /// 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0)]
-    pub temperature: f32,
-    /// Consider only this many tokens (0 = all)
-    #[arg(long, default_value_t = 0)]
-    pub top_k: usize,
-    /// Consider the most likely tokens up to this probability
-    #[arg(long, default_value_t = 1.0)]
-    pub top_p: f32,
-    /// Drop tokens below this part of the best one's probability
-    #[arg(long, default_value_t = 0.0)]
-    pub min_p: f32,
-    /// Above 1 discourages repetition
-    #[arg(long, default_value_t = 1.0)]
-    pub repetition_penalty: f32,
     /// Most tokens to write
     #[arg(long, short = 'n', default_value_t = 256, value_name = "N")]
     pub max_tokens: usize,
-    /// Makes sampling repeatable
-    #[arg(long)]
-    pub seed: Option<u64>,
     /// End before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
@@ -212,6 +199,9 @@ pub struct GenerateArgs {
     /// CPU threads [default: physical cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 }
 
 /// `cloister tokenize`

@@ -19,6 +19,10 @@ use crate::args::{Cli, Command};
 use crate::config::Config;
 use crate::failure::{Failure, Outcome};
 
+/// Bounds the memory of chat templates, which come with model files.
+#[global_allocator]
+static ALLOCATOR: inference::MeteredAllocator = inference::MeteredAllocator;
+
 /// Exit status after Ctrl-C, as shells expect it.
 const INTERRUPTED: i32 = 130;
 

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod gguf;
 pub mod kv_cache;
 pub mod layers;
+mod metered;
 pub mod model;
 pub mod ops;
 mod perplexity;
@@ -31,6 +32,7 @@ pub use engine::{
 };
 pub use gguf::{GgufError, GgufFile};
 pub use kv_cache::KvCacheDtype;
+pub use metered::MeteredAllocator;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
@@ -38,3 +40,7 @@ pub use text::{
     AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
     Role, StopMatcher, StopOutcome, Tokenizer, TokenizerError, TokenizerSource, ToolCall, Turn,
 };
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: MeteredAllocator = MeteredAllocator;

@@ -31,7 +31,11 @@ pub struct Sequence {
     pub prompt_len: usize,
     /// Tokens whose keys and values are in the cache.
     pub num_computed_tokens: usize,
+    /// The block of every 16 positions, in order.
     pub block_table: Vec<BlockId>,
+    /// How many blocks at the front of the table were given back, because no token will see them again. They may be
+    /// anybody's; the table keeps them so that positions stay where they are.
+    pub num_released_blocks: usize,
 }
 
 impl Sequence {
@@ -48,7 +52,13 @@ impl Sequence {
             token_ids: prompt,
             num_computed_tokens: 0,
             block_table: Vec::new(),
+            num_released_blocks: 0,
         }
+    }
+
+    /// Returns the blocks that are the sequence's own.
+    pub fn held_blocks(&self) -> &[BlockId] {
+        &self.block_table[self.num_released_blocks..]
     }
 
     /// Returns how many tokens must run before the next one can be chosen.

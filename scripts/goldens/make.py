@@ -6,7 +6,7 @@
     scripts/goldens/make.py MODELS_DIR tokens|greedy|exact|perplexity|noise|embeddings [MODEL...]
 
 MODELS_DIR is a models directory of Cloister. `tokens` takes seconds, `greedy`, `perplexity` and `noise` a few
-minutes for the largest model, `exact` a quarter of an hour and 7 GB of temporary space, `embeddings` half a minute.
+minutes for the largest model (`perplexity` ten), `exact` a quarter of an hour and 7 GB of temporary space, `embeddings` half a minute.
 Every file names the program and version that made it. `exact` needs the package gguf as well.
 """
 
@@ -169,11 +169,18 @@ def perplexity_of(path, text="prose.txt"):
 
 
 def perplexity(models, names):
-    results = {}
     for name in names:
-        results[name] = perplexity_of(model_file(models, name))
-        print(name, results[name])
-    merge_models("perplexity.json", {"window": WINDOW}, results)
+        for text in ["prose.txt", "verse.txt"]:
+            merge_perplexity(text, name, perplexity_of(model_file(models, name), text))
+
+
+def merge_perplexity(text, name, result):
+    """Writes a perplexity beside those of other texts and files."""
+    print(text, name, result, flush=True)
+    path = GOLDEN / "perplexity.json"
+    texts = json.loads(path.read_text())["texts"] if path.exists() else {}
+    texts.setdefault(text, {})[name] = result
+    write(path.name, {"made_by": made_by_llama_cpp(), "window": WINDOW, "texts": texts})
 
 
 def noise(models, names):

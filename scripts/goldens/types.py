@@ -4,8 +4,13 @@
     pip install gguf==0.19.0 numpy xllamacpp==2026.10.11549
     scripts/goldens/types.py blocks           # values of random blocks, by the gguf package
     scripts/goldens/types.py greedy DIR       # 64 greedy tokens of a model of each type, by llama.cpp
-    scripts/goldens/types.py perplexity MODELS DIR    # of what our quantizer made of SmolLM2, by llama.cpp (minutes)
+    scripts/goldens/types.py exact DIR        # the same with the weights written out as F32; after `greedy`
+    scripts/goldens/types.py perplexity DIR   # of what our quantizer made of SmolLM2, by llama.cpp (minutes)
     scripts/goldens/types.py quantize         # hashes of blocks of each type that ggml's quantizer makes
+    scripts/goldens/types.py files MODELS LIBRARIES   # hashes of the files that llama.cpp's quantizer makes of SmolLM2
+
+LIBRARIES holds libllama and libggml, which xllamacpp has, but without the quantizer of whole files; the npm package
+@node-llama-cpp/linux-x64 3.22.1 has it (`npm pack` it; they are in package/bins/linux-x64; llama.cpp v0.5.0).
 
 DIR holds the models that this writes (they are made from a seed and not committed):
 
@@ -15,6 +20,7 @@ DIR holds the models that this writes (they are made from a seed and not committ
 import ctypes
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -74,29 +80,76 @@ def blocks():
     write("types-blocks.json", {"made_by": f"gguf {version('gguf')}", "weights": WEIGHTS, "types": types})
 
 
+def greedy_run(path):
+    """Greedy tokens and the gaps of their logits, and the logits from the last of the prompt on."""
+    import llama_cpp
+
+    run, ids, rows = {"tokens": [], "gaps": []}, list(PROMPT), []
+    model = llama_cpp.Model(path, n_ctx=256)
+    # Token by token: with several at once llama.cpp sums in another order.
+    while len(run["tokens"]) < GREEDY_TOKENS:
+        rows.append(model.decode([ids[len(rows)]], len(rows)))
+        if len(rows) == len(ids):
+            second, first = np.argsort(rows[-1])[-2:]
+            run["tokens"].append(int(first))
+            run["gaps"].append(round(float(rows[-1][first] - rows[-1][second]), 5))
+            ids.append(int(first))
+    model.close()
+    return run, np.array(rows[len(PROMPT) - 1:])
+
+
+def logits_of(path, tokens, cache_type):
+    """Logits of the prompt and `tokens`, at the positions whose tokens they predict."""
+    import llama_cpp
+
+    model = llama_cpp.Model(path, n_ctx=256, cache_type=cache_type)
+    rows = [model.decode([token], position) for position, token in enumerate([*PROMPT, *tokens[:-1]])]
+    model.close()
+    return np.array(rows[len(PROMPT) - 1:])
+
+
+def rms(difference):
+    return round(float(np.sqrt((difference ** 2).mean())), 5)
+
+
 def greedy(folder):
     import llama_cpp
 
     types = {}
     for name in FLOATS:
-        run, ids, rows = {"tokens": [], "gaps": []}, list(PROMPT), []
-        model = llama_cpp.Model(folder / f"{name}.gguf", n_ctx=256)
-        # Token by token: with several at once llama.cpp sums in another order.
-        while len(run["tokens"]) < GREEDY_TOKENS:
-            rows.append(model.decode([ids[len(rows)]], len(rows)))
-            if len(rows) == len(ids):
-                second, first = np.argsort(rows[-1])[-2:]
-                run["tokens"].append(int(first))
-                run["gaps"].append(round(float(rows[-1][first] - rows[-1][second]), 5))
-                ids.append(int(first))
-        model.close()
-        model = llama_cpp.Model(folder / f"{name}.gguf", n_ctx=256, cache_type=llama_cpp.GGML_TYPE_F16)
-        other = [model.decode([token], position) for position, token in enumerate(ids[:-1])]
-        model.close()
-        run["noise"] = round(float(np.sqrt(((np.array(rows) - np.array(other)) ** 2)[len(PROMPT) - 1:].mean())), 5)
+        path = folder / f"{name}.gguf"
+        run, logits = greedy_run(path)
+        run["noise"] = rms(logits - logits_of(path, run["tokens"], llama_cpp.GGML_TYPE_F16))
         types[name] = run
         print(name, run["tokens"][:12], min(run["gaps"]), run["noise"])
     write("types-greedy.json", {"made_by": f"llama.cpp, xllamacpp {llama_cpp.VERSION}", "prompt": PROMPT, "types": types})
+
+
+def exact(folder):
+    """Greedy text of the dequantized weights, where neither program rounds anything, and what rounding does to the logits.
+
+    Along the text of the quantized model: `rounding`, how far its logits are from those of the same weights in f32, and
+    `exact_gaps`, how far the f32 model's two best are apart there.
+    """
+    import llama_cpp
+    import make
+
+    quantized = json.loads((GOLDEN / "types-greedy.json").read_text())["types"]
+    types = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in FLOATS:
+            path = Path(temporary) / f"{name}.gguf"
+            make.dequantized(folder / f"{name}.gguf", path)
+            run, _ = greedy_run(path)
+            text = quantized[name]["tokens"]
+            rounded = logits_of(folder / f"{name}.gguf", text, llama_cpp.GGML_TYPE_F32)
+            plain = logits_of(path, text, llama_cpp.GGML_TYPE_F32)
+            best = np.sort(plain, axis=1)
+            run["rounding"] = rms(rounded - plain)
+            run["exact_gaps"] = [round(float(gap), 5) for gap in best[:, -1] - best[:, -2]]
+            types[name] = run
+            print(name, run["tokens"][:12], min(run["gaps"]), run["rounding"], flush=True)
+    write("types-exact.json", {"made_by": f"llama.cpp, xllamacpp {llama_cpp.VERSION}", "prompt": PROMPT, "types": types})
 
 
 # Types that our quantizer writes.
@@ -139,19 +192,58 @@ def quantize():
     write("types-quantize.json", {"made_by": f"llama.cpp, xllamacpp {llama_cpp.VERSION}", "weights": WEIGHTS, "types": types})
 
 
-def perplexity(models, folder):
-    """Of our quantizer's files, on a short text; with the original on one long enough to tell 0.3 % from noise."""
-    import llama_cpp
+def perplexity(folder):
+    """Of our quantizer's files, on the text that is long enough to tell 0.3 % from noise."""
     import make
 
-    files = sorted(folder.glob("smollm2-*.gguf"))
-    texts = {}
-    for text, paths in [("prose.txt", files), ("verse.txt", [*files, make.model_file(models, "smollm2-135m-instruct")])]:
-        texts[text] = {}
-        for path in paths:
-            texts[text][path.stem] = make.perplexity_of(path, text)
-            print(text, path.stem, texts[text][path.stem], flush=True)
-    write("types-perplexity.json", {"made_by": f"llama.cpp, xllamacpp {llama_cpp.VERSION}", "window": make.WINDOW, "texts": texts})
+    for path in sorted(folder.glob("smollm2-*.gguf")):
+        make.merge_perplexity("verse.txt", path.stem, make.perplexity_of(path, "verse.txt"))
+
+
+# Values of llama.cpp's `llama_ftype`.
+RECIPES = {"Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17}
+
+
+def quantizer(libraries):
+    """llama.cpp's quantizer: a function of two paths and a recipe."""
+
+    class Params(ctypes.Structure):
+        _fields_ = [("threads", ctypes.c_int32), ("ftype", ctypes.c_int32), ("rest", ctypes.c_ubyte * 248)]
+
+    for pattern in ["libggml-base*.so", "libggml.*so"]:
+        ctypes.CDLL(str(next(libraries.glob(pattern))), ctypes.RTLD_GLOBAL)
+    lib = ctypes.CDLL(str(next(libraries.glob("libllama.*so"))))
+    lib.llama_model_quantize_default_params.restype = Params
+    lib.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
+
+    def run(source, target, recipe):
+        params = lib.llama_model_quantize_default_params()
+        assert params.ftype == RECIPES["Q8_0"], "the default was Q8_0; this is another version"
+        params.ftype = RECIPES[recipe]
+        assert lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) == 0
+
+    return run
+
+
+def files(models, libraries):
+    """Of each recipe and kind of matrix, a hash of the types and blocks of all layers in order."""
+    import gguf
+    import make
+
+    run, recipes = quantizer(libraries), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        plain, target = Path(temporary) / "plain.gguf", Path(temporary) / "quantized.gguf"
+        make.dequantized(make.model_file(models, "smollm2-135m-instruct"), plain)
+        for recipe in RECIPES:
+            run(plain, target, recipe)
+            kinds = {}
+            for tensor in gguf.GGUFReader(target).tensors:
+                parts = tensor.name.split(".")
+                layer = int(parts[1]) if parts[0] == "blk" else 0
+                kinds.setdefault(parts[-2], []).append((layer, bytes([tensor.tensor_type]) + tensor.data.tobytes()))
+            recipes[recipe] = {kind: fnv1a(b"".join(data for _, data in sorted(rows))) for kind, rows in sorted(kinds.items())}
+            print(recipe, recipes[recipe], flush=True)
+    write("types-files.json", {"made_by": "llama.cpp v0.5.0, @node-llama-cpp/linux-x64 3.22.1", "recipes": recipes})
 
 
 def main():
@@ -160,8 +252,12 @@ def main():
             blocks()
         case ["greedy", folder]:
             greedy(Path(folder))
-        case ["perplexity", models, folder]:
-            perplexity(Path(models), Path(folder))
+        case ["exact", folder]:
+            exact(Path(folder))
+        case ["perplexity", folder]:
+            perplexity(Path(folder))
+        case ["files", models, libraries]:
+            files(Path(models), Path(libraries))
         case ["quantize"]:
             quantize()
         case _:

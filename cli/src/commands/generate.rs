@@ -28,16 +28,10 @@ pub fn generate(config: &Config, args: &GenerateArgs) -> Outcome<()> {
     })?;
     let prompt = encode(&engine, &prompt, args)?;
     let sampling = SamplingParams {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repetition_penalty,
-        seed: args.seed,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         ignore_eos: args.ignore_eos,
-        ..SamplingParams::default()
+        ..args.sampling.params()
     };
     let mut stream = engine
         .submit(GenerateRequest {

@@ -57,6 +57,7 @@ impl StepLoop {
         let scheduler = Scheduler::new(SchedulerLimits {
             max_num_seqs: config.max_num_seqs,
             num_blocks: config.num_blocks(),
+            window: parts.model.config.window(),
             budget: TokenBudget::new(config.max_num_batched_tokens, TARGET_MIXED_STEP),
         });
         Self {

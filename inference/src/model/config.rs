@@ -130,6 +130,12 @@ impl ModelConfig {
         })
     }
 
+    /// Returns how many tokens a token sees at most, itself included; `None` where a layer sees all.
+    pub fn window(&self) -> Option<usize> {
+        let windows = self.layers.iter().map(|layer| layer.attention.window);
+        windows.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     /// Returns the shape of a cache of `num_blocks` blocks.
     pub fn cache_layout(&self, num_blocks: usize, dtype: KvCacheDtype) -> CacheLayout {
         let heads = self.layers.iter().map(|layer| layer.attention.num_kv_heads);

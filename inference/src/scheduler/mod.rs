@@ -5,8 +5,12 @@
 //! class is *preempted*: it loses its blocks and is recomputed later, which costs time and changes nothing in its
 //! answer.
 //!
+//! Where every layer has a window, blocks that lie wholly before it return to the pool after each step: a long answer
+//! then holds as many blocks as its window has, not as it is long. Admission still asks for all blocks of the known tokens,
+//! since a prompt is read from its start.
+//!
 //! Invariants ([`Scheduler::assert_consistent`]): those of the block pool; running sequences have blocks for every
-//! computed token; waiting ones have none.
+//! computed token that a coming one sees; waiting ones have none.
 
 mod budget;
 mod plan;
@@ -19,7 +23,7 @@ pub use self::{
     plan::{PlannedRow, StepPlan},
 };
 use crate::{
-    kv_cache::{BlockPool, blocks_for},
+    kv_cache::{BLOCK_SIZE, BlockPool, blocks_for},
     sequence::{Priority, Sequence, SequenceId},
 };
 
@@ -29,6 +33,8 @@ pub struct SchedulerLimits {
     pub max_num_seqs: usize,
     pub num_blocks: usize,
     pub budget: TokenBudget,
+    /// Tokens that a token sees in the layer that sees most, itself included; `None`: all.
+    pub window: Option<usize>,
 }
 
 /// All sequences and the blocks they hold.
@@ -36,6 +42,7 @@ pub struct SchedulerLimits {
 pub struct Scheduler {
     max_num_seqs: usize,
     pub budget: TokenBudget,
+    window: Option<usize>,
     pool: BlockPool,
     running: BTreeMap<SequenceId, Sequence>,
     waiting: BTreeMap<SequenceId, Sequence>,
@@ -46,6 +53,7 @@ impl Scheduler {
         Self {
             max_num_seqs: limits.max_num_seqs,
             budget: limits.budget,
+            window: limits.window,
             pool: BlockPool::new(limits.num_blocks),
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -63,8 +71,14 @@ impl Scheduler {
             .running
             .remove(&id)
             .or_else(|| self.waiting.remove(&id))?;
-        self.pool.release(&mut sequence.block_table);
+        self.release_all(&mut sequence);
         Some(sequence)
+    }
+
+    fn release_all(&mut self, sequence: &mut Sequence) {
+        self.pool.release(sequence.held_blocks());
+        sequence.block_table.clear();
+        sequence.num_released_blocks = 0;
     }
 
     pub fn get(&self, id: SequenceId) -> Option<&Sequence> {
@@ -160,7 +174,7 @@ impl Scheduler {
         let Some(mut sequence) = self.running.remove(&id) else {
             return;
         };
-        self.pool.release(&mut sequence.block_table);
+        self.release_all(&mut sequence);
         sequence.num_computed_tokens = 0;
         self.waiting.insert(id, sequence);
         *tokens_left += plan
@@ -253,6 +267,10 @@ impl Scheduler {
         );
         sequence.num_computed_tokens += row.len;
         sequence.token_ids.extend(sampled);
+        let num_unseen = unseen_blocks(self.window, sequence.num_computed_tokens);
+        self.pool
+            .release(&sequence.block_table[sequence.num_released_blocks..num_unseen]);
+        sequence.num_released_blocks = num_unseen;
     }
 
     /// Checks the invariants.
@@ -264,22 +282,36 @@ impl Scheduler {
             .running
             .values()
             .chain(self.waiting.values())
-            .map(|s| s.block_table.as_slice());
+            .map(Sequence::held_blocks);
         self.pool.assert_consistent(tables);
         for sequence in self.running.values() {
             assert!(
                 sequence.block_table.len() >= blocks_for(sequence.num_computed_tokens),
                 "{sequence:?}"
             );
+            assert_eq!(
+                sequence.num_released_blocks,
+                unseen_blocks(self.window, sequence.num_computed_tokens),
+                "{sequence:?}"
+            );
         }
         for sequence in self.waiting.values() {
             assert!(
-                sequence.block_table.is_empty() && sequence.num_computed_tokens == 0,
+                sequence.block_table.is_empty()
+                    && sequence.num_computed_tokens == 0
+                    && sequence.num_released_blocks == 0,
                 "{sequence:?}"
             );
         }
         assert!(self.running.len() <= self.max_num_seqs);
     }
+}
+
+/// Returns how many whole blocks lie before everything that the token at `position`, and those after it, see.
+fn unseen_blocks(window: Option<usize>, position: usize) -> usize {
+    window.map_or(0, |window| {
+        (position + 1).saturating_sub(window) / BLOCK_SIZE
+    })
 }
 
 #[cfg(test)]

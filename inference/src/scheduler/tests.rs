@@ -56,6 +56,18 @@ struct Limits {
     seqs: usize,
     tokens: usize,
     blocks: usize,
+    window: Option<usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            seqs: 4,
+            tokens: 64,
+            blocks: 8,
+            window: None,
+        }
+    }
 }
 
 fn scheduler(limits: &Limits) -> Scheduler {
@@ -63,6 +75,7 @@ fn scheduler(limits: &Limits) -> Scheduler {
         max_num_seqs: limits.seqs,
         num_blocks: limits.blocks,
         budget: TokenBudget::new(limits.tokens, Duration::from_millis(250)),
+        window: limits.window,
     })
 }
 
@@ -147,6 +160,7 @@ fn a_long_prompt_is_prefilled_in_chunks_beside_a_running_answer() {
             seqs: 4,
             tokens: 16,
             blocks: 8,
+            ..Limits::default()
         },
         &[request("a", 10, 5), request("b", 40, 1).at(2)],
         expect![[r#"
@@ -166,6 +180,7 @@ fn a_full_batch_makes_newcomers_wait_for_a_place() {
             seqs: 2,
             tokens: 64,
             blocks: 8,
+            ..Limits::default()
         },
         &[request("a", 8, 2), request("b", 8, 3), request("c", 8, 1)],
         expect![[r#"
@@ -183,6 +198,7 @@ fn the_youngest_is_preempted_when_blocks_run_out_and_finishes_later() {
             seqs: 4,
             tokens: 64,
             blocks: 4,
+            ..Limits::default()
         },
         &[request("a", 31, 4), request("b", 15, 20)],
         expect![[r#"
@@ -219,6 +235,7 @@ fn a_lower_class_waits_and_gives_way() {
             seqs: 1,
             tokens: 64,
             blocks: 8,
+            ..Limits::default()
         },
         &[
             request("batch", 8, 1).class(Priority::Batch),
@@ -240,6 +257,7 @@ fn a_person_takes_blocks_from_a_batch_job_that_came_first() {
             seqs: 2,
             tokens: 64,
             blocks: 3,
+            ..Limits::default()
         },
         &[
             request("batch", 16, 18).class(Priority::Batch),
@@ -277,6 +295,7 @@ fn a_person_overtakes_the_long_prompt_of_a_batch_job() {
             seqs: 1,
             tokens: 16,
             blocks: 8,
+            ..Limits::default()
         },
         &[
             request("batch", 64, 1).class(Priority::Batch),
@@ -302,6 +321,7 @@ fn cancelling_frees_the_blocks_before_the_next_step() {
             seqs: 1,
             tokens: 64,
             blocks: 4,
+            ..Limits::default()
         },
         &[request("a", 40, 9).cancelled_at(3), request("b", 40, 1)],
         expect![[r#"
@@ -319,6 +339,7 @@ fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
             seqs: 4,
             tokens: 64,
             blocks: 4,
+            ..Limits::default()
         },
         &[
             request("a", 30, 3),
@@ -335,6 +356,45 @@ fn a_prompt_that_does_not_fit_yet_is_not_overtaken() {
     );
 }
 
+#[test]
+fn blocks_behind_the_window_return_to_the_pool() {
+    check_schedule(
+        Limits {
+            blocks: 6,
+            tokens: 16,
+            window: Some(17),
+            ..Limits::default()
+        },
+        // Without a window, two of four blocks each would not fit beside each other.
+        &[request("a", 47, 17), request("b", 47, 17).at(3)],
+        expect![[r#"
+            1: admit a  a[0..16] free 3
+            2: a[16..32] free 4
+            3: admit b  a[32..47]* b@0 free 1
+            4: a@47* b[1..16] free 2
+            5: a@48* b[16..31] free 1
+            6: a@49* b[31..46] free 2
+            7: a@50* b@46* free 2
+            8: a@51* b@47* free 3
+            9: a@52* b@48* free 2
+            10: a@53* b@49* free 2
+            11: a@54* b@50* free 2
+            12: a@55* b@51* free 2
+            13: a@56* b@52* free 2
+            14: a@57* b@53* free 2
+            15: a@58* b@54* free 2
+            16: a@59* b@55* free 2
+            17: a@60* b@56* free 2
+            18: a@61* b@57* free 2
+            19: a@62* b@58* free 4
+            20: b@59* free 4
+            21: b@60* free 4
+            22: b@61* free 4
+            23: b@62* free 6
+        "#]],
+    );
+}
+
 /// A tiny universe (5 blocks, prompts of up to 3 blocks) in which arrivals, ends and cancels happen at random.
 #[test]
 fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
@@ -344,6 +404,7 @@ fn a_random_walk_keeps_every_invariant_and_starves_nobody() {
             seqs: 3,
             tokens: 20,
             blocks: 5,
+            ..Limits::default()
         });
         let mut next_id = 0;
         let mut wants = BTreeMap::new();

@@ -7,8 +7,8 @@
 //! without look-alikes the ids are those of the whole rendered text. The same holds for tools, their
 //! arguments and their results.
 //!
-//! Templates are untrusted input: they run on bounded fuel, nesting and output. Not bounded is the memory
-//! of strings that a template builds without writing them; minijinja has no hook for it.
+//! Templates are untrusted input: they run on bounded fuel, nesting, output and memory ([`crate::metered`]). One that wants
+//! more memory than is its due is not run again, because what it held until then stays taken.
 //!
 //! Semantics follow transformers' `apply_chat_template` (`trim_blocks`, `lstrip_blocks`, loop controls,
 //! `raise_exception`, `strftime_now`, `{% generation %}`, and Python's ways in [`python`]), with one difference:
@@ -17,11 +17,14 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
 use crate::gguf::GgufFile;
+use crate::metered::{self, Limits, Unfinished};
 
 use super::conversation::{ChatMessage, Conversation, PromptEnd, Turn, json_depth};
 use super::python;
@@ -40,6 +43,11 @@ const FUEL: u64 = 2_000_000;
 /// printing the value recurses once a level: all the fuel that there is makes 300,000 levels, which take 1 KiB
 /// each. The memory is reserved, and used only by such a template.
 const STACK_BYTES: usize = 1 << 29;
+
+/// Memory of compiling or rendering a template, beside [`MEMORY_FACTOR`] times what goes in. A value takes some ten times
+/// the bytes of its text, and real templates hold a copy or two of a message.
+const MEMORY_SLACK_BYTES: usize = 1 << 26;
+const MEMORY_FACTOR: usize = 64;
 
 /// Nested calls and includes. Real templates nest macros three deep.
 const RECURSION_LIMIT: usize = 64;
@@ -74,6 +82,12 @@ pub enum ChatTemplateError {
     /// The template wrote far more than the messages contain.
     #[error("the model's chat template wrote more than {limit_bytes} bytes")]
     OutputTooLarge { limit_bytes: usize },
+    /// The template held far more memory than the messages take.
+    #[error(
+        "the model's chat template took more than {limit_bytes} bytes of memory and is not used again; \
+         a model file with another template works"
+    )]
+    TooMuchMemory { limit_bytes: usize },
     /// There is nothing to render.
     #[error("a conversation needs at least one message")]
     NoMessages,
@@ -92,8 +106,14 @@ pub enum ChatTemplateError {
 
 /// A compiled chat template. Immutable; `Send + Sync`.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     source: String,
+    /// Part of the memory limit that does not depend on the conversation.
+    memory_slack_bytes: usize,
+    /// Takes the place of this one in conversations with tools.
+    tool_use: Option<Box<ChatTemplate>>,
+    /// Whether it once wanted more memory than its limit.
+    is_greedy: AtomicBool,
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -105,12 +125,35 @@ impl std::fmt::Debug for ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Compiles the template of a GGUF file (`tokenizer.chat_template`), or ChatML if it has none.
+    /// Compiles the template of a GGUF file (`tokenizer.chat_template`), or ChatML if it has none, and the one for
+    /// conversations with tools (`tokenizer.chat_template.tool_use`), if it has one.
     ///
     /// # Errors
     /// As [`ChatTemplate::new`].
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ChatTemplateError> {
-        Self::new(file.get_str("tokenizer.chat_template"))
+        let template = Self::new(file.get_str("tokenizer.chat_template"))?;
+        match file.get_str("tokenizer.chat_template.tool_use") {
+            Some(source) => template.with_tool_use(source),
+            None => Ok(template),
+        }
+    }
+
+    /// Compiles `source` to render conversations with tools in this template's place, as transformers does with the
+    /// template of that name.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn with_tool_use(self, source: &str) -> Result<Self, ChatTemplateError> {
+        let tool_use = Some(Box::new(Self::new(Some(source))?));
+        Ok(Self { tool_use, ..self })
+    }
+
+    /// Returns the template that renders `conversation`.
+    fn of(&self, conversation: &Conversation) -> &Self {
+        match &self.tool_use {
+            Some(tool_use) if !conversation.tools.is_empty() => tool_use,
+            _ => self,
+        }
     }
 
     /// Compiles `source`, or ChatML where a model brings no template.
@@ -130,32 +173,22 @@ impl ChatTemplate {
         now: fn() -> jiff::Zoned,
     ) -> Result<Self, ChatTemplateError> {
         let source = source.unwrap_or(CHATML).to_owned();
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION_LIMIT);
-        environment.set_formatter(python::print);
-        environment.set_unknown_method_callback(python::call_method);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", move |format: String| {
-            strftime(&now(), &format)
-        });
-        environment.add_filter("tojson", python::tojson);
-        environment.add_filter("trim", python::trim_filter);
-        environment.add_filter("string", python::string_filter);
-        environment
-            .add_template_owned("chat", without_generation_tags(&source))
-            .map_err(|error| ChatTemplateError::Syntax {
-                reason: error.to_string(),
-            })?;
+        let memory_bytes = MEMORY_SLACK_BYTES + MEMORY_FACTOR * source.len();
+        let compiled = {
+            let source = source.clone();
+            // Compiling computes what is constant, which can be large too.
+            bounded(memory_bytes, move || compile(&source, now))?
+        };
         Ok(Self {
-            environment,
+            environment: Arc::new(compiled?),
             source,
+            memory_slack_bytes: MEMORY_SLACK_BYTES,
+            tool_use: None,
+            is_greedy: AtomicBool::new(false),
         })
     }
 
-    /// The Jinja source.
+    /// The Jinja source, for conversations without tools.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -171,8 +204,9 @@ impl ChatTemplate {
         conversation: &Conversation,
     ) -> Result<String, ChatTemplateError> {
         check_depth(conversation)?;
-        let [tag, _] = self.unused_characters(tokenizer, conversation)?;
-        self.render_whole(tokenizer, conversation, tag, None)
+        let template = self.of(conversation);
+        let [tag, _] = template.unused_characters(tokenizer, conversation)?;
+        template.render_whole(tokenizer, conversation, tag, None)
     }
 
     /// Returns the prompt of `conversation`. Starts with BOS exactly once if the model's prompts do.
@@ -185,9 +219,10 @@ impl ChatTemplate {
         conversation: &Conversation,
     ) -> Result<Vec<u32>, ChatTemplateError> {
         check_depth(conversation)?;
-        let [tag, marker] = self.unused_characters(tokenizer, conversation)?;
+        let template = self.of(conversation);
+        let [tag, marker] = template.unused_characters(tokenizer, conversation)?;
         let neutral = conversation.map_texts(&|text| neutralise(text, tokenizer, marker));
-        let rendered = self.render_whole(tokenizer, &neutral, tag, Some(marker))?;
+        let rendered = template.render_whole(tokenizer, &neutral, tag, Some(marker))?;
         let mut ids = Vec::with_capacity(rendered.len() / 3);
         for fragment in tokenizer.fragments(&rendered, ControlTokens::AreParsed) {
             match fragment {
@@ -315,39 +350,20 @@ impl ChatTemplate {
         conversation.visit_texts(&mut |text| input_bytes += text.len());
         // Control characters take six bytes in JSON, and a template may write a message twice.
         let limit_bytes = 12 * input_bytes + OUTPUT_SLACK_BYTES;
-        std::thread::scope(|scope| {
-            let rendering = std::thread::Builder::new()
-                .name("chat-template".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.run(&variables, limit_bytes))
-                .map_err(ChatTemplateError::Thread)?;
-            rendering.join().unwrap_or_else(|_| {
-                let reason = "it panicked".to_owned();
-                Err(ChatTemplateError::Render { reason })
-            })
-        })
-    }
-
-    /// Runs the template. Values that it makes are dropped before this returns.
-    fn run(
-        &self,
-        variables: &serde_json::Map<String, serde_json::Value>,
-        limit_bytes: usize,
-    ) -> Result<String, ChatTemplateError> {
-        let mut output = BoundedOutput {
-            bytes: Vec::new(),
-            limit: limit_bytes,
-            exceeded: false,
-        };
-        let template = self
-            .environment
-            .get_template("chat")
-            .expect("the template was added when this was built");
-        match template.render_captured_to(Value::from_serialize(variables), &mut output) {
-            Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
-            Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
-            Err(error) => Err(render_error(&error)),
+        let memory_bytes = self.memory_slack_bytes + MEMORY_FACTOR * input_bytes;
+        if self.is_greedy.load(Ordering::Relaxed) {
+            return Err(ChatTemplateError::TooMuchMemory {
+                limit_bytes: memory_bytes,
+            });
         }
+        let environment = self.environment.clone();
+        let result = bounded(memory_bytes, move || {
+            run(&environment, &variables, limit_bytes)
+        });
+        if matches!(result, Err(ChatTemplateError::TooMuchMemory { .. })) {
+            self.is_greedy.store(true, Ordering::Relaxed);
+        }
+        result?
     }
 
     /// Returns two characters that occur nowhere.
@@ -366,6 +382,74 @@ impl ChatTemplate {
             (Some(tag), Some(marker)) => Ok([tag, marker]),
             _ => Err(ChatTemplateError::NoMarker),
         }
+    }
+}
+
+/// Compiles a template into an environment that has what templates expect.
+fn compile(
+    source: &str,
+    now: fn() -> jiff::Zoned,
+) -> Result<Environment<'static>, ChatTemplateError> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION_LIMIT);
+    environment.set_formatter(python::print);
+    environment.set_unknown_method_callback(python::call_method);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", move |format: String| {
+        strftime(&now(), &format)
+    });
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("trim", python::trim_filter);
+    environment.add_filter("string", python::string_filter);
+    environment
+        .add_template_owned("chat", without_generation_tags(source))
+        .map_err(|error| ChatTemplateError::Syntax {
+            reason: error.to_string(),
+        })?;
+    Ok(environment)
+}
+
+/// Does what a template makes the engine do, on a thread with a large stack and little memory.
+fn bounded<T: Send + 'static>(
+    memory_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ChatTemplateError> {
+    let limits = Limits {
+        memory_bytes,
+        stack_bytes: STACK_BYTES,
+    };
+    metered::run("chat-template", limits, work).map_err(|unfinished| match unfinished {
+        Unfinished::TooMuchMemory => ChatTemplateError::TooMuchMemory {
+            limit_bytes: memory_bytes,
+        },
+        Unfinished::Panicked => ChatTemplateError::Render {
+            reason: "it panicked".to_owned(),
+        },
+        Unfinished::NoThread(error) => ChatTemplateError::Thread(error),
+    })
+}
+
+/// Runs the template. Values that it makes are dropped before this returns.
+fn run(
+    environment: &Environment<'static>,
+    variables: &serde_json::Map<String, serde_json::Value>,
+    limit_bytes: usize,
+) -> Result<String, ChatTemplateError> {
+    let mut output = BoundedOutput {
+        bytes: Vec::new(),
+        limit: limit_bytes,
+        exceeded: false,
+    };
+    let template = environment
+        .get_template("chat")
+        .expect("the template was added when this was built");
+    match template.render_captured_to(Value::from_serialize(variables), &mut output) {
+        Ok(_) => Ok(String::from_utf8(output.bytes).expect("a template writes whole strings")),
+        Err(_) if output.exceeded => Err(ChatTemplateError::OutputTooLarge { limit_bytes }),
+        Err(error) => Err(render_error(&error)),
     }
 }
 

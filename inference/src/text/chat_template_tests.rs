@@ -217,6 +217,62 @@ fn hostile_templates_end() {
 }
 
 #[test]
+fn a_template_for_tools_renders_conversations_that_have_some() {
+    let template = ChatTemplate::new(Some("plain"))
+        .unwrap()
+        .with_tool_use("{{ tools | length }} tools")
+        .unwrap();
+    let without = Conversation::new(&[user("x")]);
+    let with = Conversation {
+        tools: vec![json!({"name": "f"}), json!({"name": "g"})],
+        ..without.clone()
+    };
+    let tokenizer = tokenizer(false);
+    for (conversation, want) in [(&without, "plain"), (&with, "2 tools")] {
+        assert_eq!(template.text(&tokenizer, conversation).unwrap(), want);
+        let ids = template.tokens(&tokenizer, conversation).unwrap();
+        assert_eq!(ids, tokenizer.encode(want, AddSpecial::No));
+    }
+    let broken = ChatTemplate::new(None).unwrap().with_tool_use("{% if %}");
+    assert!(matches!(broken, Err(ChatTemplateError::Syntax { .. })));
+}
+
+/// Ways to hold much memory with few steps and no output. A repeated string alone is bounded by the engine, at 100 MB.
+const GREEDY: [&str; 9] = [
+    "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+    "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = ns.l + ['x' * (99999 + i)] %}{% endfor %}",
+    "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = x %}{% endfor %}",
+    "{% set ns = namespace(x=['laugh']) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ (ns.x ~ '') | length }}",
+    "{% set ns = namespace(x=['laugh']) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson | length }}",
+    "{{ ([1] * 9999999999) | list | length }}",
+    "{{ ('x' * 99999).replace('x', 'y' * 99999) | length }}",
+    "{{ (['x' * 9999] * 99999) | join('') | length }}",
+    "{% macro m(n) %}{% for i in range(9999) %}{{ n }}{% endfor %}{% endmacro %}{{ m('x' * 99999) | length }}",
+];
+
+#[test]
+fn templates_that_want_much_memory_are_halted_and_not_run_again() {
+    for source in GREEDY {
+        let mut template = ChatTemplate::new(Some(source)).unwrap();
+        template.memory_slack_bytes = 1 << 22;
+        for _ in 0..2 {
+            let result = template.render(&tokenizer(false), &[user("x")], true);
+            assert!(
+                matches!(result, Err(ChatTemplateError::TooMuchMemory { .. })),
+                "{source}: {result:?}"
+            );
+            assert!(template.is_greedy.load(Ordering::Relaxed));
+        }
+    }
+    // What is constant is computed when the template is compiled.
+    let constants = "{% set l = ['x' * 99999999, 'y' * 99999999] %}";
+    assert!(matches!(
+        ChatTemplate::new(Some(constants)),
+        Err(ChatTemplateError::TooMuchMemory { .. })
+    ));
+}
+
+#[test]
 fn python_and_transformers_idioms_work() {
     for (template, expected) in [
         ("{{ 'a,b'.split(',')[1].upper() }}", "B"),

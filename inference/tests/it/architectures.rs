@@ -3,7 +3,10 @@
 //! Keys and values are F32 here, and the weights of all but the models of types, so that programs differ by the order of
 //! additions only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use base64::Engine as _;
 use candle_core::Device;
@@ -86,7 +89,12 @@ fn written(name: &str, hash: &str) -> TinyModel {
 
 /// Returns the logits after every token of `text`, run in steps of `chunk` tokens by a model loaded for `max_len`.
 pub fn logits(model: &TinyModel, text: &[u32], max_len: usize, chunk: usize) -> Vec<Vec<f32>> {
-    let file = GgufFile::open(&model.path).unwrap();
+    logits_of(&model.path, text, max_len, chunk)
+}
+
+/// [`logits`] of any file.
+pub fn logits_of(path: &Path, text: &[u32], max_len: usize, chunk: usize) -> Vec<Vec<f32>> {
+    let file = GgufFile::open(path).unwrap();
     let config = ModelConfig::from_gguf(&file).unwrap();
     let blocks = blocks_for(text.len());
     let layout = config.cache_layout(blocks, KvCacheDtype::F32);

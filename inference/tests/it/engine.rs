@@ -404,7 +404,7 @@ fn dropping_the_engine_fails_what_is_running() {
 }
 
 #[test]
-fn pitfall_18_a_nan_row_fails_its_request_alone() {
+fn pitfall_18_and_21_a_nan_row_fails_its_request_alone_and_leaves_nothing_in_its_blocks() {
     let writer = SyntheticModel {
         tied: false,
         ..Default::default()
@@ -429,15 +429,50 @@ fn pitfall_18_a_nan_row_fails_its_request_alone() {
     drop(file);
     std::fs::write(&path, &bytes).unwrap();
 
-    let engine = load(&path, |_| ());
+    // Room for two requests: whoever comes next gets the blocks of the one that failed.
+    let engine = load(&path, |config| {
+        config.kv_cache_tokens = 96;
+        config.max_num_seqs = 2;
+    });
     let healthy = engine.submit(greedy(&[1, 2, 3], 30)).unwrap();
     let mut broken = engine.submit(greedy(&[1, 3, 7], 30)).unwrap();
     let events: Vec<Event> = std::iter::from_fn(|| broken.blocking_next()).collect();
     assert_eq!(events, [Event::Failed(EngineError::InvalidLogits)]);
-    assert_eq!(collect(healthy).usage.completion_tokens, 30);
-    // The blocks of the broken request are reused; what it left in them must not spread.
-    let again = generate(&engine, greedy(&[1, 2, 3], 30));
-    assert_eq!(again.tokens.len(), 30);
+    let healthy = collect(healthy);
+    assert_eq!(healthy.usage.completion_tokens, 30);
+    for _ in 0..3 {
+        let again: Vec<_> = (0..2)
+            .map(|_| engine.submit(greedy(&[1, 2, 3], 30)).unwrap())
+            .collect();
+        for stream in again {
+            assert_eq!(collect(stream).tokens, healthy.tokens);
+        }
+    }
+}
+
+#[test]
+fn pitfall_13_a_window_returns_its_blocks_and_answers_stay_the_same() {
+    let windowed = SyntheticModel {
+        window: Some(24),
+        ..Default::default()
+    };
+    let endless = |first: u32| greedy(&[first, 2, 3, 4, 5], 100);
+    // Seven blocks an answer without a window, three with it.
+    for (model, is_preempted) in [(windowed, false), (SyntheticModel::default(), true)] {
+        let model = tiny(&model);
+        let roomy = load(&model.path, |config| config.max_num_seqs = 1);
+        let alone: Vec<_> = (10..13)
+            .map(|first| generate(&roomy, endless(first)))
+            .collect();
+        let engine = load(&model.path, |config| config.kv_cache_tokens = 10 * 16);
+        let streams: Vec<_> = (10..13)
+            .map(|first| engine.submit(endless(first)).unwrap())
+            .collect();
+        for (stream, alone) in streams.into_iter().zip(&alone) {
+            assert_eq!(collect(stream).tokens, alone.tokens);
+        }
+        assert_eq!(engine.stats().preemptions_total > 0, is_preempted);
+    }
 }
 
 #[test]

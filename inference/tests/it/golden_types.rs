@@ -1,27 +1,32 @@
 //! Every weight type: values of blocks against the `gguf` package's, bit for bit, and greedy tokens of a small model of
 //! each type against llama.cpp's. `scripts/goldens/types.py` writes the goldens.
 //!
+//! Of the quantized models, 5 of 16 types differ in 1 to 6 of 64 tokens. That this is rounding and nothing else is shown
+//! in two ways:
+//! - with the same weights written out as F32, bit for bit the same values, neither program rounds activations, and all
+//!   64 tokens of all 16 types are equal (`types-exact.json`), though their two best logits come as close as 0.0037;
+//! - rounding activations moves llama.cpp's own logits by 0.02 to 0.11 (root mean square, `rounding`), and wherever our
+//!   token of a quantized model is another, the F32 model's two best are no further apart than twice that: at the first
+//!   such position 1.8 times for `Q4_0`, 0.5 for `Q4_1`, 0.4 for `Q2_K`, 0.6 for `Q6_K` and 1.9 for `IQ4_XS`.
+//!
 //! The models are made from a seed here and written for the script by an ignored test, so no weights are committed.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Device;
 use inference::gguf::{
     self, GgmlType, GgufFile, Recipe, synthetic::SyntheticModel, writer::GgufWriter,
 };
 use inference::{
-    Engine, EngineConfig, Event, FinishReason, GenerateRequest, KvCacheDtype, Priority,
-    SamplingParams, perplexity,
+    Engine, Event, FinishReason, GenerateRequest, KvCacheDtype, Priority, SamplingParams,
 };
 use serde::Deserialize;
 
 use crate::common::{collect, load, real_model};
-use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, fnv1a_of_bytes, golden, golden_text};
+use crate::golden::{QWEN_05B, QWEN_15B, SMOLLM2, fnv1a_of_bytes, golden};
+use crate::golden_perplexity::quantize;
 
-const HIDDEN: usize = 256;
+pub const HIDDEN: usize = 256;
 const FFN: usize = 512;
 const KV_ROWS: usize = 128;
 const NUM_LAYERS: usize = 2;
@@ -30,6 +35,9 @@ const NUM_LAYERS: usize = 2;
 const MAX_GAP: f32 = 1e-3;
 /// The same in units of llama.cpp's noise, which `golden_engine.rs` explains.
 const MAX_GAP_IN_NOISE: f32 = 6.0;
+/// Gap between the F32 model's two best logits, in units of what rounding does to a logit, below which a quantized model
+/// may pick the other: three standard deviations of a difference of two logits. Measured is 1.9 at most.
+const MAX_GAP_IN_ROUNDING: f32 = 4.2;
 
 #[derive(Deserialize)]
 struct BlocksGolden {
@@ -59,23 +67,27 @@ struct Greedy {
 }
 
 #[derive(Deserialize)]
+struct ExactGolden {
+    prompt: Vec<u32>,
+    types: BTreeMap<String, Exact>,
+}
+
+/// llama.cpp on the dequantized weights.
+#[derive(Deserialize)]
+struct Exact {
+    tokens: Vec<u32>,
+    gaps: Vec<f32>,
+    /// Root mean square difference of the quantized model's logits from this one's, along the quantized model's text.
+    rounding: f32,
+    /// Gaps of this model along the quantized model's text.
+    exact_gaps: Vec<f32>,
+}
+
+#[derive(Deserialize)]
 struct QuantizeGolden {
     weights: usize,
     /// Hash of the blocks of each type.
     types: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct PerplexityGolden {
-    window: usize,
-    /// Text, file: perplexity.
-    texts: BTreeMap<String, BTreeMap<String, Perplexity>>,
-}
-
-#[derive(Deserialize)]
-struct Perplexity {
-    perplexity: f64,
-    tokens: usize,
 }
 
 /// Bytes of the generator splitmix64, as in `types.py`.
@@ -171,7 +183,25 @@ fn uniform_units(seed: u64, count: usize) -> Vec<f32> {
 
 /// A model whose matrices are all of one type; norms are F32. Only the vocabulary and the hyperparameters are those of
 /// [`SyntheticModel`].
-fn type_model(ggml_type: GgmlType) -> GgufWriter {
+pub fn type_model(ggml_type: GgmlType) -> GgufWriter {
+    type_model_as(ggml_type, |data, _| (ggml_type, data))
+}
+
+/// The model of a type with its weights written out as F32.
+pub fn exact_type_model(ggml_type: GgmlType) -> GgufWriter {
+    type_model_as(ggml_type, |data, count| {
+        let mut weights = vec![0f32; count];
+        gguf::dequantize(ggml_type, &data, &mut weights).expect("whole blocks");
+        let data = weights.iter().flat_map(|weight| weight.to_le_bytes());
+        (GgmlType::F32, data.collect())
+    })
+}
+
+/// The model of a type in another form: `store` gets a matrix's blocks and its number of weights.
+fn type_model_as(
+    ggml_type: GgmlType,
+    store: impl Fn(Vec<u8>, usize) -> (GgmlType, Vec<u8>),
+) -> GgufWriter {
     let frame = SyntheticModel {
         hidden: HIDDEN,
         ffn: FFN,
@@ -216,12 +246,9 @@ fn type_model(ggml_type: GgmlType) -> GgufWriter {
     }
     for (index, (name, rows, width, rms)) in matrices.into_iter().enumerate() {
         let seed = 1_000 * u64::from(ggml_type.0) + index as u64;
-        writer.tensor(
-            &name,
-            &[rows, width],
-            ggml_type,
-            random_data(ggml_type, seed, rows * width, rms),
-        );
+        let count = rows * width;
+        let (stored_type, data) = store(random_data(ggml_type, seed, count, rms), count);
+        writer.tensor(&name, &[rows, width], stored_type, data);
     }
     for (index, name) in norms.into_iter().enumerate() {
         let weights = uniform(77_000 + index as u64, HIDDEN, 0.1);
@@ -248,79 +275,6 @@ fn writes_the_models_of_the_goldens() {
         for recipe in Recipe::ALL {
             quantize(&model, recipe, folder);
         }
-    }
-}
-
-/// Makes a file of a recipe of SmolLM2, which is installed as Q4_1: its weights are dequantized and rounded anew.
-fn quantize(model: &Path, recipe: Recipe, folder: &Path) -> PathBuf {
-    let output = folder.join(format!("smollm2-{}.gguf", recipe.name().to_lowercase()));
-    let options = gguf::QuantizeOptions {
-        recipe,
-        allow_requantize: true,
-        overwrite: true,
-    };
-    let report = gguf::quantize(model, &output, options, &mut |_| {}).unwrap();
-    println!("{report:?}");
-    output
-}
-
-/// Room for noise on 765 tokens. A change of the last bit of a sum spreads, as `golden_engine.rs` explains: llama.cpp's
-/// perplexity of SmolLM2 differs by 0.22 % with keys and values in f16, and ours from it by -0.28, +0.60 and +0.38 % for
-/// the three files. Twice the largest, because another CPU sums in another order. The long text shows a bias.
-const PROSE_TOLERANCE: f64 = 0.012;
-/// On 6,630 tokens the noise is a third of that; measured are -0.07 to +0.16 %.
-const VERSE_TOLERANCE: f64 = 0.003;
-
-#[test]
-fn perplexity_of_our_quantized_files_equals_that_of_llama_cpp_within_noise() {
-    let Some(model) = real_model(SMOLLM2) else {
-        return;
-    };
-    let golden: PerplexityGolden = golden("types-perplexity.json");
-    let folder = tempfile::tempdir().unwrap();
-    for recipe in Recipe::ALL {
-        let path = quantize(&model, recipe, folder.path());
-        golden.check(&path, "prose.txt", PROSE_TOLERANCE);
-    }
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn perplexity_on_a_long_text_equals_that_of_llama_cpp() {
-    let Some(model) = real_model(SMOLLM2) else {
-        return;
-    };
-    let golden: PerplexityGolden = golden("types-perplexity.json");
-    let folder = tempfile::tempdir().unwrap();
-    for recipe in Recipe::ALL {
-        let path = quantize(&model, recipe, folder.path());
-        golden.check(&path, "verse.txt", VERSE_TOLERANCE);
-    }
-    golden.check(&model, "verse.txt", VERSE_TOLERANCE);
-}
-
-impl PerplexityGolden {
-    fn check(&self, path: &Path, text: &str, tolerance: f64) {
-        let file = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .expect("a name");
-        let expected = &self.texts[text][file];
-        // Keys and values in F32, as in the golden.
-        let config = EngineConfig {
-            kv_cache_dtype: KvCacheDtype::F32,
-            ..EngineConfig::new(path)
-        };
-        let report = perplexity(&config, &golden_text(text), self.window).unwrap();
-        let difference = report.perplexity / expected.perplexity - 1.0;
-        println!(
-            "{file}, {text}: perplexity {:.4}, llama.cpp {:.4}, {:+.3} %",
-            report.perplexity,
-            expected.perplexity,
-            difference * 100.0
-        );
-        assert_eq!(report.tokens, expected.tokens);
-        assert!(difference.abs() < tolerance, "{file}, {text}: {difference}");
     }
 }
 
@@ -445,43 +399,60 @@ fn random_blocks(ggml_type: GgmlType, weights: usize) -> Vec<u8> {
 #[test]
 fn greedy_tokens_of_every_type_equal_those_of_llama_cpp() {
     let golden: GreedyGolden = golden("types-greedy.json");
+    let exact: ExactGolden = self::golden("types-exact.json");
     assert_eq!(golden.types.len(), GgmlType::SUPPORTED.len());
-    let folder = tempfile::tempdir().unwrap();
     let mut failures = Vec::new();
     for ggml_type in GgmlType::SUPPORTED {
         let name = ggml_type.name();
-        let want = &golden.types[&name];
-        let path = folder.path().join(format!("{name}.gguf"));
-        type_model(ggml_type).write(&path).unwrap();
-        let engine = load(&path, |config| config.kv_cache_dtype = KvCacheDtype::F32);
-        // After a difference the run goes on from llama.cpp's token, so that every position is compared.
-        let mut start = 0;
-        let mut differences = Vec::new();
-        while start < want.tokens.len() {
-            let prompt = [&golden.prompt[..], &want.tokens[..start]].concat();
-            let rest = &want.tokens[start..];
-            let tokens = greedy(&engine, prompt, rest);
-            match tokens.iter().zip(rest).position(|(a, b)| a != b) {
-                Some(offset) => {
-                    differences.push((start + offset, want.gaps[start + offset]));
-                    start += offset + 1;
-                }
-                None => start += tokens.len(),
+        let (want, exact) = (&golden.types[&name], &exact.types[&name]);
+        let positions = differences(&type_model(ggml_type), &golden.prompt, &want.tokens);
+        for at in positions {
+            let (gap, exact_gap) = (want.gaps[at], exact.exact_gaps[at]);
+            println!("{name}: token {at} differs, gap {gap}, {exact_gap} unrounded");
+            let is_tie = gap < MAX_GAP.max(MAX_GAP_IN_NOISE * want.noise);
+            let is_explained = exact_gap < MAX_GAP.max(MAX_GAP_IN_ROUNDING * exact.rounding);
+            if !(is_tie && is_explained) {
+                failures.push((name.clone(), at, gap, exact_gap));
             }
         }
-        println!(
-            "{name}: {} of {} tokens differ {differences:?}",
-            differences.len(),
-            want.tokens.len()
-        );
-        failures.extend(
-            differences
-                .into_iter()
-                .filter(|(_, gap)| *gap > MAX_GAP.max(MAX_GAP_IN_NOISE * want.noise))
-                .map(|at| (name.clone(), at)),
-        );
     }
     assert!(failures.is_empty(), "not near ties: {failures:?}");
+}
+
+#[test]
+fn greedy_tokens_of_every_type_written_out_as_f32_equal_those_of_llama_cpp() {
+    let golden: ExactGolden = golden("types-exact.json");
+    assert_eq!(golden.types.len(), GgmlType::SUPPORTED.len());
+    for ggml_type in GgmlType::SUPPORTED {
+        let name = ggml_type.name();
+        let want = &golden.types[&name];
+        let positions = differences(&exact_type_model(ggml_type), &golden.prompt, &want.tokens);
+        let gaps: Vec<_> = positions.iter().map(|&at| (at, want.gaps[at])).collect();
+        assert!(gaps.is_empty(), "{name}: {gaps:?}");
+    }
+}
+
+/// Returns the positions at which a model's greedy token is not the wanted one. After a difference the run goes on from
+/// the wanted token, so that every position is compared.
+fn differences(model: &GgufWriter, prompt: &[u32], want: &[u32]) -> Vec<usize> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    model.write(&path).unwrap();
+    let engine = load(&path, |config| config.kv_cache_dtype = KvCacheDtype::F32);
+    let mut start = 0;
+    let mut differences = Vec::new();
+    while start < want.len() {
+        let rest = &want[start..];
+        let tokens = greedy(&engine, [prompt, &want[..start]].concat(), rest);
+        match tokens.iter().zip(rest).position(|(a, b)| a != b) {
+            Some(offset) => {
+                differences.push(start + offset);
+                start += offset + 1;
+            }
+            None => start += tokens.len(),
+        }
+    }
+    differences
 }
 
 /// Returns up to as many greedy tokens as are wanted. The engine does not hand out the end token at which a text ends;

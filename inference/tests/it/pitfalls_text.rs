@@ -2,7 +2,7 @@
 
 use inference::{
     AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
-    Role, StopMatcher, Tokenizer, TokenizerSource, Turn,
+    Role, StopMatcher, Tokenizer, TokenizerSource, ToolCall, Turn,
 };
 use serde_json::json;
 
@@ -437,6 +437,47 @@ fn pitfall_11_a_final_message_can_be_continued() {
     }
     let error = render("{{ messages[0].content }}", &conversation).unwrap_err();
     assert!(matches!(error, ChatTemplateError::NotContinued));
+}
+
+/// What a conversation holds of tools. Tool calls in what a model writes are not read (the HTTP interface refuses
+/// messages of tools), so fragments of JSON and reasoning tags in answers have no test.
+#[test]
+fn pitfall_25_parallel_tool_calls_keep_order_ids_arguments_and_empty_content() {
+    let call = |id: &str, arguments| ToolCall {
+        id: Some(id.to_owned()),
+        name: "find".to_owned(),
+        arguments,
+    };
+    let result = |id: &str, content: &str| Turn::ToolResult {
+        call_id: Some(id.to_owned()),
+        name: None,
+        content: content.to_owned(),
+    };
+    let conversation = Conversation {
+        turns: vec![
+            user("Hi").into(),
+            Turn::ToolCalls {
+                content: String::new(),
+                calls: vec![
+                    call("b", json!({"q": "x", "n": 1, "deep": {"a": [null]}})),
+                    call("a", json!({})),
+                    call("c", json!("{\"q\": 1}")),
+                ],
+            },
+            result("a", ""),
+            result("b", "two"),
+        ],
+        ..Conversation::default()
+    };
+    let template = "{% for m in messages %}{% if m.tool_calls %}\
+        {{ 'none' if m.content is none else m.content | length }}:\
+        {% for c in m.tool_calls %}{{ c.id }}={{ c.function.name }}{{ c.function.arguments | tojson }};{% endfor %}\
+        {% elif m.role == 'tool' %}{{ m.tool_call_id }}<{{ m.content }}>{% endif %}{% endfor %}";
+    // Content that is empty is empty, not none; arguments are what was given, an object or a string.
+    assert_eq!(
+        render(template, &conversation).unwrap(),
+        "0:b=find{\"q\": \"x\", \"n\": 1, \"deep\": {\"a\": [null]}};a=find{};c=find\"{\\\"q\\\": 1}\";a<>b<two>"
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub struct AttentionSequence {
     pub q_len: usize,
     /// Tokens of the sequence in the cache, the new ones included.
     pub context_len: usize,
-    /// Blocks of the sequence in order.
+    /// Blocks of the sequence in order. Those that lie wholly before the window of the first new token are not read and
+    /// may belong to anybody.
     pub block_table: Vec<u32>,
 }
 
