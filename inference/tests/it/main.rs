@@ -13,6 +13,7 @@ mod golden_text;
 mod golden_tokens;
 mod golden_types;
 mod hostile_models;
+mod kernels;
 mod model_pitfalls;
 mod pitfalls_text;
 mod sampling;
