@@ -41,7 +41,7 @@ pub struct GlobalArgs {
     /// Configuration file [default: DATA/cloister.toml where it exists]
     #[arg(long, global = true, env = "CLOISTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where models compute: cpu, cuda or cuda:N. Never falls back silently
+    /// Where models compute: auto, cpu, cuda or cuda:N. Never falls back silently
     #[arg(long, global = true, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Print one JSON document on stdout; progress stays on stderr
