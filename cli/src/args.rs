@@ -87,6 +87,8 @@ pub enum Command {
     Collection(CollectionCommand),
     /// What runs on this data directory
     Status,
+    /// What this machine has for models, and what a graphics card could do
+    Doctor(DoctorArgs),
     /// The configuration in effect
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -101,6 +103,20 @@ pub struct ModelArgs {
     /// Run without a language model: answers are verbatim quotes
     #[arg(long)]
     pub no_model: bool,
+}
+
+/// `cloister doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Plan a graphics card for a model: what fits, and the least time a token can take. Needs no GPU
+    #[arg(long)]
+    pub plan: bool,
+    /// Model to plan for: a name of `cloister models list` or a .gguf file [default: the one that answers]
+    #[arg(long, value_name = "NAME|FILE", requires = "plan")]
+    pub model: Option<String>,
+    /// One card in detail, for example "RTX 4090", "L40S", "H100 SXM" [default: all known cards]
+    #[arg(long, value_name = "NAME", requires = "plan")]
+    pub card: Option<String>,
 }
 
 /// `cloister serve`

@@ -17,6 +17,7 @@ pub mod layers;
 pub mod model;
 pub mod ops;
 mod perplexity;
+pub mod roofline;
 pub mod runner;
 pub mod sampling;
 pub mod scheduler;
