@@ -4,8 +4,8 @@
 // those of the GGUF file, unpacked in registers: weights are exact, activations are not rounded, sums are f32. Lanes read
 // 2 or 4 neighbouring bytes (blocks of Q8_0 and Q6_K are only 2-byte aligned), so a warp reads whole lines; activations come
 // from L1, once for both rows. Bandwidth-bound for 1 or 2 rows of activations; from about 4 the multiplications bind.
-// Q4_K and Q6_K need width % 256 == 0, Q8_0 width % 32 == 0. Truth: the plain product with
-// dequantized weights (tests/it/kernels/gemv.rs). Ladder: lab/cuda.md.
+// For Q4_K and larger batches there is q4_k_gemv. Q4_K and Q6_K need width % 256 == 0, Q8_0 width % 32 == 0. Truth: the plain
+// product with dequantized weights (tests/it/kernels/gemv.rs). Ladder: lab/cuda.md.
 
 #include "device.cuh"
 
