@@ -45,7 +45,7 @@ pub struct GlobalArgs {
     /// Configuration file [default: DATA/cloister.toml where it exists]
     #[arg(long, global = true, env = "CLOISTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where models compute: cpu, cuda or cuda:N. Never falls back silently
+    /// Where models compute: auto, cpu, cuda or cuda:N. Never falls back silently
     #[arg(long, global = true, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Print one JSON document on stdout; progress stays on stderr
@@ -91,6 +91,8 @@ pub enum Command {
     Collection(CollectionCommand),
     /// What runs on this data directory
     Status,
+    /// What this machine has for models, and what a graphics card could do
+    Doctor(DoctorArgs),
     /// The configuration in effect
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -105,6 +107,20 @@ pub struct ModelArgs {
     /// Run without a language model: answers are verbatim quotes
     #[arg(long)]
     pub no_model: bool,
+}
+
+/// `cloister doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Plan a graphics card for a model: what fits, and the least time a token can take. Needs no GPU
+    #[arg(long)]
+    pub plan: bool,
+    /// Model to plan for: a name of `cloister models list` or a .gguf file [default: the one that answers]
+    #[arg(long, value_name = "NAME|FILE", requires = "plan")]
+    pub model: Option<String>,
+    /// One card in detail, for example "RTX 4090", "L40S", "H100 SXM" [default: all known cards]
+    #[arg(long, value_name = "NAME", requires = "plan")]
+    pub card: Option<String>,
 }
 
 /// `cloister serve`

@@ -85,7 +85,14 @@ fn load_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<
 }
 
 /// The language model to load, checked; `None` for quote-only.
-fn choose_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<Option<Chosen>> {
+///
+/// # Errors
+/// An unknown or damaged model.
+pub fn choose_model(
+    config: &Config,
+    store: &ModelStore,
+    args: &ModelArgs,
+) -> Outcome<Option<Chosen>> {
     let spec = args.model.as_deref().unwrap_or(&config.file.models.chat);
     if args.no_model || spec == "none" {
         return Ok(None);
@@ -238,7 +245,7 @@ impl Embedder for EncoderEmbedder {
     }
 }
 
-/// Whether a device other than the CPU was asked for.
+/// Whether a GPU was asked for.
 pub fn on_gpu(config: &Config) -> bool {
-    config.device != DeviceChoice::Cpu
+    matches!(config.device, DeviceChoice::Cuda(_))
 }

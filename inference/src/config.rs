@@ -9,6 +9,8 @@ use crate::kv_cache::{BLOCK_SIZE, KvCacheDtype};
 pub enum DeviceChoice {
     #[default]
     Cpu,
+    /// The first CUDA device, or the CPU where none can be used, with a warning that says why.
+    Auto,
     /// The CUDA device of this index. Needs a build with the `cuda` feature.
     Cuda(usize),
 }

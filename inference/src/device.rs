@@ -1,14 +1,20 @@
 //! Device selection and the size of the CPU compute pool.
 
-use candle_core::Device;
+use std::sync::Once;
 
-use crate::{config::DeviceChoice, ops::pool};
+use candle_core::{Device, DeviceLocation};
+
+#[cfg(feature = "cuda")]
+use crate::gpu_driver::GpuDriver;
+use crate::{config::DeviceChoice, gpu_driver::DriverProblem, ops::pool};
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     #[error("this build has no CUDA support; use the CPU or build with the `cuda` feature")]
     NoCuda,
+    #[error("CUDA device {index} cannot be used: {reason}")]
+    Driver { index: usize, reason: DriverProblem },
     #[error("CUDA device {index} cannot be opened: {source}")]
     Open {
         index: usize,
@@ -20,21 +26,59 @@ pub enum DeviceError {
     Threads { asked: usize, actual: usize },
 }
 
-/// Opens the chosen device.
+/// Whether this build can use CUDA devices at all.
+pub const HAS_CUDA: bool = cfg!(feature = "cuda");
+
+/// Opens the chosen device. [`DeviceChoice::Auto`] warns once a process when it takes the CPU, with the reason.
 ///
 /// # Errors
-/// [`DeviceError::NoCuda`] or [`DeviceError::Open`]; never falls back to the CPU.
+/// A [`DeviceError`] that says why the device cannot be used; only `Auto` goes on with the CPU.
 pub fn open(choice: &DeviceChoice) -> Result<Device, DeviceError> {
     match *choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
-        #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda(index) => Device::new_cuda(index).map_err(|source| DeviceError::Open {
-            index,
-            source: Box::new(source),
-        }),
-        #[cfg(not(feature = "cuda"))]
-        DeviceChoice::Cuda(_) => Err(DeviceError::NoCuda),
+        DeviceChoice::Cuda(index) => open_cuda(index),
+        DeviceChoice::Auto => Ok(open_cuda(0).unwrap_or_else(|reason| {
+            static WARNED: Once = Once::new();
+            WARNED.call_once(|| tracing::warn!("computing on the CPU: {reason}"));
+            Device::Cpu
+        })),
     }
+}
+
+/// Opens the chosen device and returns what people call it.
+///
+/// # Errors
+/// As of [`open`].
+pub fn describe(choice: &DeviceChoice) -> Result<String, DeviceError> {
+    open(choice).map(|device| name(&device))
+}
+
+/// Returns what people call a device.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => format!("CPU, {} threads", cpu_threads()),
+        DeviceLocation::Cuda { gpu_id } => format!("CUDA {gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("Metal {gpu_id}"),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: usize) -> Result<Device, DeviceError> {
+    Err(DeviceError::NoCuda)
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> Result<Device, DeviceError> {
+    // Where the system tells what is wrong, its reason is clearer than the number that CUDA gives.
+    Device::new_cuda(index).map_err(
+        |source| match GpuDriver::problem(GpuDriver::find().as_ref()) {
+            Some(reason) => DeviceError::Driver { index, reason },
+            None => DeviceError::Open {
+                index,
+                source: Box::new(source),
+            },
+        },
+    )
 }
 
 /// Sizes all thread pools of the process, candle's included, which compute what has no kernel of ours. Call it in `main`
@@ -94,5 +138,19 @@ pub fn check_threads(asked: Option<usize>) -> Result<(), DeviceError> {
             actual: cpu_threads(),
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_without_cuda_says_so_and_only_auto_takes_the_cpu() {
+        let error = open(&DeviceChoice::Cuda(0)).unwrap_err().to_string();
+        assert!(error.contains("no CUDA support"), "{error}");
+        assert!(open(&DeviceChoice::Auto).unwrap().is_cpu());
+        assert!(describe(&DeviceChoice::Cpu).unwrap().starts_with("CPU, "));
     }
 }

@@ -11,12 +11,14 @@ mod device;
 pub mod encoder;
 pub mod engine;
 pub mod gguf;
+mod gpu_driver;
 pub mod kv_cache;
 pub mod layers;
 mod metered;
 pub mod model;
 pub mod ops;
 mod perplexity;
+pub mod roofline;
 pub mod runner;
 pub mod sampling;
 pub mod scheduler;
@@ -24,13 +26,16 @@ pub mod sequence;
 pub mod text;
 
 pub use config::{DeviceChoice, EngineConfig};
-pub use device::{DeviceError, cpu_threads, set_cpu_threads};
+pub use device::{
+    DeviceError, HAS_CUDA, cpu_threads, describe as describe_device, set_cpu_threads,
+};
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
     Engine, EngineError, EngineStats, Event, FinishReason, GenerateRequest, LoadError, ModelInfo,
     ScoredToken, SubmitError, Timings, TokenLogprobs, TokenStream, Usage,
 };
 pub use gguf::{GgufError, GgufFile};
+pub use gpu_driver::{DriverProblem, GpuDriver};
 pub use kv_cache::KvCacheDtype;
 pub use metered::MeteredAllocator;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};

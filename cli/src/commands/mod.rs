@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod ask;
 pub mod collection;
+pub mod doctor;
 pub mod eval;
 pub mod extract;
 pub mod generate;
@@ -42,6 +43,7 @@ pub async fn run(config: Config, command: Command) -> Outcome<()> {
         Command::Key(command) => accounts::key(&config, command).await,
         Command::Collection(command) => collection::run(&config, command).await,
         Command::Status => collection::status(&config).await,
+        Command::Doctor(args) => blocking(move || doctor::run(&config, &args)).await,
         Command::Config(ConfigCommand::Show) => show_config(&config),
     }
 }

@@ -68,7 +68,7 @@ impl Default for ModelsSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSection {
-    /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
+    /// `auto`, `cpu`, `cuda` or `cuda:N`. Default `cpu`. `auto` takes the first GPU, else the CPU with a warning.
     pub device: String,
     /// CPU threads. Default: physical cores. More than there are makes every token slower.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -178,14 +178,15 @@ impl Config {
     }
 }
 
-/// `cpu`, `cuda` or `cuda:N`.
+/// `auto`, `cpu`, `cuda` or `cuda:N`.
 fn parse_device(text: &str) -> Outcome<DeviceChoice> {
     let unknown = || {
         Failure::config(format!("`{text}` is not a device"))
-            .hint("use --device cpu, --device cuda or --device cuda:N")
+            .hint("use --device auto, cpu, cuda or cuda:N")
     };
     match text.split_once(':') {
         None if text == "cpu" => Ok(DeviceChoice::Cpu),
+        None if text == "auto" => Ok(DeviceChoice::Auto),
         None if text == "cuda" => Ok(DeviceChoice::Cuda(0)),
         Some(("cuda", index)) => index.parse().map(DeviceChoice::Cuda).map_err(|_| unknown()),
         _ => Err(unknown()),
@@ -223,6 +224,7 @@ mod tests {
     #[test]
     fn devices_are_named_exactly() {
         assert_eq!(parse_device("cpu").unwrap(), DeviceChoice::Cpu);
+        assert_eq!(parse_device("auto").unwrap(), DeviceChoice::Auto);
         assert_eq!(parse_device("cuda").unwrap(), DeviceChoice::Cuda(0));
         assert_eq!(parse_device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
         for wrong in ["gpu", "cuda:", "cuda:x", "CPU", ""] {

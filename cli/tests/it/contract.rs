@@ -27,6 +27,47 @@ fn samples() -> String {
 }
 
 #[test]
+fn a_plan_for_a_card_needs_no_card() {
+    let Some(place) = Place::with_test_models(&[CHAT]) else {
+        return;
+    };
+    let plan = |card: &str| place.json(&["doctor", "--plan", "--model", CHAT, "--card", card]);
+    let (small, large) = (plan("RTX 3060"), plan("h200"));
+    for plan in [&small, &large] {
+        assert_keys(plan, &["weights_bytes", "kv_bytes_per_token", "cards"]);
+        // 30 layers of 3 heads of 64, keys and values of 2 bytes.
+        assert_eq!(plan["kv_bytes_per_token"], 30 * 3 * 64 * 2 * 2);
+    }
+    let floor = |plan: &Value| plan["cards"][0]["floors"][0]["floor_ms"].as_f64().unwrap();
+    let ratio = floor(&small) / floor(&large);
+    assert!((ratio - 4800.0 / 360.0).abs() < 1e-6, "{ratio}");
+
+    let unknown = place.run(&["doctor", "--plan", "--model", CHAT, "--card", "abacus"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("RTX 4090"), "{}", unknown.stderr);
+}
+
+#[test]
+fn the_doctor_and_devices_say_why_there_is_no_gpu() {
+    let place = Place::new();
+    let report = place.json(&["doctor"]);
+    assert_keys(&report, &["version", "cuda_build", "gpus", "device"]);
+    if report["cuda_build"] == false {
+        let asked = place.json(&["doctor", "--device", "cuda"]);
+        assert_eq!(asked["device"], Value::Null);
+        let problem = asked["device_problem"].as_str().unwrap();
+        assert!(problem.contains("no CUDA support"), "{problem}");
+        let auto = place.run(&["doctor", "--device", "auto"]);
+        assert_eq!(auto.code, Some(0));
+        assert!(
+            auto.stderr.contains("computing on the CPU"),
+            "{}",
+            auto.stderr
+        );
+    }
+}
+
+#[test]
 fn a_language_model_by_itself_keeps_the_contract() {
     let Some(place) = Place::with_test_models(&[CHAT]) else {
         return;

@@ -7,11 +7,7 @@ use std::{
 };
 
 use super::{Loaded, RETRY_AFTER};
-use crate::{
-    config::{DeviceChoice, EngineConfig},
-    device,
-    gguf::GgufFile,
-};
+use crate::{config::EngineConfig, device, gguf::GgufFile};
 
 /// A loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +41,7 @@ impl ModelInfo {
             file_bytes: loaded.file.file_bytes(),
             parameters,
             max_model_len: loaded.max_model_len,
-            device: match config.device {
-                DeviceChoice::Cpu => format!("CPU, {} threads", device::cpu_threads()),
-                DeviceChoice::Cuda(index) => format!("CUDA {index}"),
-            },
+            device: device::name(loaded.model.device()),
         }
     }
 }

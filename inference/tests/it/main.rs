@@ -21,6 +21,7 @@ mod golden_text;
 mod golden_tokens;
 mod golden_types;
 mod hostile_models;
+mod kernels;
 mod model_pitfalls;
 mod pitfall_outliers;
 mod pitfalls_text;

@@ -1,0 +1,58 @@
+// Launches of paged_decode_attention and its merge, with the grids that their headers name.
+
+#include "../paged_decode_attention.cu"
+#include "case.h"
+
+#include <string>
+#include <vector>
+
+namespace {
+
+using DecodeKernel = void (*)(PagedDecodeAttention);
+
+#define GROUPS_OF(name, head_dim)                                                                                       \
+    {paged_decode_##name##_##head_dim##_1, paged_decode_##name##_##head_dim##_2, paged_decode_##name##_##head_dim##_4,  \
+     paged_decode_##name##_##head_dim##_8}
+#define SIZES_OF(name) {GROUPS_OF(name, 64), GROUPS_OF(name, 80), GROUPS_OF(name, 96), GROUPS_OF(name, 128)}
+
+// By cache format, head size and padded group.
+const DecodeKernel DECODE[3][4][4] = {SIZES_OF(f16), SIZES_OF(bf16), SIZES_OF(f32)};
+
+template <int FORMAT> void run_paged_decode(host::Case &run) {
+    PagedDecodeAttention p{};
+    int head_dim = run.integer("head_dim");
+    p.num_heads = run.integer("num_heads");
+    p.num_kv_heads = run.integer("num_kv_heads");
+    p.num_splits = run.integer("num_splits");
+    p.window = run.integer("window");
+    p.scale = static_cast<float>(run.number("scale"));
+    p.softcap = static_cast<float>(run.number("softcap"));
+    unsigned sequences = static_cast<unsigned>(run.count("context_lens", sizeof(unsigned)));
+    p.max_blocks = static_cast<int>(run.count("block_tables", sizeof(unsigned)) / sequences);
+    p.q = run.input<float>("q");
+    p.k_cache = run.input<void>("k_cache");
+    p.v_cache = run.input<void>("v_cache");
+    p.block_tables = run.input<unsigned>("block_tables");
+    p.context_lens = run.input<unsigned>("context_lens");
+    size_t heads = sequences * static_cast<size_t>(p.num_heads);
+    p.out = run.output<float>("out", heads * head_dim);
+    p.partial = run.output<float>("partial", heads * p.num_splits * head_dim);
+    p.partial_state = run.output<float>("partial_state", heads * p.num_splits * 2);
+
+    int group = p.num_heads / p.num_kv_heads;
+    int size_idx = head_dim == 64 ? 0 : head_dim == 80 ? 1 : head_dim == 96 ? 2 : 3;
+    DecodeKernel kernel = DECODE[FORMAT][size_idx][group > 4 ? 3 : group > 2 ? 2 : group - 1];
+    unsigned splits = static_cast<unsigned>(p.num_splits), kv_heads = static_cast<unsigned>(p.num_kv_heads);
+    host::launch({splits, kv_heads, sequences}, {DECODE_THREADS}, 0, run.seed, [=] { kernel(p); });
+    if (p.num_splits > 1)
+        host::launch({static_cast<unsigned>(p.num_heads), sequences}, {static_cast<unsigned>(head_dim)}, 0, run.seed + 1,
+                     [=] { paged_decode_merge(p); });
+}
+
+} // namespace
+
+const std::vector<host::NamedCase> host::ATTENTION_CASES = {
+    {"paged_decode_f16", run_paged_decode<0>},
+    {"paged_decode_bf16", run_paged_decode<1>},
+    {"paged_decode_f32", run_paged_decode<2>},
+};
