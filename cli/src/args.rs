@@ -342,7 +342,7 @@ impl QuantizeType {
 /// `cloister eval`
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// JSONL, one `{"question", "document", "answer"}` a line; `document` is relative to the ingested folder
+    /// JSONL, one `{"question", "document", "answer"}` a line; `document` is relative to the ingested folder, `page` (or `pages`) optional
     pub file: PathBuf,
     /// Collection to ask
     #[arg(long, short, value_name = "NAME")]

@@ -19,9 +19,13 @@
 //! | "answer in one sentence and end it with the number in brackets" (the same) | 24 | 3,900 | .75 | | .54 |
 //! | whole paragraphs, "one full sentence, using the exact words" | 20, set 1 | 3,140 | .75 | .80 | .90 |
 //! | sentences that matter, at most 1,200 characters | 23, set 1 | 1,170 | .74 | .83 | .96 |
-//! | **sentences that matter, cut at half of the best score (this prompt)** | 20, set 2 | 980 | .95 | .95 | 1.00 |
+//! | sentences that matter, cut at half of the best score | 20, set 2 | 980 | .95 | .95 | 1.00 |
+//! | the same | 50, set 3 | 1,150 | .76 | .78 | .96 |
+//! | **the same, and the three closest sentences once more before the question (this prompt)** | 50, set 3 | 1,600 | .84 | | |
 //!
-//! Sets 1 and 2 are different questions, and twenty questions are worth about .1 either way.
+//! The sets are different questions; twenty are worth about .1 either way, fifty .06. In the last row the closest sentences
+//! stood behind the delimiter; they are inside now. On set 3 also: one closest sentence .80, "keep the words of the
+//! question and of the passage" behind the question .78, "first quote the sentence, then answer" .78.
 //! Without a model, the quotes of [`crate::quote_only`] have the answer for .88 of all 612 and cite the paragraph for .97.
 
 use std::collections::BTreeSet;
@@ -30,14 +34,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Hit,
-    answer::support::{QuoteIndex, RankedSentence},
+    answer::support::{Quote, QuoteIndex, RankedSentence},
     context::ContextPassage,
+    extractive::{best_sentences, on_one_line},
     sentence::Span,
     terms::is_invisible,
 };
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
-pub const PROMPT_VERSION: &str = "2026-11-25.2";
+pub const PROMPT_VERSION: &str = "2026-11-25.3";
 
 /// Rules for every answer. Never contains anything of the request.
 const SYSTEM: &str = "You answer questions from a company's documents. Read the passages and answer the question in one full \
@@ -59,6 +64,13 @@ const MIN_FOCUS_CHARS: usize = 700;
 
 /// Longest table that comes along whole, in characters: the head of an accident report has about 500.
 const MAX_WHOLE_TABLE_CHARS: usize = 700;
+
+/// Sentences that are said again before the question. They hold the answer for .90 of 50 XQuAD questions, one alone for
+/// .74; the ladder above has what each does for the model's sentence.
+const NUM_CLOSEST: usize = 3;
+
+/// Most characters of all of them together, about 180 tokens.
+const MAX_CLOSEST_CHARS: usize = 700;
 
 /// How many earlier turns the model sees; more push the passages out of a small model's attention.
 const MAX_HISTORY_TURNS: usize = 2;
@@ -124,6 +136,7 @@ pub fn build_prompt(
             ));
         }
     }
+    content.push_str(&closest_sentences(&topic, context));
     content.push_str(&format!(
         "</passages {tag}>\n\nQuestion: {}",
         question.trim()
@@ -133,6 +146,34 @@ pub fn build_prompt(
         content,
     });
     messages
+}
+
+/// The sentences that answer `question` best by the words alone, once more and nearest to the question.
+///
+/// A small model reads what stands last with the most care, and then mixes up fewer sentences of like passages. Inside
+/// the delimiters, because they are document text; empty where the passages hardly have more.
+fn closest_sentences(question: &str, context: &[ContextPassage]) -> String {
+    let index = QuoteIndex::new(question, context);
+    let ranked = best_sentences(question, &index, context);
+    if ranked.len() <= NUM_CLOSEST {
+        return String::new();
+    }
+    let mut left = MAX_CLOSEST_CHARS;
+    let mut out = String::new();
+    for (_, sentence) in ranked.into_iter().take(NUM_CLOSEST) {
+        let Quote { passage_idx, span } = sentence.quote;
+        let Some(rest) = left.checked_sub(span.end - span.start) else {
+            break;
+        };
+        left = rest;
+        let chars = context[passage_idx].text.chars();
+        let text: String = chars.skip(span.start).take(span.end - span.start).collect();
+        out.push_str(&format!("- {}\n", on_one_line(&harmless(&text))));
+    }
+    if out.is_empty() {
+        return out;
+    }
+    format!("Closest sentences:\n{out}")
 }
 
 /// The text of each passage cut down to the sentences that matter for the question, with their neighbours, `…` where

@@ -76,6 +76,19 @@ step("a wrong password is refused in plain words", async () => {
 });
 
 if (setupLink) {
+  step("a set-up link pasted over the page without its token takes effect at once", async () => {
+    await visit(page, `${url}/setup`);
+    await page.getByText("This address lacks its one-time token.").waitFor();
+    // Only the fragment changes, so the browser loads nothing: the mark is still there afterwards.
+    await page.evaluate((link) => {
+      window.sameDocument = true;
+      location.href = link;
+    }, setupLink);
+    await page.getByRole("button", { name: "Create the account" }).waitFor();
+    assert.equal(await page.getByText("This address lacks its one-time token.").count(), 0);
+    assert.equal(await page.evaluate(() => window.sameDocument), true);
+  });
+
   step("the one-time link makes the first administrator", async () => {
     await visit(page, setupLink);
     await page.getByLabel("Email").fill(email);

@@ -20,14 +20,21 @@ pub struct EvalQuestion {
     /// Accepted answers; a single string in the file is a list of one.
     #[serde(default, alias = "answers", deserialize_with = "one_or_many")]
     pub answer: Vec<String>,
+    /// Pages of the document that say it, from 1; a single number in the file is a list of one, none leaves pages out.
+    #[serde(default, alias = "page", deserialize_with = "one_or_many")]
+    pub pages: Vec<u32>,
 }
 
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
     }
     Ok(match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(answer) => vec![answer],
@@ -40,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_a_question_is_a_string_or_a_list() {
+    fn answers_and_pages_of_a_question_are_single_or_lists() {
         let one: EvalQuestion =
             serde_json::from_str(r#"{"question":"q","document":"a.txt","answer":"x"}"#).unwrap();
         assert_eq!(one.answer, ["x"]);
@@ -50,6 +57,11 @@ mod tests {
         assert_eq!(many.answer, ["x", "y"]);
         let none: EvalQuestion =
             serde_json::from_str(r#"{"question":"q","document":"a.txt"}"#).unwrap();
-        assert!(none.answer.is_empty());
+        assert!(none.answer.is_empty() && none.pages.is_empty());
+        let page: EvalQuestion =
+            serde_json::from_str(r#"{"question":"q","document":"a.pdf","page":3}"#).unwrap();
+        let pages: EvalQuestion =
+            serde_json::from_str(r#"{"question":"q","document":"a.pdf","pages":[3,4]}"#).unwrap();
+        assert_eq!((page.pages, pages.pages), (vec![3], vec![3, 4]));
     }
 }

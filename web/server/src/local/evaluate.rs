@@ -224,6 +224,10 @@ fn answer_metrics(questions: &[EvalQuestion], outcomes: &[Outcome]) -> Vec<(&'st
     let cited: Vec<f64> = pairs()
         .map(|(question, outcome)| share_of(cites_gold(question, outcome)))
         .collect();
+    let cited_page: Vec<f64> = pairs()
+        .filter(|(question, _)| !question.pages.is_empty())
+        .map(|(question, outcome)| share_of(cites_page(question, outcome)))
+        .collect();
     let broken: Vec<f64> = outcomes
         .iter()
         .map(|outcome| share_of(matches!(outcome.ending, Ending::Broken { .. })))
@@ -236,9 +240,20 @@ fn answer_metrics(questions: &[EvalQuestion], outcomes: &[Outcome]) -> Vec<(&'st
         ("answer_contains", json!(mean(&with_answer))),
         ("citation_precision", json!(mean(&precision))),
         ("cites_document", json!(mean(&cited))),
+        ("cites_page", json!(mean(&cited_page))),
         ("broken_off", json!(mean(&broken))),
         ("answer_seconds", json!(mean(&seconds))),
     ]
+}
+
+/// Whether a citation is to one of the pages of the document that answer the question.
+fn cites_page(question: &EvalQuestion, outcome: &Outcome) -> bool {
+    outcome.answer.citations.iter().any(|citation| {
+        citation.path == question.document
+            && citation
+                .page
+                .is_some_and(|page| question.pages.contains(&page))
+    })
 }
 
 /// What happened to each question, for a closer look at the mistakes.
@@ -257,6 +272,8 @@ fn details(questions: &[EvalQuestion], outcomes: &[Outcome]) -> Value {
             "contains": answer_contains(&outcome.answer.text, &question.answer),
             "refused": outcome.answer.refused,
             "cited": cited,
+            "pages": outcome.answer.citations.iter().map(|citation| citation.page).collect::<Vec<_>>(),
+            "accepted": question.answer,
             "found": outcome.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
             "support": outcome.support,
             "seconds": outcome.timings.total_ms / 1000.0,

@@ -27,8 +27,8 @@ const HISTORY_TURNS: usize = 2;
 const HISTORY_TOKENS: usize = 256;
 /// A question of so few words is taken to need the one before it.
 const FOLLOW_UP_WORDS: usize = 4;
-/// Tokens kept free for the wording of the prompt around the passages and for the question.
-const PROMPT_OVERHEAD_TOKENS: usize = 160;
+/// Tokens kept free for the wording of the prompt around the passages, the sentences that it repeats and the question.
+const PROMPT_OVERHEAD_TOKENS: usize = 360;
 /// Characters of a passage shown in the list of sources.
 const SNIPPET_CHARS: usize = 240;
 

@@ -173,6 +173,7 @@ fn an_evaluation_measures_retrieval_answers_and_refusal() {
         question: question.into(),
         document: document.into(),
         answer: vec![answer.into()],
+        pages: Vec::new(),
     };
     let questions = vec![
         question(QUESTION, "vacation.md", "30 days"),
