@@ -146,7 +146,7 @@ def greedy_of(path, golden):
     model.close()
 
 
-def perplexity_of(path, text="prose.txt"):
+def perplexity_of(path, text):
     """Perplexity as llama-perplexity counts it: the second half of each window of WINDOW tokens."""
     from llama_cpp import Model
 
@@ -170,8 +170,7 @@ def perplexity_of(path, text="prose.txt"):
 
 def perplexity(models, names):
     for name in names:
-        for text in ["prose.txt", "verse.txt"]:
-            merge_perplexity(text, name, perplexity_of(model_file(models, name), text))
+        merge_perplexity("verse.txt", name, perplexity_of(model_file(models, name), "verse.txt"))
 
 
 def merge_perplexity(text, name, result):
