@@ -178,6 +178,15 @@ pub struct ChatCompletionRequest {
     /// What the stream carries beside the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
+    /// Read to be refused unless empty: the model does not call tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<serde_json::Value>,
+    /// Older name of `tools`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<serde_json::Value>,
+    /// Read to be refused unless it is `{"type": "text"}`: answers are not forced into a form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<serde_json::Value>,
     /// How to choose tokens.
     #[serde(flatten)]
     pub sampling: SamplingFields,

@@ -153,6 +153,11 @@ fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
         (vec!["\n".into()], 0.1, 0.2)
     );
 
+    let harmless = json!({ "tools": [], "response_format": { "type": "text" } });
+    app.model.will(Script::Say("Something said."));
+    let reply = client.post("/v1/chat/completions", chat(harmless));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+
     let wrong = [
         ("temperature", json!({ "temperature": 3 })),
         ("n", json!({ "n": 9 })),
@@ -168,6 +173,12 @@ fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
         ("mirostat", json!({ "mirostat": 3 })),
         ("banned_strings", json!({ "banned_strings": [""] })),
         ("stop", json!({ "stop": ["a", "b", "c", "d", "e"] })),
+        ("tools", json!({ "tools": [{ "type": "function" }] })),
+        ("functions", json!({ "functions": [{ "name": "f" }] })),
+        (
+            "response_format",
+            json!({ "response_format": { "type": "json_object" } }),
+        ),
         ("messages", json!({ "messages": [] })),
         (
             "messages",

@@ -40,6 +40,7 @@ pub(crate) async fn chat_completions(
     OpenAiJson(request): OpenAiJson<ChatCompletionRequest>,
 ) -> Result<Response, OpenAiFailure> {
     let model = language_model(&suite, &request.model)?;
+    refuse_what_is_not_done(&request)?;
     let messages = checked_messages(&request)?;
     let head = Head::new("chatcmpl", model.name());
     let response = match &request.collections {
@@ -423,6 +424,30 @@ fn ask(
         )?),
         ..Ask::new(question, suite.scope_of(user))
     })
+}
+
+/// Refuses fields that a client builds upon and would otherwise wait for in vain.
+fn refuse_what_is_not_done(request: &ChatCompletionRequest) -> Result<(), Failure> {
+    for (name, tools) in [("tools", &request.tools), ("functions", &request.functions)] {
+        let is_none = |tools: &serde_json::Value| tools.as_array().is_some_and(Vec::is_empty);
+        if tools.as_ref().is_some_and(|tools| !is_none(tools)) {
+            let reason =
+                format!("{name} are not supported: the model answers in text. Leave them out.");
+            return Err(Failure::invalid_param(name, reason));
+        }
+    }
+    let is_text = |format: &serde_json::Value| format["type"] == "text";
+    if request
+        .response_format
+        .as_ref()
+        .is_some_and(|format| !is_text(format))
+    {
+        return Err(Failure::invalid_param(
+            "response_format",
+            "response_format must be of type text: answers are not forced into a form.",
+        ));
+    }
+    Ok(())
 }
 
 fn checked_messages(request: &ChatCompletionRequest) -> Result<Vec<ChatMessage>, Failure> {

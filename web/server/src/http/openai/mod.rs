@@ -1,7 +1,8 @@
 //! `/v1/*`: OpenAI's API, so that existing clients work, with `collections` and `citations` added.
 //!
 //! Every field that is honoured is described at its type in [`web_api::openai`]. With `collections`, `n` above 1,
-//! `logprobs`, `top_logprobs` and `ignore_eos` are refused; other unknown fields are ignored everywhere.
+//! `logprobs`, `top_logprobs` and `ignore_eos` are refused, `tools` and a `response_format` other than text always; other
+//! unknown fields are ignored everywhere.
 
 mod answers;
 pub(super) mod chat;
