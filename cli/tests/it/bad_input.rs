@@ -245,7 +245,7 @@ fn mistakes_in_commands_and_settings_are_explained() {
                 "unknown device",
                 &["models", "list", "--device", "tpu"],
                 3,
-                &["`tpu` is not a device", "--device cpu"],
+                &["`tpu` is not a device", "--device auto"],
             ),
             case(
                 "port in use",
