@@ -1,7 +1,8 @@
 //! Matrix product on the CPU with weights and activations rounded to bf16 and sums in f32, where the CPU has AVX-512-BF16.
 //!
 //! For networks whose activations have outliers that 8 bits do not bear, such as sentence encoders: bf16 rounds each
-//! number by at most 2^-9 of itself, whatever its neighbours are. Twice the speed of f32, half its memory.
+//! number by at most 2^-9 of itself, whatever its neighbours are. Half the memory of f32; an encoder runs 1.9 times as fast as
+//! with candle's f32 (two cores of an Intel Xeon, `scripts/compare-embedding`).
 
 pub mod cpu;
 mod pack;
