@@ -10,15 +10,20 @@ namespace {
 
 using GemvKernel = void (*)(QuantizedGemv);
 
-// Kernels for at most 1, 2, 4 and 8 rows of activations.
-template <GemvKernel ONE, GemvKernel TWO, GemvKernel FOUR, GemvKernel EIGHT> void run_gemv(host::Case &run) {
-    QuantizedGemv p{};
+template <typename Arguments> Arguments gemv_arguments(host::Case &run) {
+    Arguments p{};
     p.width = run.integer("width");
     p.out = run.integer("out");
     p.batch = run.integer("batch");
     p.weights = run.input<unsigned char>("weights");
     p.x = run.input<float>("x");
     p.y = run.output<float>("y", static_cast<size_t>(p.batch) * p.out);
+    return p;
+}
+
+// Kernels for at most 1, 2, 4 and 8 rows of activations.
+template <GemvKernel ONE, GemvKernel TWO, GemvKernel FOUR, GemvKernel EIGHT> void run_gemv(host::Case &run) {
+    auto p = gemv_arguments<QuantizedGemv>(run);
     GemvKernel kernel = p.batch > 4 ? EIGHT : p.batch > 2 ? FOUR : p.batch > 1 ? TWO : ONE;
     int rows_per_block = GEMV_WARPS * GEMV_ROWS;
     unsigned blocks = static_cast<unsigned>((p.out + rows_per_block - 1) / rows_per_block);
@@ -26,13 +31,7 @@ template <GemvKernel ONE, GemvKernel TWO, GemvKernel FOUR, GemvKernel EIGHT> voi
 }
 
 void run_q4_k_gemv(host::Case &run) {
-    Q4KGemv p{};
-    p.width = run.integer("width");
-    p.out = run.integer("out");
-    p.batch = run.integer("batch");
-    p.weights = run.input<unsigned char>("weights");
-    p.x = run.input<float>("x");
-    p.y = run.output<float>("y", static_cast<size_t>(p.batch) * p.out);
+    auto p = gemv_arguments<Q4KGemv>(run);
     unsigned blocks = static_cast<unsigned>((p.out + Q4_ROWS - 1) / Q4_ROWS);
     host::launch({blocks}, {Q4_THREADS}, 0, run.seed, [=] { q4_k_gemv(p); });
 }

@@ -12,7 +12,7 @@ use crate::ops::{
 
 /// Rows that share a vector of weights.
 const ROW_GROUP: usize = 8;
-/// Tiles whose weights stay in a core's cache while all rows pass by.
+/// Bytes of rows that stay in a core's cache while all tiles pass by.
 const CACHED_BYTES: usize = 384 * 1024;
 
 /// See [`super::matmul`].
