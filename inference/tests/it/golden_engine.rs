@@ -91,6 +91,12 @@ fn qwen_05b_text_of_dequantized_weights_equals_that_of_llama_cpp() {
     check_exact(QWEN_05B);
 }
 
+#[test]
+#[ignore = "takes 14 GB of memory, 7 of temporary space and some minutes"]
+fn qwen_15b_text_of_dequantized_weights_equals_that_of_llama_cpp() {
+    check_exact(QWEN_15B);
+}
+
 fn check_greedy(model: &str) {
     let Some(path) = real_model(model) else {
         return;
