@@ -25,7 +25,7 @@ use crate::{EmbedError, LibraryError};
 
 /// How documents are extracted and split; to be raised when either changes what it makes of the same
 /// file, so that the next ingestion does the documents again.
-const PIPELINE_VERSION: u32 = 1;
+const PIPELINE_VERSION: u32 = 2;
 
 /// Points written in one run from which the index is worth optimizing.
 pub(crate) const OPTIMIZE_AFTER: usize = 2000;

@@ -3,9 +3,11 @@
 //! changes and reads tables column by column.
 //!
 //! glyphs -> segments ([`glyph`]) -> regions of one column ([`columns`]) -> lines -> pieces ([`lines`])
-//! -> blocks (here, once the whole document is known: body size, running headers, hyphenation).
+//! -> sentences over page ends ([`continued`]) -> blocks (here, once the whole document is known: body size,
+//! running headers, hyphenation).
 
 mod columns;
+mod continued;
 mod glyph;
 mod lines;
 mod rules;
@@ -476,16 +478,23 @@ fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
         .sum();
     let all_chars: usize = all_lines().map(|line| line.text().len()).sum();
     let vocabulary = vocabulary(all_lines());
-    let mut pieces: Vec<Piece> = Vec::new();
-    for (page, number) in pages.iter().zip(1..) {
-        for region in &page.regions {
-            pieces.extend(lines::pieces(region, number));
-        }
-    }
     let style = Style {
         body,
         bold_is_rare: bold_chars * 10 < all_chars * 4,
     };
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (page, number) in pages.iter().zip(1..) {
+        for region in &page.regions {
+            let mut next = lines::pieces(region, number);
+            let text = pieces
+                .last_mut()
+                .filter(|piece| style.heading_class(piece, false).is_none());
+            if let Some(before) = text {
+                continued::join_broken_sentence(before, &mut next, &vocabulary);
+            }
+            pieces.extend(next);
+        }
+    }
     let mut headings: Vec<Option<HeadingClass>> = pieces
         .iter()
         .enumerate()
