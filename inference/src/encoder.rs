@@ -24,11 +24,9 @@ use self::bert::Bert;
 use crate::config::DeviceChoice;
 use crate::device::{self, DeviceError};
 
-/// Padded word pieces in one forward pass. On two idle cores the size makes no difference (256 to 2048: 13 to
-/// 16 passages of 175 word pieces a second); on busy ones the threads of small passes wait for each other
-/// (256: 3.6, 2048: 7.8). 2048 keep the largest intermediate, the attention scores of eight texts of 256,
-/// at 25 MB.
-const MAX_BATCH_TOKENS: usize = 2048;
+/// Padded word pieces in one forward pass: the largest intermediate is 3 MB, so that what one operation writes the next
+/// finds in a cache. On two cores of an Intel Xeon 512 pieces embed 69 passages of 190 word pieces a second, 1024 64, 2048 60.
+const MAX_BATCH_TOKENS: usize = 512;
 
 /// Why an encoder cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +70,7 @@ pub struct Encoder {
 
 /// What computes.
 enum Model {
-    /// Products in bf16, on CPUs that have them.
+    /// Products of 16-bit numbers, on CPUs with AVX-512-VNNI.
     Bert(Bert),
     /// f32 on any device.
     Candle(Box<BertModel>),
@@ -409,10 +407,12 @@ mod tests {
         let cut: Vec<Vec<usize>> = batches(&order, |row| lengths[row])
             .map(<[usize]>::to_vec)
             .collect();
-        assert_eq!(
-            cut,
-            [(0..8).collect::<Vec<_>>(), (8..12).collect(), vec![12]]
-        );
+        let cuts = [0, 3, 5, 7, 9, 11, 12, 13];
+        let want: Vec<Vec<usize>> = cuts
+            .windows(2)
+            .map(|cut| (cut[0]..cut[1]).collect())
+            .collect();
+        assert_eq!(cut, want);
         assert_eq!(batches(&[], |_| 1).count(), 0);
     }
 

@@ -14,9 +14,9 @@ use candle_core::{
 use crate::{
     gguf::EncodedMatrix,
     ops::{
-        bf16_matmul::{self, Bf16Rows, Bf16Weights},
         block_matmul::{self, BLOCK, BlockWeights},
         cpu::with_f32,
+        i16_matmul::{self, Int16Rows, Int16Weights},
         superblock_matmul::{self, SUPERBLOCK, SuperblockWeights},
     },
 };
@@ -32,8 +32,8 @@ pub struct Linear {
 
 #[derive(Debug, Clone)]
 enum Weight {
-    Bf16(Arc<Bf16Weights>),
     Blocks(Arc<BlockWeights>),
+    Int16(Arc<Int16Weights>),
     Superblocks(Arc<SuperblockWeights>),
     Candle(QMatMul),
 }
@@ -66,15 +66,15 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// Rounds the weights, `[out, in]` f32 on the CPU, to bf16; `None` where the kernel does not take them.
+    /// Rounds the weights, `[out, in]` f32 on the CPU, to 16 bits; `None` where the kernel does not take them.
     ///
     /// # Errors
     /// A candle error for any other tensor.
-    pub fn bf16(weights: &Tensor, bias: Option<Tensor>) -> Result<Option<Self>> {
+    pub fn int16(weights: &Tensor, bias: Option<Tensor>) -> Result<Option<Self>> {
         let shape = weights.dims2()?;
-        let packed = with_f32(weights, |weights| Ok(Bf16Weights::pack(shape, weights)))?;
+        let packed = with_f32(weights, |weights| Ok(Int16Weights::pack(shape, weights)))?;
         Ok(packed.map(|packed| Self {
-            weight: Weight::Bf16(Arc::new(packed)),
+            weight: Weight::Int16(Arc::new(packed)),
             bias,
         }))
     }
@@ -87,7 +87,7 @@ impl Linear {
     pub fn rows(&self, ids: &[u32], device: &Device) -> Result<Tensor> {
         let index = || Tensor::from_slice(ids, ids.len(), device);
         match &self.weight {
-            Weight::Bf16(_) => candle_core::bail!("a layer in bf16 is no embedding"),
+            Weight::Int16(_) => candle_core::bail!("a layer of 16 bits is no embedding"),
             Weight::Blocks(weight) => gather(
                 ids,
                 weight.out,
@@ -118,7 +118,7 @@ impl Linear {
     fn product(&self, input: &Input<'_>) -> Result<Tensor> {
         let bias = self.bias.as_ref();
         match &self.weight {
-            Weight::Bf16(weight) => bf16_matmul::matmul(input.bf16()?, weight, bias),
+            Weight::Int16(weight) => i16_matmul::matmul(input.int16()?, weight, bias),
             Weight::Blocks(weight) => block_matmul::matmul(input.blocks()?, weight, bias),
             Weight::Superblocks(weight) => {
                 superblock_matmul::matmul(input.superblocks()?, weight, bias)
@@ -145,7 +145,7 @@ impl Linear {
     /// A candle error when the weight is no matrix.
     pub fn in_features(&self) -> Result<usize> {
         match &self.weight {
-            Weight::Bf16(weight) => Ok(weight.width),
+            Weight::Int16(weight) => Ok(weight.width),
             Weight::Blocks(weight) => Ok(weight.blocks_per_row * BLOCK),
             Weight::Superblocks(weight) => Ok(weight.blocks_per_row * SUPERBLOCK),
             Weight::Candle(QMatMul::QTensor(weight)) => Ok(weight.shape().dims2()?.1),
@@ -208,8 +208,8 @@ fn gather(
 /// An input, rounded once for all layers that want it so.
 struct Input<'a> {
     x: &'a Tensor,
-    bf16: OnceCell<Bf16Rows>,
     blocks: OnceCell<block_matmul::QuantizedRows>,
+    int16: OnceCell<Int16Rows>,
     superblocks: OnceCell<superblock_matmul::QuantizedRows>,
 }
 
@@ -217,14 +217,14 @@ impl<'a> Input<'a> {
     fn new(x: &'a Tensor) -> Self {
         Self {
             x,
-            bf16: OnceCell::new(),
             blocks: OnceCell::new(),
+            int16: OnceCell::new(),
             superblocks: OnceCell::new(),
         }
     }
 
-    fn bf16(&self) -> Result<&Bf16Rows> {
-        get_or_try(&self.bf16, || Bf16Rows::new(self.x))
+    fn int16(&self) -> Result<&Int16Rows> {
+        get_or_try(&self.int16, || Int16Rows::new(self.x))
     }
 
     fn blocks(&self) -> Result<&block_matmul::QuantizedRows> {

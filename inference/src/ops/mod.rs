@@ -7,13 +7,13 @@
 //! `mod.rs` checks shapes and picks by device. Products that ours do not cover are candle's
 //! ([`crate::layers::linear`]). `#[cfg(feature = "cuda")]` is allowed here and in device selection only.
 
-pub mod bf16_matmul;
 pub mod block_matmul;
 pub mod cpu;
 pub mod expert_routing;
 pub mod full_attention;
 pub mod gated_activation;
 pub mod gelu;
+pub mod i16_matmul;
 pub mod kv_append;
 pub mod layer_norm;
 pub mod paged_attention;

@@ -13,8 +13,10 @@ use candle_core::{Device, Result, Tensor};
 use super::FullAttention;
 use crate::ops::cpu::{DisjointMut, LANES, exp, fma, multiversion, parallel, with_f32};
 
-/// Queries that share keys and values in registers.
-const ROW_GROUP: usize = 4;
+/// Queries that share keys and values in the registers of portable loops; with more the compiler keeps them in memory.
+const PORTABLE_GROUP: usize = 4;
+/// Queries of the largest group.
+pub(super) const ROW_GROUP: usize = 8;
 
 /// See [`super::full_attention`].
 pub fn full_attention(
@@ -29,6 +31,7 @@ pub fn full_attention(
         items.extend((0..shape.num_heads).map(|head| Item { start, len, head }));
         start += len;
     }
+    let attend = kernel(shape.head_dim);
     let mut out = vec![0f32; q.elem_count()];
     with_f32(q, |q| {
         with_f32(k, |k| {
@@ -44,7 +47,7 @@ pub fn full_attention(
                 parallel(items.len(), true, |range| {
                     SCRATCH.with_borrow_mut(|scratch| {
                         for item in &items[range] {
-                            one(&inputs, item, scratch);
+                            attend(&inputs, item, scratch);
                         }
                     });
                 });
@@ -55,14 +58,28 @@ pub fn full_attention(
     Tensor::from_vec(out, q.dims(), &Device::Cpu)
 }
 
+/// Computes an item.
+type Kernel = fn(&Inputs<'_>, &Item, &mut Scratch);
+
+/// Returns the kernel for this CPU; they give the same bits.
+fn kernel(head_dim: usize) -> Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if super::avx512::suits(head_dim) {
+        // SAFETY: the CPU and the heads suit.
+        return |inputs, item, scratch| unsafe { super::avx512::one(inputs, item, scratch) };
+    }
+    let _ = head_dim;
+    one
+}
+
 /// One head of one text.
-struct Item {
+pub(super) struct Item {
     start: usize,
     len: usize,
     head: usize,
 }
 
-struct Inputs<'a> {
+pub(super) struct Inputs<'a> {
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
@@ -73,7 +90,7 @@ struct Inputs<'a> {
 
 /// Working memory of a thread, kept between items.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// `[ROW_GROUP, dim]`
     q: Vec<f32>,
     /// `[len / 16, dim, 16]`, rounded up: zero behind the last key.
@@ -82,29 +99,55 @@ struct Scratch {
     v: Vec<f32>,
     /// `[ROW_GROUP, len]`, rounded up: scores, then weights.
     weights: Vec<f32>,
+    /// `[ROW_GROUP, dim]`, dim rounded up.
+    sums: Vec<f32>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// The two products of a group of `R` queries. Every implementation adds in the same order, so all give the same bits.
+pub(super) trait RowMath {
+    /// Queries of a group.
+    const GROUP: usize;
+
+    /// Writes the products of `R` queries, `[R, dim]`, with all keys, `[padded_len / 16, dim, 16]`: `[R, padded_len]`.
+    fn scores<const R: usize>(q: &[f32], k: &[f32], dim: usize, scores: &mut [f32]);
+
+    /// Writes the sums of the values, `[len, padded_dim]`, weighted by `[R, padded_len]`: `[R, padded_dim]`.
+    fn weighted_sums<const R: usize>(weights: &[f32], v: &[f32], dim: usize, sums: &mut [f32]);
+}
+
+/// Plain loops.
+struct Portable<const FUSED: bool>;
+
 multiversion! {
-    fn one(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) = one_body
+    fn one(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) = portable_one
 }
 
 #[inline(always)]
-fn one_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) {
+fn portable_one<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) {
+    one_body::<Portable<FUSED>>(inputs, item, scratch);
+}
+
+#[inline(always)]
+pub(super) fn one_body<M: RowMath>(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) {
     load(inputs, item, scratch);
     let mut first = 0;
     while first < item.len {
         // Loops, not closures: code outside this function is not compiled for its instruction set.
-        match item.len - first {
-            1 => rows::<FUSED, 1>(inputs, item, first, scratch),
-            2 => rows::<FUSED, 2>(inputs, item, first, scratch),
-            3 => rows::<FUSED, 3>(inputs, item, first, scratch),
-            _ => rows::<FUSED, ROW_GROUP>(inputs, item, first, scratch),
+        match M::GROUP.min(item.len - first) {
+            1 => rows::<M, 1>(inputs, item, first, scratch),
+            2 => rows::<M, 2>(inputs, item, first, scratch),
+            3 => rows::<M, 3>(inputs, item, first, scratch),
+            4 => rows::<M, 4>(inputs, item, first, scratch),
+            5 => rows::<M, 5>(inputs, item, first, scratch),
+            6 => rows::<M, 6>(inputs, item, first, scratch),
+            7 => rows::<M, 7>(inputs, item, first, scratch),
+            _ => rows::<M, ROW_GROUP>(inputs, item, first, scratch),
         }
-        first += ROW_GROUP;
+        first += M::GROUP;
     }
 }
 
@@ -117,6 +160,7 @@ fn load(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) {
         (&mut scratch.k, padded_len * dim),
         (&mut scratch.v, item.len * padded_dim),
         (&mut scratch.weights, ROW_GROUP * padded_len),
+        (&mut scratch.sums, ROW_GROUP * padded_dim),
     ] {
         buffer.clear();
         buffer.resize(len, 0.0);
@@ -133,7 +177,7 @@ fn load(inputs: &Inputs<'_>, item: &Item, scratch: &mut Scratch) {
 
 /// `R` queries from `first` on.
 #[inline(always)]
-fn rows<const FUSED: bool, const R: usize>(
+fn rows<M: RowMath, const R: usize>(
     inputs: &Inputs<'_>,
     item: &Item,
     first: usize,
@@ -142,17 +186,18 @@ fn rows<const FUSED: bool, const R: usize>(
     let dim = inputs.dim;
     let padded_len = item.len.next_multiple_of(LANES);
     let at = |row: usize| (item.start + first + row) * inputs.width + item.head * dim;
-    let Scratch { q, k, v, weights } = scratch;
+    let Scratch {
+        q,
+        k,
+        v,
+        weights,
+        sums,
+    } = scratch;
     q.clear();
     for row in 0..R {
         q.extend_from_slice(&inputs.q[at(row)..at(row) + dim]);
     }
-    for (block, keys) in k.chunks_exact(dim * LANES).enumerate() {
-        let scores = scores::<FUSED, R>(q, keys, dim);
-        for row in 0..R {
-            weights[row * padded_len + block * LANES..][..LANES].copy_from_slice(&scores[row]);
-        }
-    }
+    M::scores::<R>(q, k, dim, &mut weights[..R * padded_len]);
     let scale = 1.0 / (dim as f32).sqrt();
     let mut totals = [0f32; R];
     for row in 0..R {
@@ -160,59 +205,58 @@ fn rows<const FUSED: bool, const R: usize>(
         totals[row] = softmax(weights, item.len, scale);
     }
     let padded_dim = dim.next_multiple_of(LANES);
-    for column in (0..dim).step_by(LANES) {
-        let sums = weighted_sums::<FUSED, R>(weights, &v[column..], padded_len, padded_dim);
-        let count = LANES.min(dim - column);
-        for row in 0..R {
-            // SAFETY: a query and head belong to one item, and columns are taken one after another.
-            let out = unsafe { inputs.out.range(at(row) + column, count) };
-            for (out, sum) in out.iter_mut().zip(&sums[row]) {
-                *out = sum / totals[row];
-            }
+    M::weighted_sums::<R>(&weights[..R * padded_len], v, padded_dim, sums);
+    for row in 0..R {
+        // SAFETY: a query and head belong to one item, and rows are taken one after another.
+        let out = unsafe { inputs.out.range(at(row), dim) };
+        for (out, sum) in out.iter_mut().zip(&sums[row * padded_dim..]) {
+            *out = sum / totals[row];
         }
     }
 }
 
-/// Products of `R` queries, `[R, dim]`, with a block of keys, `[dim, 16]`.
-#[inline(always)]
-fn scores<const FUSED: bool, const R: usize>(
-    q: &[f32],
-    keys: &[f32],
-    dim: usize,
-) -> [[f32; LANES]; R] {
-    let mut scores = [[0f32; LANES]; R];
-    let q = &q[..R * dim];
-    for (d, keys) in keys.chunks_exact(LANES).enumerate() {
-        for r in 0..R {
-            let query = q[r * dim + d];
-            for lane in 0..LANES {
-                scores[r][lane] = fma::<FUSED>(query, keys[lane], scores[r][lane]);
-            }
-        }
-    }
-    scores
-}
+impl<const FUSED: bool> RowMath for Portable<FUSED> {
+    const GROUP: usize = PORTABLE_GROUP;
 
-/// Sums of the first 16 of each `padded_dim` values, weighted by `[R, padded_len]`.
-#[inline(always)]
-fn weighted_sums<const FUSED: bool, const R: usize>(
-    weights: &[f32],
-    v: &[f32],
-    padded_len: usize,
-    padded_dim: usize,
-) -> [[f32; LANES]; R] {
-    let mut sums = [[0f32; LANES]; R];
-    let weights = &weights[..R * padded_len];
-    for (token, values) in v.chunks(padded_dim).enumerate() {
-        let values = &values[..LANES];
-        for r in 0..R {
-            let weight = weights[r * padded_len + token];
-            for lane in 0..LANES {
-                sums[r][lane] = fma::<FUSED>(weight, values[lane], sums[r][lane]);
+    #[inline(always)]
+    fn scores<const R: usize>(q: &[f32], k: &[f32], dim: usize, scores: &mut [f32]) {
+        let padded_len = k.len() / dim;
+        let q = &q[..R * dim];
+        for (block, keys) in k.chunks_exact(dim * LANES).enumerate() {
+            let mut products = [[0f32; LANES]; R];
+            for (d, keys) in keys.chunks_exact(LANES).enumerate() {
+                for r in 0..R {
+                    let query = q[r * dim + d];
+                    for lane in 0..LANES {
+                        products[r][lane] = fma::<FUSED>(query, keys[lane], products[r][lane]);
+                    }
+                }
+            }
+            for r in 0..R {
+                scores[r * padded_len + block * LANES..][..LANES].copy_from_slice(&products[r]);
             }
         }
     }
-    sums
+
+    #[inline(always)]
+    fn weighted_sums<const R: usize>(weights: &[f32], v: &[f32], dim: usize, sums: &mut [f32]) {
+        let padded_len = weights.len() / R;
+        for column in (0..dim).step_by(LANES) {
+            let mut totals = [[0f32; LANES]; R];
+            for (token, values) in v.chunks_exact(dim).enumerate() {
+                let values = &values[column..][..LANES];
+                for r in 0..R {
+                    let weight = weights[r * padded_len + token];
+                    for lane in 0..LANES {
+                        totals[r][lane] = fma::<FUSED>(weight, values[lane], totals[r][lane]);
+                    }
+                }
+            }
+            for r in 0..R {
+                sums[r * dim + column..][..LANES].copy_from_slice(&totals[r]);
+            }
+        }
+    }
 }
 
 /// Turns the first `len` scores into weights, the padding into 0; returns the weights' sum.

@@ -2,6 +2,8 @@
 //!
 //! Texts lie one after another without padding. On the CPU only: on other devices the encoder is candle's.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod cpu;
 pub mod reference;
 
