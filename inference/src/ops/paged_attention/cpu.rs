@@ -11,6 +11,8 @@ use std::{cell::RefCell, ops::Range};
 use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{AttentionSequence, AttentionShape};
 use crate::{
     kv_cache::BLOCK_SIZE,
@@ -19,7 +21,12 @@ use crate::{
 
 /// Rows of a tile, about: their queries and sums (2 * 48 * 128 * 4 B) stay in the L2 cache.
 const TILE_ROWS: usize = 48;
-/// Rows that share the registers of an inner loop.
+/// Blocks between two rescalings of the online softmax: what it costs beside the products falls with their number. Spans
+/// lie at multiples of their length, so that they do not depend on what a row shares a tile with.
+pub(super) const SPAN_BLOCKS: usize = 4;
+/// Keys of a span.
+pub(super) const SPAN: usize = SPAN_BLOCKS * BLOCK_SIZE;
+/// Rows that share the registers of a portable inner loop; with more the compiler keeps their sums in memory.
 const ROW_GROUP: usize = 4;
 
 const _: () = assert!(
@@ -58,12 +65,14 @@ pub fn paged_attention(
             k,
             v,
             shape,
+            #[cfg(target_arch = "x86_64")]
+            avx512: avx512::suits(shape.head_dim),
             out: DisjointMut::new(&mut out),
         };
         parallel(items.len(), true, |range| {
             SCRATCH.with_borrow_mut(|scratch| {
                 for item in &items[range] {
-                    tile(&inputs, item, scratch);
+                    attend(&inputs, item, scratch);
                 }
             });
         });
@@ -72,25 +81,28 @@ pub fn paged_attention(
     Tensor::from_vec(out, q.dims(), &Device::Cpu)
 }
 
-struct Item<'a> {
-    sequence: &'a AttentionSequence,
+pub(super) struct Item<'a> {
+    pub sequence: &'a AttentionSequence,
     /// First token of the tile among the sequence's new ones.
-    first: usize,
-    num_tokens: usize,
-    kv_head: usize,
+    pub first: usize,
+    pub num_tokens: usize,
+    pub kv_head: usize,
 }
 
-struct Inputs<'a> {
+pub(super) struct Inputs<'a> {
     q: &'a [f32],
-    k: Cached<'a>,
-    v: Cached<'a>,
-    shape: AttentionShape,
+    pub k: Cached<'a>,
+    pub v: Cached<'a>,
+    pub shape: AttentionShape,
+    /// Whether [`avx512::suits`].
+    #[cfg(target_arch = "x86_64")]
+    avx512: bool,
     out: DisjointMut<'a, f32>,
 }
 
 /// The numbers of a cache.
 #[derive(Clone, Copy)]
-enum Cached<'a> {
+pub(super) enum Cached<'a> {
     F16(&'a [f16]),
     F32(&'a [f32]),
 }
@@ -107,33 +119,48 @@ impl<'a> Cached<'a> {
 
 /// Working memory of a thread, kept between tiles. Rows are token-major: `row = token * group + head_in_group`.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// `[rows, head_dim]`, times the scale.
-    q: Vec<f32>,
+    pub q: Vec<f32>,
     /// `[rows, head_dim]`: weighted sum of values so far.
-    sums: Vec<f32>,
+    pub sums: Vec<f32>,
     /// `[rows]`: largest score so far.
     max: Vec<f32>,
-    /// `[rows]`: sum of weights so far.
+    /// `[rows, BLOCK_SIZE]`: sums of weights so far, of every 16th key.
     total: Vec<f32>,
-    /// `[rows, BLOCK_SIZE]`: scores, then weights, of the current block.
-    weights: Vec<f32>,
+    /// `[rows, SPAN]`: scores, then weights, of the current span.
+    pub weights: Vec<f32>,
     /// `[head_dim, BLOCK_SIZE]`
-    k: Vec<f32>,
+    pub k: Vec<f32>,
     /// `[BLOCK_SIZE, head_dim]`
-    v: Vec<f32>,
+    pub v: Vec<f32>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// Runs an item with the kernel that suits it; they give the same bits.
+fn attend(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    #[cfg(target_arch = "x86_64")]
+    if inputs.avx512 {
+        // SAFETY: the CPU and the shapes suit.
+        return unsafe { avx512::attend(inputs, item, scratch) };
+    }
+    tile(inputs, item, scratch);
+}
+
 multiversion! {
-    fn tile(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) = tile_body
+    fn tile(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) = portable_tile
 }
 
 #[inline(always)]
-fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+fn portable_tile<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    tile_body::<Portable<FUSED>>(inputs, item, scratch);
+}
+
+#[inline(always)]
+pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
     let shape = inputs.shape;
     let AttentionShape {
         num_kv_heads,
@@ -148,46 +175,40 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
     let block_len = head_dim * BLOCK_SIZE;
     // Blocks before the window of the tile's first token are seen by none of its tokens.
     let first_block = shape.first_visible(first_position) / BLOCK_SIZE;
-    for start in (first_block * BLOCK_SIZE..seen).step_by(BLOCK_SIZE) {
-        let block = sequence.block_table[start / BLOCK_SIZE] as usize;
-        let at = (block * num_kv_heads + item.kv_head) * block_len;
-        widen(inputs.k, at, block_len, &mut scratch.k);
-        widen(inputs.v, at, block_len, &mut scratch.v);
-        // Tokens before the block see none of it; their rows come first.
-        let first_row = start.saturating_sub(first_position) * group;
-        // Tokens whose window begins after the block see none of it either; their rows come last.
-        let in_window = shape.window.map_or(item.num_tokens, |window| {
-            (start + BLOCK_SIZE - 1 + window).saturating_sub(first_position)
-        });
-        let rows = in_window.min(item.num_tokens) * group;
-        // Loops, not closures: code outside this function is not compiled for its instruction set.
-        let mut row = first_row;
-        while row < rows {
-            match rows - row {
-                1 => score_rows::<FUSED, 1>(scratch, row, head_dim),
-                2 => score_rows::<FUSED, 2>(scratch, row, head_dim),
-                3 => score_rows::<FUSED, 3>(scratch, row, head_dim),
-                _ => score_rows::<FUSED, ROW_GROUP>(scratch, row, head_dim),
-            }
-            row += ROW_GROUP;
+    let last_block = (seen - 1) / BLOCK_SIZE;
+    let place = |block: usize| {
+        let block = sequence.block_table[block] as usize;
+        (block * num_kv_heads + item.kv_head) * block_len
+    };
+    for span in first_block / SPAN_BLOCKS..=last_block / SPAN_BLOCKS {
+        let start = span * SPAN;
+        let blocks = (span * SPAN_BLOCKS).max(first_block)
+            ..last_block.min(span * SPAN_BLOCKS + SPAN_BLOCKS - 1) + 1;
+        // Rows that see a part of `len` keys from `start` on: those before see none of it, and neither do those behind,
+        // whose windows begin after it.
+        let rows = |start: usize, len: usize| {
+            let in_window = shape.window.map_or(item.num_tokens, |window| {
+                (start + len - 1 + window).saturating_sub(first_position)
+            });
+            let first = start.saturating_sub(first_position);
+            first * group..in_window.min(item.num_tokens) * group
+        };
+        for block in blocks.clone() {
+            M::widen(inputs.k, place(block), &mut scratch.k);
+            let rows = rows(block * BLOCK_SIZE, BLOCK_SIZE);
+            M::scores(scratch, rows, block % SPAN_BLOCKS, head_dim);
         }
-        for row in first_row..rows {
+        for row in rows(start, SPAN) {
             let position = first_position + row / group;
             let hidden = shape.first_visible(position).saturating_sub(start);
-            let visible = hidden..(position + 1 - start).min(BLOCK_SIZE);
+            let visible = hidden..(position + 1 - start).min(SPAN);
             softmax_row(scratch, row, visible, shape);
         }
-        let valid = (seen - start).min(BLOCK_SIZE);
-        // Loops, not closures: code outside this function is not compiled for its instruction set.
-        let mut row = first_row;
-        while row < rows {
-            match rows - row {
-                1 => sum_rows::<FUSED, 1>(scratch, row, valid, head_dim),
-                2 => sum_rows::<FUSED, 2>(scratch, row, valid, head_dim),
-                3 => sum_rows::<FUSED, 3>(scratch, row, valid, head_dim),
-                _ => sum_rows::<FUSED, ROW_GROUP>(scratch, row, valid, head_dim),
-            }
-            row += ROW_GROUP;
+        for block in blocks {
+            M::widen(inputs.v, place(block), &mut scratch.v);
+            let rows = rows(block * BLOCK_SIZE, BLOCK_SIZE);
+            let valid = (seen - block * BLOCK_SIZE).min(BLOCK_SIZE);
+            M::sums(scratch, rows, (block % SPAN_BLOCKS, valid), head_dim);
         }
     }
     store(inputs, item, scratch);
@@ -195,7 +216,7 @@ fn tile_body<const FUSED: bool>(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &
 
 /// Copies the tile's queries, scaled, and resets the running sums.
 #[inline(always)]
-fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+pub(super) fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
     let AttentionShape {
         num_heads,
         head_dim,
@@ -216,8 +237,8 @@ fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
     for (buffer, len, fill) in [
         (&mut scratch.sums, rows * head_dim, 0.0),
         (&mut scratch.max, rows, f32::NEG_INFINITY),
-        (&mut scratch.total, rows, 0.0),
-        (&mut scratch.weights, rows * BLOCK_SIZE, 0.0),
+        (&mut scratch.total, rows * BLOCK_SIZE, 0.0),
+        (&mut scratch.weights, rows * SPAN, 0.0),
         (&mut scratch.k, head_dim * BLOCK_SIZE, 0.0),
         (&mut scratch.v, head_dim * BLOCK_SIZE, 0.0),
     ] {
@@ -226,15 +247,57 @@ fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
     }
 }
 
-#[inline(always)]
-fn widen(from: Cached<'_>, at: usize, len: usize, to: &mut [f32]) {
-    match from {
-        Cached::F16(from) => {
-            for (to, from) in to.iter_mut().zip(&from[at..at + len]) {
-                *to = f16_to_f32(*from);
+/// What a tile does with a block of the cache. Every implementation adds in the same order, so all give the same bits.
+pub(super) trait BlockMath {
+    /// Converts `to.len()` numbers of a cache from `at` on.
+    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]);
+
+    /// Writes the scores of some rows with the keys of block `block` of the span to the weights.
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize);
+
+    /// Adds the values of the first `valid` tokens of block `block`, times their weights, to the sums of some rows.
+    fn sums(scratch: &mut Scratch, rows: Range<usize>, block: (usize, usize), head_dim: usize);
+}
+
+/// Plain loops.
+struct Portable<const FUSED: bool>;
+
+impl<const FUSED: bool> BlockMath for Portable<FUSED> {
+    #[inline(always)]
+    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]) {
+        match from {
+            Cached::F16(from) => {
+                for (to, from) in to.iter_mut().zip(&from[at..]) {
+                    *to = f16_to_f32(*from);
+                }
+            }
+            Cached::F32(from) => to.copy_from_slice(&from[at..at + to.len()]),
+        }
+    }
+
+    // Loops, not closures: code outside these functions is not compiled for their instruction set.
+    #[inline(always)]
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize) {
+        for row in rows.clone().step_by(ROW_GROUP) {
+            match rows.end - row {
+                1 => score_rows::<FUSED, 1>(scratch, row, block, head_dim),
+                2 => score_rows::<FUSED, 2>(scratch, row, block, head_dim),
+                3 => score_rows::<FUSED, 3>(scratch, row, block, head_dim),
+                _ => score_rows::<FUSED, ROW_GROUP>(scratch, row, block, head_dim),
             }
         }
-        Cached::F32(from) => to.copy_from_slice(&from[at..at + len]),
+    }
+
+    #[inline(always)]
+    fn sums(scratch: &mut Scratch, rows: Range<usize>, block: (usize, usize), head_dim: usize) {
+        for row in rows.clone().step_by(ROW_GROUP) {
+            match rows.end - row {
+                1 => sum_rows::<FUSED, 1>(scratch, row, block, head_dim),
+                2 => sum_rows::<FUSED, 2>(scratch, row, block, head_dim),
+                3 => sum_rows::<FUSED, 3>(scratch, row, block, head_dim),
+                _ => sum_rows::<FUSED, ROW_GROUP>(scratch, row, block, head_dim),
+            }
+        }
     }
 }
 
@@ -243,6 +306,7 @@ fn widen(from: Cached<'_>, at: usize, len: usize, to: &mut [f32]) {
 fn score_rows<const FUSED: bool, const R: usize>(
     scratch: &mut Scratch,
     row: usize,
+    block: usize,
     head_dim: usize,
 ) {
     let mut scores = [[0f32; LANES]; R];
@@ -256,50 +320,77 @@ fn score_rows<const FUSED: bool, const R: usize>(
         }
     }
     for (r, scores) in scores.iter().enumerate() {
-        scratch.weights[(row + r) * LANES..][..LANES].copy_from_slice(scores);
+        scratch.weights[(row + r) * SPAN + block * LANES..][..LANES].copy_from_slice(scores);
     }
 }
 
-/// Turns a row's scores into weights relative to the new maximum and rescales what was summed so far.
+/// Turns a row's scores with a span into weights relative to the new maximum and rescales what was summed so far.
 #[inline(always)]
-fn softmax_row(scratch: &mut Scratch, row: usize, visible: Range<usize>, shape: AttentionShape) {
+pub(super) fn softmax_row(
+    scratch: &mut Scratch,
+    row: usize,
+    visible: Range<usize>,
+    shape: AttentionShape,
+) {
     let head_dim = shape.head_dim;
-    let weights = &mut scratch.weights[row * LANES..][..LANES];
+    // The blocks that the row sees.
+    let blocks = visible.start / LANES * LANES..visible.end.next_multiple_of(LANES);
+    let weights = &mut scratch.weights[row * SPAN..][..SPAN];
+    weights[blocks.start..visible.start].fill(f32::NEG_INFINITY);
+    weights[visible.end..blocks.end].fill(f32::NEG_INFINITY);
+    let weights = &mut weights[blocks.clone()];
     if let Some(softcap) = shape.softcap {
         for weight in weights.iter_mut() {
             *weight = softcap * (*weight / softcap).tanh();
         }
     }
-    let is_partial = visible != (0..LANES);
-    if is_partial {
-        weights[..visible.start].fill(f32::NEG_INFINITY);
-        weights[visible.end..].fill(f32::NEG_INFINITY);
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for chunk in weights.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            largest[lane] = largest[lane].max(chunk[lane]);
+        }
     }
-    let block_max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let old_max = scratch.max[row];
-    let new_max = old_max.max(block_max);
+    let new_max = old_max.max(folded::<true>(&largest));
     for weight in weights.iter_mut() {
         *weight = exp(*weight - new_max);
     }
-    if is_partial {
-        // `exp` of minus infinity is small, not 0.
-        weights[..visible.start].fill(0.0);
-        weights[visible.end..].fill(0.0);
-    }
-    let mut total = scratch.total[row];
+    // `exp` of minus infinity is small, not 0.
+    weights[..visible.start - blocks.start].fill(0.0);
+    weights[visible.end - blocks.start..].fill(0.0);
+    let total = &mut scratch.total[row * LANES..][..LANES];
     if new_max > old_max {
         let rescale = if old_max == f32::NEG_INFINITY {
             0.0
         } else {
             exp(old_max - new_max)
         };
-        total *= rescale;
+        total.iter_mut().for_each(|total| *total *= rescale);
         scratch.sums[row * head_dim..][..head_dim]
             .iter_mut()
             .for_each(|sum| *sum *= rescale);
         scratch.max[row] = new_max;
     }
-    scratch.total[row] = total + weights.iter().sum::<f32>();
+    for chunk in weights.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            total[lane] += chunk[lane];
+        }
+    }
+}
+
+/// Returns the sum of 16 numbers or, with `MAX`, the largest: halves against each other, four steps where a fold in
+/// order waits for fifteen.
+#[inline(always)]
+fn folded<const MAX: bool>(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    lanes.copy_from_slice(values);
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            let (a, b) = (lanes[lane], lanes[lane + half]);
+            lanes[lane] = if MAX { a.max(b) } else { a + b };
+        }
+    }
+    lanes[0]
 }
 
 /// Adds the block's weighted values to the sums of `R` rows.
@@ -307,10 +398,11 @@ fn softmax_row(scratch: &mut Scratch, row: usize, visible: Range<usize>, shape: 
 fn sum_rows<const FUSED: bool, const R: usize>(
     scratch: &mut Scratch,
     row: usize,
-    valid: usize,
+    (block, valid): (usize, usize),
     head_dim: usize,
 ) {
-    let weights = &scratch.weights[row * LANES..][..R * LANES];
+    let weights = &scratch.weights[row * SPAN + block * LANES..];
+    let weights = &weights[..(R - 1) * SPAN + LANES];
     let whole = head_dim - head_dim % LANES;
     for at in (0..whole).step_by(LANES) {
         let mut sums = [[0f32; LANES]; R];
@@ -320,7 +412,7 @@ fn sum_rows<const FUSED: bool, const R: usize>(
         for t in 0..valid {
             let values = &scratch.v[t * head_dim + at..][..LANES];
             for r in 0..R {
-                let weight = weights[r * LANES + t];
+                let weight = weights[r * SPAN + t];
                 for lane in 0..LANES {
                     sums[r][lane] = fma::<FUSED>(weight, values[lane], sums[r][lane]);
                 }
@@ -334,7 +426,7 @@ fn sum_rows<const FUSED: bool, const R: usize>(
         for r in 0..R {
             let mut sum = scratch.sums[(row + r) * head_dim + d];
             for t in 0..valid {
-                sum = fma::<FUSED>(weights[r * LANES + t], scratch.v[t * head_dim + d], sum);
+                sum = fma::<FUSED>(weights[r * SPAN + t], scratch.v[t * head_dim + d], sum);
             }
             scratch.sums[(row + r) * head_dim + d] = sum;
         }
@@ -342,7 +434,7 @@ fn sum_rows<const FUSED: bool, const R: usize>(
 }
 
 #[inline(always)]
-fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
+pub(super) fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
     let AttentionShape {
         num_heads,
         head_dim,
@@ -356,7 +448,7 @@ fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
         let out = unsafe { inputs.out.range(at, group * head_dim) };
         let rows = token * group..(token + 1) * group;
         for (out, row) in out.chunks_exact_mut(head_dim).zip(rows) {
-            let normalise = 1.0 / scratch.total[row];
+            let normalise = 1.0 / folded::<false>(&scratch.total[row * LANES..][..LANES]);
             let sums = &scratch.sums[row * head_dim..][..head_dim];
             out.iter_mut()
                 .zip(sums)

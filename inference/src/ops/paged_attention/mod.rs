@@ -4,6 +4,8 @@
 //! token at position `p` sees positions `0..=p`, with a window of `w` tokens (arXiv 2310.06825) only the last `w` of them.
 //! Softmax in f32.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod candle;
 pub mod cpu;
 pub mod reference;

@@ -1,0 +1,281 @@
+//! Attention over blocks of the cache with AVX-512. Additions have the order of [`super::cpu`], so a row comes out bit for
+//! bit the same however many rows it shares a tile with.
+//!
+//! One new token of a sequence: keys and values are widened in registers on their way into the products, so a block of the
+//! cache is read once and written nowhere; bound by reading it. Many tokens: a block is widened once for all rows, and
+//! eight rows share each vector of it, as many sums as two ports with a latency of four keep busy.
+
+use std::{arch::x86_64::*, ops::Range};
+
+use half::f16;
+
+use super::cpu::{
+    BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, load_queries, softmax_row, store,
+    tile_body,
+};
+use crate::{kv_cache::BLOCK_SIZE, ops::cpu::LANES};
+
+/// Rows that share registers.
+const ROW_GROUP: usize = 8;
+
+/// Calls a function that is compiled for each number of rows up to [`ROW_GROUP`].
+macro_rules! for_rows {
+    ($rows:expr, $function:ident($($argument:expr),*)) => {
+        match $rows {
+            1 => $function::<1>($($argument),*),
+            2 => $function::<2>($($argument),*),
+            3 => $function::<3>($($argument),*),
+            4 => $function::<4>($($argument),*),
+            5 => $function::<5>($($argument),*),
+            6 => $function::<6>($($argument),*),
+            7 => $function::<7>($($argument),*),
+            _ => $function::<ROW_GROUP>($($argument),*),
+        }
+    };
+}
+
+/// Whether this CPU has the instructions, and heads are whole vectors.
+pub fn suits(head_dim: usize) -> bool {
+    head_dim.is_multiple_of(LANES)
+        && std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("fma")
+}
+
+/// The attention of an item.
+///
+/// # Safety
+/// [`suits`] of the head size.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
+pub unsafe fn attend(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
+    let group = inputs.shape.group();
+    match (inputs.k, inputs.v) {
+        (Cached::F16(keys), Cached::F16(values)) if item.num_tokens == 1 && group <= ROW_GROUP => {
+            for_rows!(group, one_token(inputs, keys, values, item, scratch));
+        }
+        _ => tile_body::<Avx512>(inputs, item, scratch),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
+fn one_token<const R: usize>(
+    inputs: &Inputs<'_>,
+    keys: &[f16],
+    values: &[f16],
+    item: &Item<'_>,
+    scratch: &mut Scratch,
+) {
+    let (shape, sequence) = (inputs.shape, item.sequence);
+    assert!(R == shape.group() && item.num_tokens == 1);
+    load_queries(inputs, item, scratch);
+    let position = sequence.context_len - sequence.q_len + item.first;
+    let len = shape.head_dim * BLOCK_SIZE;
+    let first_visible = shape.first_visible(position);
+    let (first_block, last_block) = (first_visible / BLOCK_SIZE, position / BLOCK_SIZE);
+    let place = |index: usize| {
+        // Of the last block the next is itself.
+        let block = sequence.block_table[index.min(last_block)] as usize;
+        let at = (block * shape.num_kv_heads + item.kv_head) * len;
+        at..at + len
+    };
+    for span in first_block / SPAN_BLOCKS..=last_block / SPAN_BLOCKS {
+        let start = span * SPAN;
+        let blocks = (span * SPAN_BLOCKS).max(first_block)
+            ..last_block.min(span * SPAN_BLOCKS + SPAN_BLOCKS - 1) + 1;
+        for index in blocks.clone() {
+            let pair = (&keys[place(index)], &keys[place(index + 1)]);
+            score::<R>(scratch, index % SPAN_BLOCKS, pair);
+        }
+        let visible = first_visible.saturating_sub(start)..(position + 1 - start).min(SPAN);
+        for row in 0..R {
+            softmax_row(scratch, row, visible.clone(), shape);
+        }
+        for index in blocks {
+            let pair = (&values[place(index)], &values[place(index + 1)]);
+            let valid = (position + 1 - index * BLOCK_SIZE).min(BLOCK_SIZE);
+            sum::<R>(scratch, (index % SPAN_BLOCKS, valid), pair);
+        }
+    }
+    store(inputs, item, scratch);
+}
+
+/// Scores of `R` rows with the keys of a block, `[head_dim, BLOCK_SIZE]`. Asks for the next block's keys meanwhile: blocks
+/// are anywhere in memory.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn score<const R: usize>(scratch: &mut Scratch, block: usize, (keys, next): (&[f16], &[f16])) {
+    let head_dim = keys.len() / BLOCK_SIZE;
+    let q = &scratch.q[..R * head_dim];
+    let mut scores = [_mm512_setzero_ps(); R];
+    let pairs = keys
+        .as_chunks::<LANES>()
+        .0
+        .iter()
+        .zip(next.as_chunks::<LANES>().0);
+    for (d, (keys, ahead)) in pairs.enumerate() {
+        _mm_prefetch::<_MM_HINT_T0>(ahead.as_ptr().cast());
+        let keys = widened(keys);
+        for (r, scores) in scores.iter_mut().enumerate() {
+            *scores = _mm512_fmadd_ps(_mm512_set1_ps(q[r * head_dim + d]), keys, *scores);
+        }
+    }
+    store_scores(scores, &mut scratch.weights[block * LANES..]);
+}
+
+/// Adds the weighted values of the first `valid` tokens of a block to the sums of `R` rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum<const R: usize>(
+    scratch: &mut Scratch,
+    (block, valid): (usize, usize),
+    (values, next): (&[f16], &[f16]),
+) {
+    let head_dim = values.len() / BLOCK_SIZE;
+    let Scratch { sums, weights, .. } = scratch;
+    let weights = &weights[block * LANES..][..(R - 1) * SPAN + LANES];
+    let sums = &mut sums[..R * head_dim];
+    for at in (0..head_dim).step_by(LANES) {
+        let mut totals = [_mm512_setzero_ps(); R];
+        for (r, total) in totals.iter_mut().enumerate() {
+            *total = loaded(&sums[r * head_dim + at..]);
+        }
+        for t in 0..valid {
+            _mm_prefetch::<_MM_HINT_T0>(next[t * head_dim + at..].as_ptr().cast());
+            let values = &values[t * head_dim + at..];
+            let values = widened(values.first_chunk().unwrap_or(&[f16::ZERO; LANES]));
+            for (r, total) in totals.iter_mut().enumerate() {
+                *total = _mm512_fmadd_ps(_mm512_set1_ps(weights[r * SPAN + t]), values, *total);
+            }
+        }
+        for (r, total) in totals.into_iter().enumerate() {
+            let out = &mut sums[r * head_dim + at..][..LANES];
+            // SAFETY: 16 numbers.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widened(halves: &[f16; LANES]) -> __m512 {
+    // SAFETY: 32 bytes.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn loaded(values: &[f32]) -> __m512 {
+    assert!(values.len() >= LANES);
+    // SAFETY: 64 bytes (line above).
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+/// Loops over vectors, for the bodies of [`attend`] alone: they need its features.
+struct Avx512;
+
+impl BlockMath for Avx512 {
+    #[inline(always)]
+    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]) {
+        match from {
+            // SAFETY: only `attend` uses this type.
+            Cached::F16(from) => unsafe { widen(&from[at..at + to.len()], to) },
+            Cached::F32(from) => to.copy_from_slice(&from[at..at + to.len()]),
+        }
+    }
+
+    #[inline(always)]
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize) {
+        for row in rows.clone().step_by(ROW_GROUP) {
+            // SAFETY: only `attend` uses this type.
+            unsafe { for_rows!(rows.end - row, score_rows(scratch, row, block, head_dim)) };
+        }
+    }
+
+    #[inline(always)]
+    fn sums(scratch: &mut Scratch, rows: Range<usize>, block: (usize, usize), head_dim: usize) {
+        for row in rows.clone().step_by(ROW_GROUP) {
+            // SAFETY: only `attend` uses this type.
+            unsafe { for_rows!(rows.end - row, sum_rows(scratch, row, block, head_dim)) };
+        }
+    }
+}
+
+/// Converts a block, whose length is a multiple of 16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(from: &[f16], to: &mut [f32]) {
+    for (to, from) in to
+        .as_chunks_mut::<LANES>()
+        .0
+        .iter_mut()
+        .zip(from.as_chunks().0)
+    {
+        // SAFETY: 16 numbers.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), widened(from)) };
+    }
+}
+
+/// Scores of `R` rows with the keys of the block.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn score_rows<const R: usize>(scratch: &mut Scratch, row: usize, block: usize, head_dim: usize) {
+    let q = &scratch.q[row * head_dim..][..R * head_dim];
+    let mut scores = [_mm512_setzero_ps(); R];
+    for (d, keys) in scratch
+        .k
+        .as_chunks::<LANES>()
+        .0
+        .iter()
+        .take(head_dim)
+        .enumerate()
+    {
+        let keys = loaded(keys);
+        for (r, scores) in scores.iter_mut().enumerate() {
+            *scores = _mm512_fmadd_ps(_mm512_set1_ps(q[r * head_dim + d]), keys, *scores);
+        }
+    }
+    store_scores(scores, &mut scratch.weights[row * SPAN + block * LANES..]);
+}
+
+/// Writes the scores of `R` rows; `weights` begin at the block's of the first.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_scores<const R: usize>(scores: [__m512; R], weights: &mut [f32]) {
+    for (r, scores) in scores.into_iter().enumerate() {
+        let out = &mut weights[r * SPAN..][..LANES];
+        // SAFETY: 16 numbers.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), scores) };
+    }
+}
+
+/// Adds the weighted values of the first `valid` tokens of the block to the sums of `R` rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_rows<const R: usize>(
+    scratch: &mut Scratch,
+    row: usize,
+    (block, valid): (usize, usize),
+    head_dim: usize,
+) {
+    let weights = &scratch.weights[row * SPAN + block * LANES..][..(R - 1) * SPAN + LANES];
+    let sums = &mut scratch.sums[row * head_dim..][..R * head_dim];
+    for at in (0..head_dim).step_by(LANES) {
+        let mut totals = [_mm512_setzero_ps(); R];
+        for (r, total) in totals.iter_mut().enumerate() {
+            *total = loaded(&sums[r * head_dim + at..]);
+        }
+        for t in 0..valid {
+            let values = loaded(&scratch.v[t * head_dim + at..]);
+            for (r, total) in totals.iter_mut().enumerate() {
+                *total = _mm512_fmadd_ps(_mm512_set1_ps(weights[r * SPAN + t]), values, *total);
+            }
+        }
+        for (r, total) in totals.into_iter().enumerate() {
+            let out = &mut sums[r * head_dim + at..][..LANES];
+            // SAFETY: 16 numbers.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
+        }
+    }
+}
