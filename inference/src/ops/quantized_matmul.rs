@@ -352,7 +352,7 @@ pub(super) fn half_at(raw: &[u8], at: usize) -> f16 {
 /// Building blocks of the kernels.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512 {
-    use std::arch::x86_64::*;
+    use std::{arch::x86_64::*, sync::OnceLock};
 
     use half::f16;
 
@@ -428,22 +428,36 @@ pub(super) mod avx512 {
 
     /// Bytes between the weights in use and those that are fetched.
     const AHEAD: usize = 4096;
-    /// Rows from which on weights are asked for. With fewer the hardware fetches ahead faster when left alone; with more
-    /// it falls behind, because a line is in use for longer than it looks ahead.
+    /// Rows from which on weights are asked for on CPUs of others than Intel. With fewer rows their hardware fetches ahead
+    /// faster when left alone; with more it falls behind, because a line is in use for longer than it looks ahead.
     const PREFETCH_ROWS: usize = 5;
 
-    /// Asks for part `part` of `parts` of the tile that is [`AHEAD`] of this one, where that helps `R` rows.
+    /// Returns how many bytes ahead a product of some rows asks for its weights; `None`: not at all. Intel's hardware
+    /// does not fetch across the pages of 4 KiB, at which every tile column of a product ends it up waiting.
+    pub fn ahead(rows: usize) -> Option<usize> {
+        static INTEL: OnceLock<bool> = OnceLock::new();
+        let is_intel = INTEL.get_or_init(|| {
+            let vendor = __cpuid(0);
+            [vendor.ebx, vendor.edx, vendor.ecx]
+                .map(u32::to_le_bytes)
+                .concat()
+                == b"GenuineIntel"
+        });
+        (rows >= PREFETCH_ROWS || *is_intel).then_some(AHEAD)
+    }
+
+    /// Asks for part `part` of `parts` of the tile that is `ahead` bytes behind this one.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub fn prefetch<T, const R: usize>(tile: &T, part: usize, parts: usize) {
-        if R < PREFETCH_ROWS {
+    pub fn prefetch<T>(tile: &T, (part, parts): (usize, usize), ahead: Option<usize>) {
+        let Some(ahead) = ahead else {
             return;
-        }
+        };
         let bytes = size_of::<T>() / parts;
         let start = std::ptr::from_ref(tile).cast::<i8>();
         for line in 0..bytes.div_ceil(64) {
             // May lie behind the last tile: a hint reads nothing.
-            let at = AHEAD + part * bytes + line * 64;
+            let at = ahead + part * bytes + line * 64;
             _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at));
         }
     }

@@ -188,7 +188,7 @@ mod avx512 {
     use crate::ops::{
         block_matmul::pack::{Bytes, FiveBits, Nibbles},
         quantized_matmul::{
-            avx512::{add_products, bytes, halves, nibbles, prefetch, store},
+            avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
             for_rows,
         },
     };
@@ -221,9 +221,10 @@ mod avx512 {
         assert!(group.rows == R && group.quants.len() == tiles.len() * R * BLOCK);
         let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
         let blocks = group.quants.chunks_exact(R * BLOCK).zip(factors);
+        let ahead = ahead(R);
         let mut totals = [_mm512_setzero_ps(); R];
         for (tile, (quants, (scales, sums))) in tiles.iter().zip(blocks) {
-            prefetch::<_, R>(tile, 0, 1);
+            prefetch(tile, (0, 1), ahead);
             let mut products = [_mm512_setzero_si512(); R];
             if tile.m.own().is_none() {
                 for row in 0..R {

@@ -135,7 +135,7 @@ mod avx512 {
         cpu::LANES,
         quantized_matmul::{
             SPAN,
-            avx512::{add_products, bytes, halves, nibbles, prefetch, store},
+            avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
             for_rows,
         },
         superblock_matmul::pack::{SPANS, TileQ4K, TileQ6K},
@@ -152,12 +152,12 @@ mod avx512 {
         /// Returns the unsigned weights of half a span, 4 columns of 16 rows a vector.
         unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4];
 
-        /// Returns the integer scales of half a span, or of the span after its second half.
-        unsafe fn scale(&self, span: usize, half: usize) -> __m512i;
+        /// Returns the whole-number scales of half a span, or of the span after its second half.
+        unsafe fn scale(&self, span: usize, half: usize) -> __m512;
 
-        /// Returns what the weights' offsets come to: what the integer sum starts with, and the total after them.
+        /// Returns what the weights' offsets come to: what the scaled sum starts with, and the total after them.
         /// `x`: the row's scale.
-        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512i, __m512);
+        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512);
 
         unsafe fn d(&self) -> __m512;
     }
@@ -184,16 +184,19 @@ mod avx512 {
     ) {
         assert!(group.rows == R && group.quants.len() == tiles.len() * R * SUPERBLOCK);
         let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
+        let ahead = ahead(R);
         let mut totals = [_mm512_setzero_ps(); R];
         for (index, (tile, (scales, sums))) in tiles.iter().zip(factors).enumerate() {
-            let mut scaled = [_mm512_setzero_si512(); R];
+            // In f32 a scale takes two instructions that every vector port has, in i32 three, two of them on one port.
+            // Each product of a sum and its scale is exact: below 2^24.
+            let mut scaled = [_mm512_setzero_ps(); R];
             for row in 0..R {
                 let x = _mm512_set1_ps(scales[row]);
                 // SAFETY: this function has the features.
                 (scaled[row], totals[row]) = unsafe { tile.start(&sums[row], x, totals[row]) };
             }
             for span in 0..SPANS {
-                prefetch::<_, R>(tile, span, SPANS);
+                prefetch(tile, (span, SPANS), ahead);
                 let mut products = [_mm512_setzero_si512(); R];
                 let quants = &group.quants[(index * SPANS + span) * R * SPAN..][..R * SPAN];
                 for half in 0..2 {
@@ -204,8 +207,8 @@ mod avx512 {
                     unsafe { add_products(&mut products, weights, quants.as_ptr().add(half * 16)) };
                     if T::SCALE_A_HALF || half == 1 {
                         for (scaled, products) in scaled.iter_mut().zip(&mut products) {
-                            let product = _mm512_mullo_epi32(*products, scale);
-                            *scaled = _mm512_add_epi32(*scaled, product);
+                            *scaled =
+                                _mm512_fmadd_ps(_mm512_cvtepi32_ps(*products), scale, *scaled);
                             *products = _mm512_setzero_si512();
                         }
                     }
@@ -215,7 +218,7 @@ mod avx512 {
             let d = unsafe { tile.d() };
             for row in 0..R {
                 let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
-                totals[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(scaled[row]), d, totals[row]);
+                totals[row] = _mm512_fmadd_ps(scaled[row], d, totals[row]);
             }
         }
         store(&totals, out);
@@ -263,15 +266,16 @@ mod avx512 {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn scale(&self, span: usize, _: usize) -> __m512i {
+        unsafe fn scale(&self, span: usize, _: usize) -> __m512 {
             // SAFETY: 16 bytes.
-            _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(self.scales[span].as_ptr().cast()) })
+            let scales = unsafe { _mm_loadu_si128(self.scales[span].as_ptr().cast()) };
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(scales))
         }
 
         /// The float offset: mins times sums of 32 quants.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512i, __m512) {
+        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
             let mut offset = _mm512_setzero_si512();
             for (index, mins) in self.mins.iter().enumerate() {
                 // SAFETY: 16 pairs of bytes.
@@ -281,7 +285,7 @@ mod avx512 {
             }
             let dmin = _mm512_mul_ps(halves(&self.dmin), x);
             let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset), dmin, total);
-            (_mm512_setzero_si512(), total)
+            (_mm512_setzero_ps(), total)
         }
 
         #[inline]
@@ -315,27 +319,28 @@ mod avx512 {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn scale(&self, span: usize, half: usize) -> __m512i {
+        unsafe fn scale(&self, span: usize, half: usize) -> __m512 {
             let pairs = scale_pairs(self, span);
             let pairs = if half == 0 {
                 _mm512_slli_epi32::<16>(pairs)
             } else {
                 pairs
             };
-            _mm512_srai_epi32::<16>(pairs)
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<16>(pairs))
         }
 
         /// 32 is subtracted from every weight, so 32 times the sums of the quants from the products.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn start(&self, sums: &BlockSums, _: __m512, total: __m512) -> (__m512i, __m512) {
+        unsafe fn start(&self, sums: &BlockSums, _: __m512, total: __m512) -> (__m512, __m512) {
             let mut offset = _mm512_setzero_si512();
             for span in 0..SPANS {
                 let scales = scale_pairs(self, span);
                 offset = _mm512_dpwssd_epi32(offset, scales, pair(&sums.of_16, span));
             }
             let offset = _mm512_slli_epi32::<5>(offset);
-            (_mm512_sub_epi32(_mm512_setzero_si512(), offset), total)
+            let offset = _mm512_sub_epi32(_mm512_setzero_si512(), offset);
+            (_mm512_cvtepi32_ps(offset), total)
         }
 
         #[inline]
