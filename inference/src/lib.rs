@@ -42,8 +42,9 @@ pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
 pub use text::{
-    AddSpecial, ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Detokenizer, PromptEnd,
-    Role, StopMatcher, StopOutcome, Tokenizer, TokenizerError, TokenizerSource, ToolCall, Turn,
+    AddSpecial, AnswerParts, ChatMessage, ChatTemplate, ChatTemplateError, Conversation,
+    Detokenizer, PromptEnd, ReasoningReader, Role, StopMatcher, StopOutcome, Tokenizer,
+    TokenizerError, TokenizerSource, ToolCall, Turn,
 };
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ use crate::{
     model::{KvCache, Model, ModelConfig, ModelError},
     sampling::{Sampler, SamplingParams, Vocabulary},
     sequence::{Priority, SequenceId},
-    text::{ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Tokenizer},
+    text::{
+        ChatMessage, ChatTemplate, ChatTemplateError, Conversation, Role, Tokenizer,
+        ends_within_reasoning,
+    },
 };
 
 /// A prompt and how to continue it.
@@ -154,6 +157,13 @@ impl Engine {
         self.inner
             .chat_template
             .render_tokens(&self.inner.tokenizer, messages, true)
+    }
+
+    /// Whether the chat template opens the reasoning of an answer itself, so that the model's text begins inside it.
+    pub fn opens_reasoning(&self) -> bool {
+        let question = [ChatMessage::new(Role::User, "?")];
+        self.encode_chat(&question)
+            .is_ok_and(|prompt| ends_within_reasoning(&self.inner.tokenizer, &prompt))
     }
 
     /// Returns the prompt of a conversation with tools, or of one that ends otherwise than in the assistant's turn.

@@ -273,6 +273,9 @@ pub struct AssistantMessage {
     pub role: String,
     /// The text.
     pub content: String,
+    /// Extension: what a model that reasons wrote before the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Extension, with `collections`: verified quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub citations: Option<Vec<Citation>>,
@@ -322,6 +325,9 @@ pub struct ChatDelta {
     /// Text to append.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Extension: reasoning to append; comes before the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Extension, with `collections`, in the last chunk: verified quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub citations: Option<Vec<Citation>>,

@@ -33,7 +33,12 @@ pub trait LanguageModel: Send + Sync {
     /// [`ModelError::Invalid`] when the chat template refuses the messages.
     fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError>;
 
-    /// Starts the answer to a chat.
+    /// Whether the text of an answer to a chat begins inside the model's reasoning.
+    fn opens_reasoning(&self) -> bool {
+        false
+    }
+
+    /// Starts the answer to a chat. Reasoning is part of the stream's text; see [`inference::ReasoningReader`].
     ///
     /// # Errors
     /// See [`ModelError`]; nothing has been queued then.
@@ -150,6 +155,10 @@ impl LanguageModel for Engine {
 
     fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError> {
         Ok(encode_chat(self, messages)?.len())
+    }
+
+    fn opens_reasoning(&self) -> bool {
+        Engine::opens_reasoning(self)
     }
 
     fn chat(

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use inference::{ChatMessage, Event, FinishReason, Priority, Role, SamplingParams};
+use inference::{
+    ChatMessage, Event, FinishReason, Priority, ReasoningReader, Role, SamplingParams,
+};
 use rag::{
     AccessScope, Answer, AnswerTracker, CollectionId, ContextBudget, ContextPassage, DocumentId,
     Hit, LibraryError, PromptMessage, PromptRole, SearchRequest,
@@ -321,8 +323,9 @@ impl Suite {
                 sink,
             ));
         };
-        let stream = match self.start_model(model, ask, &found.context).await {
-            Ok(stream) => stream,
+        let started_model = self.start_model(model, ask, &found.context).await;
+        let (stream, reader) = match started_model {
+            Ok(started) => started,
             Err(ModelError::Overloaded { .. }) if ask.when_busy == WhenBusy::Quote => {
                 let notice = "The language model is busy, so these are verbatim quotes. Ask again later for a written answer.";
                 sink(AnswerEvent::Status {
@@ -343,7 +346,7 @@ impl Suite {
         });
         let tracker = AnswerTracker::new(&ask.question, found.context.clone());
         let deadline = started + self.config.answer_deadline;
-        let mut written = follow_model(stream, tracker, stop, deadline, sink).await;
+        let mut written = follow_model((stream, reader), tracker, stop, deadline, sink).await;
         written.model = Some(model.name().to_owned());
         Ok(written)
     }
@@ -354,7 +357,7 @@ impl Suite {
         model: &Arc<dyn LanguageModel>,
         ask: &Ask,
         context: &[ContextPassage],
-    ) -> Result<ModelStream, ModelError> {
+    ) -> Result<(ModelStream, ReasoningReader), ModelError> {
         let model = Arc::clone(model);
         let history = recent_history(&ask.history, &|text| model.count_tokens(text));
         let messages: Vec<ChatMessage> = rag::build_prompt(&ask.question, &history, context)
@@ -366,9 +369,11 @@ impl Suite {
             ..SamplingParams::default()
         });
         let priority = ask.priority;
-        super::join(
-            tokio::task::spawn_blocking(move || model.chat(&messages, sampling, priority)).await,
-        )
+        let start = move || {
+            let reader = ReasoningReader::new(model.opens_reasoning());
+            Ok((model.chat(&messages, sampling, priority)?, reader))
+        };
+        super::join(tokio::task::spawn_blocking(start).await)
     }
 
     /// The budget of passages, made smaller for a model with a short context.
@@ -426,9 +431,10 @@ impl Written {
     }
 }
 
-/// Reads the model's stream to its end, to the stop or to the deadline, checking sentences on the way.
+/// Reads the model's stream to its end, to the stop or to the deadline, checking sentences on the way. Reasoning is left
+/// out: no passage is meant to support it.
 async fn follow_model(
-    mut stream: ModelStream,
+    (mut stream, mut reader): (ModelStream, ReasoningReader),
     mut tracker: AnswerTracker,
     mut stop: watch::Receiver<bool>,
     deadline: Instant,
@@ -436,6 +442,7 @@ async fn follow_model(
 ) -> Written {
     let mut usage = Usage::default();
     let mut timings = None;
+    let mut said_thinking = false;
     let deadline = tokio::time::sleep_until(deadline.into());
     tokio::pin!(deadline);
     let ending = loop {
@@ -449,7 +456,13 @@ async fn follow_model(
         match event {
             Some(Event::Delta { text, tokens, .. }) => {
                 usage.completion_tokens += tokens.len();
-                send(tracker.push(&text), sink);
+                let parts = reader.push(&text);
+                if reader.is_reasoning() && !std::mem::replace(&mut said_thinking, true) {
+                    sink(AnswerEvent::Status {
+                        text: "Thinking…".to_owned(),
+                    });
+                }
+                send(tracker.push(&parts.answer), sink);
             }
             Some(Event::Finished {
                 reason,
@@ -479,8 +492,11 @@ async fn follow_model(
         }
     };
     drop(stream);
-    let notice = (ending == Ending::Length)
-        .then(|| "The answer reached its greatest length and ends here.".to_owned());
+    let notice = (ending == Ending::Length).then(|| match reader.is_reasoning() {
+        true => "The model thought about the question until the greatest length of an answer was reached. Ask a narrower question.".to_owned(),
+        false => "The answer reached its greatest length and ends here.".to_owned(),
+    });
+    send(tracker.push(&reader.finish().answer), sink);
     let (events, answer) = match ending {
         Ending::Complete => tracker.finish(),
         Ending::Length | Ending::Stopped | Ending::Broken { .. } => tracker.break_off(),

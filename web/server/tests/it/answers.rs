@@ -118,6 +118,30 @@ fn check_view(client: &Client, citation: &Value) {
 }
 
 #[test]
+fn reasoning_is_no_part_of_an_answer_and_is_not_checked() {
+    let app = spawn_app();
+    let client = app.signed_in(MEMBER);
+    app.model.will(Script::Say(
+        "<think>The moon is made of cheese.</think> Every employee has 30 days of vacation.",
+    ));
+    let (_, answer) = app.ask(&client, QUESTION);
+    let events = follow(&client, &answer);
+    let is_thinking =
+        |event: &SseEvent| event.name == "status" && event.json()["text"] == "Thinking…";
+    assert!(events.iter().any(is_thinking), "{events:?}");
+    let text = text_of(&events);
+    assert!(text.starts_with("Every employee has 30 days"), "{text}");
+    assert!(!text.contains("cheese"), "{text}");
+
+    app.model
+        .will(Script::Say("<think>I will never come to an end"));
+    let (_, answer) = app.ask(&client, QUESTION);
+    let events = follow(&client, &answer);
+    assert!(!text_of(&events).contains("never"), "{}", text_of(&events));
+    assert_eq!(events.last().unwrap().name, "done");
+}
+
+#[test]
 fn a_reload_follows_from_where_it_was() {
     let app = spawn_app();
     let client = app.signed_in(MEMBER);

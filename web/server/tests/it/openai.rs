@@ -52,6 +52,30 @@ fn a_chat_answer_has_openais_shape() {
 }
 
 #[test]
+fn pitfall_25_reasoning_is_told_apart_from_the_answer() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let script = || Script::Say("<think>\nIs it so? Yes. </think>\n\nIt is so.");
+    app.model.will(script());
+    let reply = client.post("/v1/chat/completions", chat(json!({ "logprobs": true })));
+    assert_eq!(
+        reply.json["choices"][0]["message"],
+        json!({ "role": "assistant", "content": "It is so.", "reasoning_content": "Is it so? Yes." })
+    );
+    let scored = reply.json["choices"][0]["logprobs"]["content"].as_array();
+    assert_eq!(scored.unwrap().len(), 3, "{}", reply.text);
+    app.model.will(script());
+    let streamed = chat(json!({ "stream": true }));
+    let chunks = chunks(&client, "/v1/chat/completions", streamed);
+    let joined = |name: &str| -> String {
+        let deltas = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]);
+        deltas.filter_map(|delta| delta[name].as_str()).collect()
+    };
+    assert_eq!(joined("reasoning_content"), "Is it so? Yes.");
+    assert_eq!(joined("content"), "It is so.");
+}
+
+#[test]
 fn a_chat_stream_opens_with_the_role_and_ends_with_reason_usage_and_done() {
     let app = spawn_app();
     let client = app.with_key(MEMBER);

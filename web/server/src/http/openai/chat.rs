@@ -8,7 +8,10 @@ use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use inference::{ChatMessage, Event, FinishReason, Priority, Role, SamplingParams, TokenLogprobs};
+use inference::{
+    AnswerParts, ChatMessage, Event, FinishReason, Priority, ReasoningReader, Role, SamplingParams,
+    TokenLogprobs,
+};
 use web_api::openai::{
     AssistantMessage, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
     ChatCompletionRequest, ChatDelta, CompletionUsage, Content,
@@ -81,9 +84,15 @@ async fn answer_alone(
             ..sampling_params(&fields, 1.0, limit)?
         };
         let start = |sampling| model.chat(&messages, sampling, Priority::Api);
-        Ok::<_, Failure>(start_answers(n, &sampling, start)?)
+        let reader = AnswerReader {
+            parts: ReasoningReader::new(model.opens_reasoning()),
+            logprobs: Vec::new(),
+        };
+        let readers = vec![reader; n];
+        Ok::<_, Failure>((start_answers(n, &sampling, start)?, readers))
     });
-    let pieces = pieces_of_model(join(started.await)?);
+    let (answers, readers) = join(started.await)?;
+    let pieces = pieces_of_model(answers, readers);
     if request.stream {
         Ok(stream_chunks(pieces, n, head, includes_usage(request)))
     } else {
@@ -122,6 +131,7 @@ async fn answer_from_documents(
 
 /// What an answer consists of, wherever it comes from.
 enum Piece {
+    Reasoning(String),
     Text(String, Vec<TokenLogprobs>),
     End {
         reason: FinishReason,
@@ -131,23 +141,75 @@ enum Piece {
     Broken(String),
 }
 
-fn pieces_of_model(generated: AnswerStream) -> impl Stream<Item = (usize, Piece)> + Send + 'static {
-    generated.map(|(index, event)| {
-        let piece = match event {
-            Event::Delta { text, logprobs, .. } => Piece::Text(text, logprobs),
+fn pieces_of_model(
+    generated: AnswerStream,
+    mut readers: Vec<AnswerReader>,
+) -> impl Stream<Item = (usize, Piece)> + Send + 'static {
+    generated.flat_map(move |(index, event)| {
+        let reader = &mut readers[index];
+        let pieces = match event {
+            Event::Delta { text, logprobs, .. } => reader.push(&text, logprobs),
             Event::Finished {
                 reason,
                 usage: counted,
                 ..
-            } => Piece::End {
-                reason,
-                usage: usage(counted.prompt_tokens, counted.completion_tokens),
-                found: None,
-            },
-            Event::Failed(error) => Piece::Broken(model_failed(&error)),
+            } => {
+                let mut pieces = reader.finish();
+                pieces.push(Piece::End {
+                    reason,
+                    usage: usage(counted.prompt_tokens, counted.completion_tokens),
+                    found: None,
+                });
+                pieces
+            }
+            Event::Failed(error) => vec![Piece::Broken(model_failed(&error))],
         };
-        (index, piece)
+        stream::iter(pieces.into_iter().map(move |piece| (index, piece)))
     })
+}
+
+/// Divides one answer into reasoning and text.
+#[derive(Clone)]
+struct AnswerReader {
+    parts: ReasoningReader,
+    /// Of tokens whose text is not certain yet.
+    logprobs: Vec<TokenLogprobs>,
+}
+
+impl AnswerReader {
+    fn push(&mut self, text: &str, logprobs: Vec<TokenLogprobs>) -> Vec<Piece> {
+        let parts = self.parts.push(text);
+        // Those of reasoning are those of no text of the answer.
+        if self.parts.is_reasoning() {
+            self.logprobs.clear();
+        } else {
+            self.logprobs.extend(logprobs);
+        }
+        let is_certain = !parts.answer.is_empty() || text.is_empty();
+        let logprobs = match is_certain {
+            true => std::mem::take(&mut self.logprobs),
+            false => Vec::new(),
+        };
+        pieces_of_parts(parts, logprobs)
+    }
+
+    fn finish(&mut self) -> Vec<Piece> {
+        pieces_of_parts(
+            self.parts.clone().finish(),
+            std::mem::take(&mut self.logprobs),
+        )
+    }
+}
+
+fn pieces_of_parts(parts: AnswerParts, logprobs: Vec<TokenLogprobs>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    if !parts.reasoning.is_empty() {
+        pieces.push(Piece::Reasoning(parts.reasoning));
+    }
+    if !parts.answer.is_empty() || !logprobs.is_empty() {
+        pieces.push(Piece::Text(parts.answer, logprobs));
+    }
+    pieces
 }
 
 fn piece_of_answer(item: Item) -> Option<Piece> {
@@ -177,6 +239,7 @@ fn end_of_answer(outcome: Outcome) -> Piece {
 /// An answer that is being collected.
 #[derive(Default)]
 struct Collected {
+    reasoning: String,
     content: String,
     logprobs: Vec<TokenLogprobs>,
     reason: Option<FinishReason>,
@@ -189,6 +252,7 @@ impl Collected {
         let message = AssistantMessage {
             role: "assistant".to_owned(),
             content: self.content,
+            reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
             citations,
             refused,
         };
@@ -216,6 +280,7 @@ async fn collect(
                 answer.content.push_str(&text);
                 answer.logprobs.extend(logprobs);
             }
+            Piece::Reasoning(text) => answer.reasoning.push_str(&text),
             Piece::Broken(reason) => return Err(broken(&reason)),
             Piece::End {
                 reason,
@@ -312,6 +377,13 @@ impl Chunks {
                     choice.logprobs = logprobs::in_chat(logprobs.clone());
                 }
                 vec![sse::json(&chunk)]
+            }
+            Piece::Reasoning(text) => {
+                let delta = ChatDelta {
+                    reasoning_content: Some(text),
+                    ..ChatDelta::default()
+                };
+                vec![sse::json(&chunk(&self.head, index, delta, None))]
             }
             Piece::Broken(reason) => {
                 self.is_broken = true;
