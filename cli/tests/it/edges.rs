@@ -10,6 +10,7 @@ use crate::run::repository;
 /// Crate, and the workspace crates it depends on.
 const EDGES: &[(&str, &[&str])] = &[
     ("inference", &[]),
+    ("inference-fuzz", &["inference"]),
     ("rag", &[]),
     ("web-api", &[]),
     ("web-ui", &["web-api"]),

@@ -6,6 +6,7 @@
 //! was done.
 
 mod catalogue;
+mod everything;
 mod vocabulary;
 mod weights;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use candle_core::quantized::GgmlDType;
 
 pub use self::catalogue::{catalogue, types};
+pub use self::everything::everything;
 use self::vocabulary::put_vocabulary;
 use super::{Array, Value, writer::GgufWriter};
 use crate::model::Architecture;
@@ -38,6 +40,8 @@ pub struct SyntheticModel {
     pub tied: bool,
     /// Rows of the embedding beyond the vocabulary.
     pub padding_rows: usize,
+    /// Tokens of the vocabulary that no text is made of, so that an output layer has a real model's size.
+    pub unused_tokens: usize,
     /// Adds a `rope_freqs.weight` tensor, as Llama 3.1 has it: factor 8 beyond [`Self::ORIGINAL_CONTEXT`] tokens.
     pub rope_freqs: bool,
     /// Adds `rope_factors_short.weight` and `rope_factors_long.weight`, as Phi-3 has them.
@@ -82,6 +86,7 @@ impl Default for SyntheticModel {
             weights: GgmlDType::Q8_0,
             tied: true,
             padding_rows: 0,
+            unused_tokens: 0,
             rope_freqs: false,
             rope_factors: false,
             experts: None,
@@ -124,7 +129,7 @@ impl SyntheticModel {
             candle_core::bail!("there is no architecture `{}`", self.architecture);
         };
         let mut writer = GgufWriter::new();
-        let vocab_len = put_vocabulary(&mut writer);
+        let vocab_len = put_vocabulary(&mut writer, self.unused_tokens);
         self.put_hyperparameters(&mut writer, vocab_len);
         let rows = vocab_len + self.padding_rows;
         weights::put_weights(self, architecture, &mut writer, rows)?;

@@ -2,8 +2,12 @@
 
 use crate::gguf::{Array, Value, writer::GgufWriter};
 
-/// Writes a GPT-2 style vocabulary of the 256 bytes, a few merges and three control tokens; returns its length.
-pub fn put_vocabulary(writer: &mut GgufWriter) -> usize {
+/// GGUF's number for a token of no use.
+const UNUSED: i32 = 5;
+
+/// Writes a GPT-2 style vocabulary of the 256 bytes, a few merges, three control tokens and `unused` others; returns
+/// its length.
+pub fn put_vocabulary(writer: &mut GgufWriter, unused: usize) -> usize {
     let mut tokens: Vec<String> = byte_level_alphabet()
         .iter()
         .map(|c| c.to_string())
@@ -23,6 +27,8 @@ pub fn put_vocabulary(writer: &mut GgufWriter) -> usize {
     let end_of_text = tokens.len() as u32;
     tokens.extend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
     kinds.extend([3, 3, 3]);
+    tokens.extend((0..unused).map(|i| format!("<|unused_{i}|>")));
+    kinds.resize(tokens.len(), UNUSED);
     let count = tokens.len();
     writer
         .set_str("tokenizer.ggml.model", "gpt2")
