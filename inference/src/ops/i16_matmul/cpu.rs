@@ -2,6 +2,8 @@
 //! of a row and 16 outputs. Sums are exact, so a row's result does not depend on the other rows. One row is bound by
 //! reading the weights, many by `vpdpwssd`.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::pack::{Int16Rows, Int16Weights, Pair, TILE};
@@ -27,9 +29,11 @@ pub(super) fn matmul(
     if !has_vnni() {
         candle_core::bail!("this CPU has no AVX-512-VNNI");
     }
-    let mut y = vec![0f32; rows.num_rows * weights.out];
+    let len = rows.num_rows * weights.out;
+    // Not zeroed first: every element is written.
+    let mut y = Vec::with_capacity(len);
     with_bias(bias, |bias| {
-        let shared = DisjointMut::new(&mut y);
+        let shared = DisjointMut::new(&mut y.spare_capacity_mut()[..len]);
         // Rows whose values stay in the cache while the tiles pass by.
         let part = CACHED_BYTES / (2 * rows.width.max(1)) / ROW_GROUP * ROW_GROUP;
         let part = part.max(ROW_GROUP);
@@ -42,6 +46,8 @@ pub(super) fn matmul(
             }
         });
     })?;
+    // SAFETY: `parallel` has covered all tile columns (it panics otherwise), and each wrote its part of every row.
+    unsafe { y.set_len(len) };
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
 
@@ -52,7 +58,7 @@ fn tile_column(
     weights: &Int16Weights,
     column: usize,
     bias: Option<&[f32]>,
-    y: &DisjointMut<'_, f32>,
+    y: &DisjointMut<'_, MaybeUninit<f32>>,
 ) {
     let pairs = weights.width / 2;
     let tiles = &weights.pairs[column * pairs..][..pairs];
@@ -70,7 +76,7 @@ fn tile_column(
             let y = unsafe { y.range(at, TILE) };
             let factors = weights.scales[outputs.clone()].iter().zip(bias);
             for ((y, sum), (scale, bias)) in y.iter_mut().zip(sums).zip(factors) {
-                *y = *sum as f32 * (scale * rows.scales[row]) + bias;
+                y.write(*sum as f32 * (scale * rows.scales[row]) + bias);
             }
         }
     }
