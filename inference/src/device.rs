@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "cuda"))]
-    fn a_build_without_cuda_says_so_and_only_auto_takes_the_cpu() {
+    fn pitfall_24_a_build_without_cuda_says_so_and_only_auto_takes_the_cpu() {
         let error = open(&DeviceChoice::Cuda(0)).unwrap_err().to_string();
         assert!(error.contains("no CUDA support"), "{error}");
         assert!(open(&DeviceChoice::Auto).unwrap().is_cpu());

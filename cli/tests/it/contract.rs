@@ -48,7 +48,7 @@ fn a_plan_for_a_card_needs_no_card() {
 }
 
 #[test]
-fn the_doctor_and_devices_say_why_there_is_no_gpu() {
+fn pitfall_24_the_doctor_and_devices_say_why_there_is_no_gpu() {
     let place = Place::new();
     let report = place.json(&["doctor"]);
     assert_keys(&report, &["version", "cuda_build", "gpus", "device"]);
