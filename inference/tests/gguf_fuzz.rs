@@ -15,7 +15,8 @@ use std::{
 
 use candle_core::quantized::GgmlDType;
 use inference::gguf::{
-    Array, GgmlType, GgufHeader, Value, parse_header, synthetic::SyntheticModel, writer::GgufWriter,
+    GgufHeader, parse_header,
+    synthetic::{SyntheticModel, everything},
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
