@@ -113,6 +113,40 @@ pub fn f16_to_f32(half: half::f16) -> f32 {
     f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
+/// Whether this CPU has the AVX-512 that vector loops are compiled for: F, VL, BW and DQ, and fused multiplication.
+#[cfg(target_arch = "x86_64")]
+pub fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("fma")
+        && std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+}
+
+/// Rows of the largest group that [`for_rows!`] knows.
+pub const MOST_ROWS: usize = 8;
+
+/// Calls what is compiled for each number of rows: `for_rows!(count, R => kernel::<R>(arguments))`; more than
+/// [`MOST_ROWS`] are that many.
+macro_rules! for_rows {
+    (@arms $rows:expr, $R:ident => $call:expr; $($number:literal)+) => {
+        match $rows {
+            $($number => {
+                const $R: usize = $number;
+                $call
+            })+
+            _ => {
+                const $R: usize = $crate::ops::cpu::MOST_ROWS;
+                $call
+            }
+        }
+    };
+    ($rows:expr, $R:ident => $call:expr) => {
+        $crate::ops::cpu::for_rows!(@arms $rows, $R => $call; 1 2 3 4 5 6 7)
+    };
+}
+pub(crate) use for_rows;
+
 /// Defines `fn $name(args)` that runs `$body::<FUSED>(args)` compiled for the best instruction set of this CPU.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
@@ -129,12 +163,7 @@ macro_rules! multiversion {
                     $body::<true>($($arg),*)
                 }
                 let has_fma = std::arch::is_x86_feature_detected!("fma");
-                if has_fma
-                    && std::arch::is_x86_feature_detected!("avx512f")
-                    && std::arch::is_x86_feature_detected!("avx512vl")
-                    && std::arch::is_x86_feature_detected!("avx512bw")
-                    && std::arch::is_x86_feature_detected!("avx512dq")
-                {
+                if $crate::ops::cpu::has_avx512() {
                     // SAFETY: the CPU has these features (lines above).
                     return unsafe { avx512($($arg),*) };
                 }

@@ -4,11 +4,11 @@
 use candle_core::{Result, Tensor};
 use half::f16;
 
-use super::cpu::{DisjointMut, LANES, parallel, with_f32};
+use super::cpu::{DisjointMut, LANES, MOST_ROWS, parallel, with_f32};
 
 /// Rows that share a tile while it is in registers: their products, scaled sums and totals are 24 of 32 registers.
 /// Measured with 4, 6, 8, 10 and 12: `inference/kernels/lab/cpu-matmul.md`.
-pub const ROW_GROUP: usize = 8;
+pub const ROW_GROUP: usize = MOST_ROWS;
 /// Columns whose quants lie side by side.
 pub const SPAN: usize = 32;
 /// Elements below which waking other threads costs more than it saves.
@@ -303,25 +303,6 @@ pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     unsafe { y.set_len(len) };
     y
 }
-
-/// Calls a kernel that is compiled for each number of rows: `kernel::<T, R>(group, tiles, sums)` with R the group's rows.
-#[cfg(target_arch = "x86_64")]
-macro_rules! for_rows {
-    ($kernel:ident::<$($type:ident),+>($group:expr, $tiles:expr, $sums:expr)) => {
-        match $group.rows {
-            1 => $kernel::<$($type,)+ 1>($group, $tiles, $sums),
-            2 => $kernel::<$($type,)+ 2>($group, $tiles, $sums),
-            3 => $kernel::<$($type,)+ 3>($group, $tiles, $sums),
-            4 => $kernel::<$($type,)+ 4>($group, $tiles, $sums),
-            5 => $kernel::<$($type,)+ 5>($group, $tiles, $sums),
-            6 => $kernel::<$($type,)+ 6>($group, $tiles, $sums),
-            7 => $kernel::<$($type,)+ 7>($group, $tiles, $sums),
-            _ => $kernel::<$($type,)+ { crate::ops::quantized_matmul::ROW_GROUP }>($group, $tiles, $sums),
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-pub(super) use for_rows;
 
 /// Whether this CPU has the instructions of the integer kernels: AVX-512F, BW and VNNI.
 pub(super) fn has_vnni() -> bool {

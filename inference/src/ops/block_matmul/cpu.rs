@@ -187,10 +187,8 @@ mod avx512 {
     use super::{BLOCK, BlockSum, GroupSums, Offset, Quants, RowGroup, Tile};
     use crate::ops::{
         block_matmul::pack::{Bytes, FiveBits, Nibbles},
-        quantized_matmul::{
-            avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
-            for_rows,
-        },
+        cpu::for_rows,
+        quantized_matmul::avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
     };
 
     /// What a type adds to the skeleton.
@@ -209,7 +207,7 @@ mod avx512 {
         tiles: &[Tile<U, M>],
         out: &mut GroupSums,
     ) {
-        for_rows!(some_rows_times_tiles::<U, M>(group, tiles, out));
+        for_rows!(group.rows, R => some_rows_times_tiles::<U, M, R>(group, tiles, out));
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

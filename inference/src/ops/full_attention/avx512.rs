@@ -4,16 +4,11 @@
 use std::arch::x86_64::*;
 
 use super::cpu::{Inputs, Item, ROW_GROUP, RowMath, Scratch, one_body};
-use crate::ops::cpu::LANES;
+use crate::ops::cpu::{LANES, has_avx512};
 
 /// Whether this CPU has the instructions, and heads are whole vectors.
 pub fn suits(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(LANES)
-        && std::arch::is_x86_feature_detected!("avx512f")
-        && std::arch::is_x86_feature_detected!("avx512vl")
-        && std::arch::is_x86_feature_detected!("avx512bw")
-        && std::arch::is_x86_feature_detected!("avx512dq")
-        && std::arch::is_x86_feature_detected!("fma")
+    head_dim.is_multiple_of(LANES) && has_avx512()
 }
 
 /// Computes an item.

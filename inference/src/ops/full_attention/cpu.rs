@@ -11,12 +11,14 @@ use std::cell::RefCell;
 use candle_core::{Device, Result, Tensor};
 
 use super::FullAttention;
-use crate::ops::cpu::{DisjointMut, LANES, exp, fma, multiversion, parallel, with_f32};
+use crate::ops::cpu::{
+    DisjointMut, LANES, MOST_ROWS, exp, fma, for_rows, multiversion, parallel, with_f32,
+};
 
 /// Queries that share keys and values in the registers of portable loops; with more the compiler keeps them in memory.
 const PORTABLE_GROUP: usize = 4;
 /// Queries of the largest group.
-pub(super) const ROW_GROUP: usize = 8;
+pub(super) const ROW_GROUP: usize = MOST_ROWS;
 
 /// See [`super::full_attention`].
 pub fn full_attention(
@@ -137,16 +139,7 @@ pub(super) fn one_body<M: RowMath>(inputs: &Inputs<'_>, item: &Item, scratch: &m
     let mut first = 0;
     while first < item.len {
         // Loops, not closures: code outside this function is not compiled for its instruction set.
-        match M::GROUP.min(item.len - first) {
-            1 => rows::<M, 1>(inputs, item, first, scratch),
-            2 => rows::<M, 2>(inputs, item, first, scratch),
-            3 => rows::<M, 3>(inputs, item, first, scratch),
-            4 => rows::<M, 4>(inputs, item, first, scratch),
-            5 => rows::<M, 5>(inputs, item, first, scratch),
-            6 => rows::<M, 6>(inputs, item, first, scratch),
-            7 => rows::<M, 7>(inputs, item, first, scratch),
-            _ => rows::<M, ROW_GROUP>(inputs, item, first, scratch),
-        }
+        for_rows!(M::GROUP.min(item.len - first), R => rows::<M, R>(inputs, item, first, scratch));
         first += M::GROUP;
     }
 }

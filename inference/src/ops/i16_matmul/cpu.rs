@@ -8,12 +8,12 @@ use candle_core::{Device, Result, Tensor};
 
 use super::pack::{Int16Rows, Int16Weights, Pair, TILE};
 use crate::ops::{
-    cpu::{DisjointMut, parallel},
+    cpu::{DisjointMut, MOST_ROWS, for_rows, parallel},
     quantized_matmul::{has_vnni, with_bias},
 };
 
 /// Rows that share the vectors of weights: 16 sums, 2 vectors of weights and one of activations are 19 of 32 registers.
-const ROW_GROUP: usize = 8;
+const ROW_GROUP: usize = MOST_ROWS;
 /// Bytes of rows that stay in a core's cache while all tiles pass by.
 const CACHED_BYTES: usize = 384 * 1024;
 
@@ -86,18 +86,7 @@ fn tile_column(
 #[cfg(target_arch = "x86_64")]
 fn group(count: usize, values: &[i16], tiles: &[Pair], sums: &mut GroupSums) {
     // SAFETY: `matmul` has checked that the CPU has avx512f, avx512bw and avx512vnni.
-    unsafe {
-        match count {
-            1 => avx512::rows::<1>(values, tiles, sums),
-            2 => avx512::rows::<2>(values, tiles, sums),
-            3 => avx512::rows::<3>(values, tiles, sums),
-            4 => avx512::rows::<4>(values, tiles, sums),
-            5 => avx512::rows::<5>(values, tiles, sums),
-            6 => avx512::rows::<6>(values, tiles, sums),
-            7 => avx512::rows::<7>(values, tiles, sums),
-            _ => avx512::rows::<ROW_GROUP>(values, tiles, sums),
-        }
-    }
+    unsafe { for_rows!(count, R => avx512::rows::<R>(values, tiles, sums)) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

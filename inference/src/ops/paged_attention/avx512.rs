@@ -13,35 +13,17 @@ use super::cpu::{
     BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, load_queries, softmax_row, store,
     tile_body,
 };
-use crate::{kv_cache::BLOCK_SIZE, ops::cpu::LANES};
+use crate::{
+    kv_cache::BLOCK_SIZE,
+    ops::cpu::{LANES, MOST_ROWS, for_rows, has_avx512},
+};
 
 /// Rows that share registers.
-const ROW_GROUP: usize = 8;
-
-/// Calls a function that is compiled for each number of rows up to [`ROW_GROUP`].
-macro_rules! for_rows {
-    ($rows:expr, $function:ident($($argument:expr),*)) => {
-        match $rows {
-            1 => $function::<1>($($argument),*),
-            2 => $function::<2>($($argument),*),
-            3 => $function::<3>($($argument),*),
-            4 => $function::<4>($($argument),*),
-            5 => $function::<5>($($argument),*),
-            6 => $function::<6>($($argument),*),
-            7 => $function::<7>($($argument),*),
-            _ => $function::<ROW_GROUP>($($argument),*),
-        }
-    };
-}
+const ROW_GROUP: usize = MOST_ROWS;
 
 /// Whether this CPU has the instructions, and heads are whole vectors.
 pub fn suits(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(LANES)
-        && std::arch::is_x86_feature_detected!("avx512f")
-        && std::arch::is_x86_feature_detected!("avx512vl")
-        && std::arch::is_x86_feature_detected!("avx512bw")
-        && std::arch::is_x86_feature_detected!("avx512dq")
-        && std::arch::is_x86_feature_detected!("fma")
+    head_dim.is_multiple_of(LANES) && has_avx512()
 }
 
 /// The attention of an item.
@@ -53,7 +35,7 @@ pub unsafe fn attend(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch
     let group = inputs.shape.group();
     match (inputs.k, inputs.v) {
         (Cached::F16(keys), Cached::F16(values)) if item.num_tokens == 1 && group <= ROW_GROUP => {
-            for_rows!(group, one_token(inputs, keys, values, item, scratch));
+            for_rows!(group, R => one_token::<R>(inputs, keys, values, item, scratch));
         }
         _ => tile_body::<Avx512>(inputs, item, scratch),
     }
@@ -189,7 +171,9 @@ impl BlockMath for Avx512 {
     fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize) {
         for row in rows.clone().step_by(ROW_GROUP) {
             // SAFETY: only `attend` uses this type.
-            unsafe { for_rows!(rows.end - row, score_rows(scratch, row, block, head_dim)) };
+            unsafe {
+                for_rows!(rows.end - row, R => score_rows::<R>(scratch, row, block, head_dim))
+            };
         }
     }
 
@@ -197,7 +181,7 @@ impl BlockMath for Avx512 {
     fn sums(scratch: &mut Scratch, rows: Range<usize>, block: (usize, usize), head_dim: usize) {
         for row in rows.clone().step_by(ROW_GROUP) {
             // SAFETY: only `attend` uses this type.
-            unsafe { for_rows!(rows.end - row, sum_rows(scratch, row, block, head_dim)) };
+            unsafe { for_rows!(rows.end - row, R => sum_rows::<R>(scratch, row, block, head_dim)) };
         }
     }
 }

@@ -132,11 +132,10 @@ mod avx512 {
 
     use super::{BlockSums, GroupSums, RowGroup, SUPERBLOCK};
     use crate::ops::{
-        cpu::LANES,
+        cpu::{LANES, for_rows},
         quantized_matmul::{
             SPAN,
             avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
-            for_rows,
         },
         superblock_matmul::pack::{SPANS, TileQ4K, TileQ6K},
     };
@@ -173,7 +172,7 @@ mod avx512 {
         tiles: &[T],
         out: &mut GroupSums,
     ) {
-        for_rows!(some_rows_times_tiles::<T>(group, tiles, out));
+        for_rows!(group.rows, R => some_rows_times_tiles::<T, R>(group, tiles, out));
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
