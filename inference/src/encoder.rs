@@ -103,8 +103,8 @@ struct PoolingConfig {
 }
 
 impl Encoder {
-    /// Loads the encoder in `dir` onto a device. Reads the whole weight file (91 MB for MiniLM). CPUs that
-    /// multiply bf16 do so.
+    /// Loads the encoder in `dir` onto a device. Reads the whole weight file (91 MB for MiniLM). CPUs with
+    /// AVX-512-VNNI multiply 16-bit whole numbers.
     ///
     /// # Errors
     /// A missing, damaged or unsupported file, by name; a device that cannot be opened.

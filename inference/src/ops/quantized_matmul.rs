@@ -418,7 +418,7 @@ pub(super) mod avx512 {
     const PREFETCH_ROWS: usize = 5;
 
     /// Returns how many bytes ahead a product of some rows asks for its weights; `None`: not at all. Intel's hardware
-    /// does not fetch across the pages of 4 KiB, at which every tile column of a product ends it up waiting.
+    /// does not fetch ahead across the end of a page of 4 KiB, which comes after every few tiles.
     pub fn ahead(rows: usize) -> Option<usize> {
         static INTEL: OnceLock<bool> = OnceLock::new();
         let is_intel = INTEL.get_or_init(|| {
