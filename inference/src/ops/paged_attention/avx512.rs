@@ -10,8 +10,8 @@ use std::{arch::x86_64::*, ops::Range};
 use half::f16;
 
 use super::cpu::{
-    BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, load_queries, softmax_row, store,
-    tile_body,
+    BLOCKS_TOGETHER, BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, load_queries,
+    softmax_row, store, tile_body,
 };
 use crate::{
     kv_cache::BLOCK_SIZE,
@@ -168,11 +168,16 @@ impl BlockMath for Avx512 {
     }
 
     #[inline(always)]
-    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize) {
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, blocks: Range<usize>, head_dim: usize) {
         for row in rows.clone().step_by(ROW_GROUP) {
+            let at = (row, blocks.start);
             // SAFETY: only `attend` uses this type.
             unsafe {
-                for_rows!(rows.end - row, R => score_rows::<R>(scratch, row, block, head_dim))
+                if blocks.len() == BLOCKS_TOGETHER {
+                    for_rows!(rows.end - row, R => score_rows::<R, BLOCKS_TOGETHER>(scratch, at, head_dim));
+                } else {
+                    for_rows!(rows.end - row, R => score_rows::<R, 1>(scratch, at, head_dim));
+                }
             };
         }
     }
@@ -201,26 +206,35 @@ fn widen(from: &[f16], to: &mut [f32]) {
     }
 }
 
-/// Scores of `R` rows with the keys of the block.
+/// Scores of `R` rows with the keys of `B` blocks, from block `block` of the span on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn score_rows<const R: usize>(scratch: &mut Scratch, row: usize, block: usize, head_dim: usize) {
+fn score_rows<const R: usize, const B: usize>(
+    scratch: &mut Scratch,
+    (row, block): (usize, usize),
+    head_dim: usize,
+) {
     let q = &scratch.q[row * head_dim..][..R * head_dim];
-    let mut scores = [_mm512_setzero_ps(); R];
-    for (d, keys) in scratch
-        .k
-        .as_chunks::<LANES>()
-        .0
-        .iter()
-        .take(head_dim)
-        .enumerate()
-    {
-        let keys = loaded(keys);
-        for (r, scores) in scores.iter_mut().enumerate() {
-            *scores = _mm512_fmadd_ps(_mm512_set1_ps(q[r * head_dim + d]), keys, *scores);
+    let keys = &scratch.k[..B * head_dim * BLOCK_SIZE];
+    let mut scores = [[_mm512_setzero_ps(); R]; B];
+    for d in 0..head_dim {
+        let mut vectors = [_mm512_setzero_ps(); B];
+        for (b, vector) in vectors.iter_mut().enumerate() {
+            *vector = loaded(&keys[(b * head_dim + d) * LANES..]);
+        }
+        for r in 0..R {
+            let query = _mm512_set1_ps(q[r * head_dim + d]);
+            for (scores, vector) in scores.iter_mut().zip(vectors) {
+                scores[r] = _mm512_fmadd_ps(query, vector, scores[r]);
+            }
         }
     }
-    store_scores(scores, &mut scratch.weights[row * SPAN + block * LANES..]);
+    for (b, scores) in scores.into_iter().enumerate() {
+        store_scores(
+            scores,
+            &mut scratch.weights[row * SPAN + (block + b) * LANES..],
+        );
+    }
 }
 
 /// Writes the scores of `R` rows; `weights` begin at the block's of the first.
@@ -245,19 +259,47 @@ fn sum_rows<const R: usize>(
 ) {
     let weights = &scratch.weights[row * SPAN + block * LANES..][..(R - 1) * SPAN + LANES];
     let sums = &mut scratch.sums[row * head_dim..][..R * head_dim];
-    for at in (0..head_dim).step_by(LANES) {
-        let mut totals = [_mm512_setzero_ps(); R];
-        for (r, total) in totals.iter_mut().enumerate() {
-            *total = loaded(&sums[r * head_dim + at..]);
+    // Two vectors share each weight, which is what most loads are of.
+    let pairs = head_dim - head_dim % (2 * LANES);
+    for at in (0..pairs).step_by(2 * LANES) {
+        sum_columns::<R, 2>(sums, weights, &scratch.v, (at, valid), head_dim);
+    }
+    if pairs < head_dim {
+        sum_columns::<R, 1>(sums, weights, &scratch.v, (pairs, valid), head_dim);
+    }
+}
+
+/// The same of `V` vectors from column `at` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_columns<const R: usize, const V: usize>(
+    sums: &mut [f32],
+    weights: &[f32],
+    values: &[f32],
+    (at, valid): (usize, usize),
+    head_dim: usize,
+) {
+    let mut totals = [[_mm512_setzero_ps(); V]; R];
+    for (r, totals) in totals.iter_mut().enumerate() {
+        for (v, total) in totals.iter_mut().enumerate() {
+            *total = loaded(&sums[r * head_dim + at + v * LANES..]);
         }
-        for t in 0..valid {
-            let values = loaded(&scratch.v[t * head_dim + at..]);
-            for (r, total) in totals.iter_mut().enumerate() {
-                *total = _mm512_fmadd_ps(_mm512_set1_ps(weights[r * SPAN + t]), values, *total);
+    }
+    for (t, values) in values.chunks_exact(head_dim).take(valid).enumerate() {
+        let mut vectors = [_mm512_setzero_ps(); V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = loaded(&values[at + v * LANES..]);
+        }
+        for (r, totals) in totals.iter_mut().enumerate() {
+            let weight = _mm512_set1_ps(weights[r * SPAN + t]);
+            for (total, vector) in totals.iter_mut().zip(vectors) {
+                *total = _mm512_fmadd_ps(weight, vector, *total);
             }
         }
-        for (r, total) in totals.into_iter().enumerate() {
-            let out = &mut sums[r * head_dim + at..][..LANES];
+    }
+    for (r, totals) in totals.into_iter().enumerate() {
+        for (v, total) in totals.into_iter().enumerate() {
+            let out = &mut sums[r * head_dim + at + v * LANES..][..LANES];
             // SAFETY: 16 numbers.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
         }

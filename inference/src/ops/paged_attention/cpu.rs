@@ -24,6 +24,8 @@ const TILE_ROWS: usize = 48;
 /// Blocks between two rescalings of the online softmax: what it costs beside the products falls with their number. Spans
 /// lie at multiples of their length, so that they do not depend on what a row shares a tile with.
 pub(super) const SPAN_BLOCKS: usize = 4;
+/// Blocks whose keys share each query in registers.
+pub(super) const BLOCKS_TOGETHER: usize = 2;
 /// Keys of a span.
 pub(super) const SPAN: usize = SPAN_BLOCKS * BLOCK_SIZE;
 /// Rows that share the registers of a portable inner loop; with more the compiler keeps their sums in memory.
@@ -130,7 +132,7 @@ pub(super) struct Scratch {
     total: Vec<f32>,
     /// `[rows, SPAN]`: scores, then weights, of the current span.
     pub weights: Vec<f32>,
-    /// `[head_dim, BLOCK_SIZE]`
+    /// `[BLOCKS_TOGETHER, head_dim, BLOCK_SIZE]`
     pub k: Vec<f32>,
     /// `[BLOCK_SIZE, head_dim]`
     pub v: Vec<f32>,
@@ -193,10 +195,15 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
             let first = start.saturating_sub(first_position);
             first * group..in_window.min(item.num_tokens) * group
         };
-        for block in blocks.clone() {
-            M::widen(inputs.k, place(block), &mut scratch.k);
-            let rows = rows(block * BLOCK_SIZE, BLOCK_SIZE);
-            M::scores(scratch, rows, block % SPAN_BLOCKS, head_dim);
+        for first in blocks.clone().step_by(BLOCKS_TOGETHER) {
+            let together = first..blocks.end.min(first + BLOCKS_TOGETHER);
+            for (block, keys) in together.clone().zip(scratch.k.chunks_exact_mut(block_len)) {
+                M::widen(inputs.k, place(block), keys);
+            }
+            // Some rows see the first of them only; the scores they get too many are not read.
+            let rows = rows(first * BLOCK_SIZE, together.len() * BLOCK_SIZE);
+            let in_span = first % SPAN_BLOCKS;
+            M::scores(scratch, rows, in_span..in_span + together.len(), head_dim);
         }
         for row in rows(start, SPAN) {
             let position = first_position + row / group;
@@ -238,12 +245,17 @@ pub(super) fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut S
         (&mut scratch.sums, rows * head_dim, 0.0),
         (&mut scratch.max, rows, f32::NEG_INFINITY),
         (&mut scratch.total, rows * BLOCK_SIZE, 0.0),
-        (&mut scratch.weights, rows * SPAN, 0.0),
-        (&mut scratch.k, head_dim * BLOCK_SIZE, 0.0),
-        (&mut scratch.v, head_dim * BLOCK_SIZE, 0.0),
     ] {
         buffer.clear();
         buffer.resize(len, fill);
+    }
+    // Written before they are read, so what another tile left in them does not matter.
+    for (buffer, len) in [
+        (&mut scratch.weights, rows * SPAN),
+        (&mut scratch.k, BLOCKS_TOGETHER * head_dim * BLOCK_SIZE),
+        (&mut scratch.v, head_dim * BLOCK_SIZE),
+    ] {
+        buffer.resize(len, 0.0);
     }
 }
 
@@ -252,8 +264,8 @@ pub(super) trait BlockMath {
     /// Converts `to.len()` numbers of a cache from `at` on.
     fn widen(from: Cached<'_>, at: usize, to: &mut [f32]);
 
-    /// Writes the scores of some rows with the keys of block `block` of the span to the weights.
-    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize);
+    /// Writes the scores of some rows with the keys of at most [`BLOCKS_TOGETHER`] blocks of the span to the weights.
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, blocks: Range<usize>, head_dim: usize);
 
     /// Adds the values of the first `valid` tokens of block `block`, times their weights, to the sums of some rows.
     fn sums(scratch: &mut Scratch, rows: Range<usize>, block: (usize, usize), head_dim: usize);
@@ -277,13 +289,17 @@ impl<const FUSED: bool> BlockMath for Portable<FUSED> {
 
     // Loops, not closures: code outside these functions is not compiled for their instruction set.
     #[inline(always)]
-    fn scores(scratch: &mut Scratch, rows: Range<usize>, block: usize, head_dim: usize) {
-        for row in rows.clone().step_by(ROW_GROUP) {
-            match rows.end - row {
-                1 => score_rows::<FUSED, 1>(scratch, row, block, head_dim),
-                2 => score_rows::<FUSED, 2>(scratch, row, block, head_dim),
-                3 => score_rows::<FUSED, 3>(scratch, row, block, head_dim),
-                _ => score_rows::<FUSED, ROW_GROUP>(scratch, row, block, head_dim),
+    fn scores(scratch: &mut Scratch, rows: Range<usize>, blocks: Range<usize>, head_dim: usize) {
+        for (index, block) in blocks.enumerate() {
+            let keys = index * head_dim * BLOCK_SIZE;
+            for row in rows.clone().step_by(ROW_GROUP) {
+                let at = (row, block, keys);
+                match rows.end - row {
+                    1 => score_rows::<FUSED, 1>(scratch, at, head_dim),
+                    2 => score_rows::<FUSED, 2>(scratch, at, head_dim),
+                    3 => score_rows::<FUSED, 3>(scratch, at, head_dim),
+                    _ => score_rows::<FUSED, ROW_GROUP>(scratch, at, head_dim),
+                }
             }
         }
     }
@@ -301,17 +317,17 @@ impl<const FUSED: bool> BlockMath for Portable<FUSED> {
     }
 }
 
-/// Scores of `R` rows with the 16 keys of the block.
+/// Scores of `R` rows with the 16 keys of a block, which begin at `keys`.
 #[inline(always)]
 fn score_rows<const FUSED: bool, const R: usize>(
     scratch: &mut Scratch,
-    row: usize,
-    block: usize,
+    (row, block, keys): (usize, usize, usize),
     head_dim: usize,
 ) {
     let mut scores = [[0f32; LANES]; R];
     let q = &scratch.q[row * head_dim..][..R * head_dim];
-    for (d, keys) in scratch.k.chunks_exact(LANES).enumerate() {
+    let keys = &scratch.k[keys..][..head_dim * BLOCK_SIZE];
+    for (d, keys) in keys.chunks_exact(LANES).enumerate() {
         for r in 0..R {
             let query = q[r * head_dim + d];
             for lane in 0..LANES {
