@@ -320,6 +320,9 @@ pub enum QuantizeType {
     /// 8.5 bits a weight, as good as the original.
     #[value(name = "q8_0")]
     Q8_0,
+    /// 4.5 bits a weight; `q4_k_m` answers better at nearly the same size.
+    #[value(name = "q4_0")]
+    Q4_0,
     /// About 4.8 bits a weight.
     #[value(name = "q4_k_m")]
     Q4KM,
@@ -333,6 +336,7 @@ impl QuantizeType {
     pub fn recipe(self) -> Recipe {
         match self {
             Self::Q8_0 => Recipe::Q8_0,
+            Self::Q4_0 => Recipe::Q4_0,
             Self::Q4KM => Recipe::Q4KM,
             Self::Q5KM => Recipe::Q5KM,
         }

@@ -1,5 +1,5 @@
-//! Which tensor of a model gets which type when the model is quantized: llama.cpp's mixtures `Q8_0`, `Q4_K_M` and
-//! `Q5_K_M`.
+//! Which tensor of a model gets which type when the model is quantized: llama.cpp's mixtures `Q8_0`, `Q4_0`, `Q4_K_M`
+//! and `Q5_K_M`.
 //!
 //! A mixture has a type for most matrices and spends more bits where rounding costs more: on the output, and in the
 //! first, the last and every third layer between on the values of the attention and the last matrix of the feed-forward
@@ -15,6 +15,8 @@ use super::{GgmlType, GgufFile};
 pub enum Recipe {
     /// 8.5 bits a weight.
     Q8_0,
+    /// 4.5 bits a weight, in blocks of 32.
+    Q4_0,
     /// About 4.8 bits a weight.
     Q4KM,
     /// About 5.7 bits a weight.
@@ -22,12 +24,13 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    pub const ALL: [Self; 3] = [Self::Q8_0, Self::Q4KM, Self::Q5KM];
+    pub const ALL: [Self; 4] = [Self::Q8_0, Self::Q4_0, Self::Q4KM, Self::Q5KM];
 
     /// The name that llama.cpp and file names use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
             Self::Q4KM => "Q4_K_M",
             Self::Q5KM => "Q5_K_M",
         }
@@ -37,6 +40,7 @@ impl Recipe {
     pub fn file_type(self) -> u32 {
         match self {
             Self::Q8_0 => 7,
+            Self::Q4_0 => 2,
             Self::Q4KM => 15,
             Self::Q5KM => 17,
         }
@@ -61,6 +65,7 @@ impl Recipe {
     pub(super) fn most(self) -> GgmlType {
         match self {
             Self::Q8_0 => GgmlType::Q8_0,
+            Self::Q4_0 => GgmlType::Q4_0,
             Self::Q4KM => GgmlType::Q4_K,
             Self::Q5KM => GgmlType::Q5_K,
         }
@@ -69,7 +74,7 @@ impl Recipe {
     fn output(self) -> GgmlType {
         match self {
             Self::Q8_0 => GgmlType::Q8_0,
-            Self::Q4KM | Self::Q5KM => GgmlType::Q6_K,
+            Self::Q4_0 | Self::Q4KM | Self::Q5KM => GgmlType::Q6_K,
         }
     }
 }
@@ -160,6 +165,7 @@ fn wanted_type(recipe: Recipe, facts: &ModelFacts, name: &str, width: usize) -> 
     if name.contains("attn_v.weight") || name.contains("attn_qkv.weight") {
         return match more_bits(facts, name) {
             _ if eight_experts => GgmlType::Q8_0,
+            _ if recipe == Recipe::Q4_0 => most,
             true => GgmlType::Q6_K,
             // llama.cpp's rule for its 70B class: the matrix is an eighth of the query's.
             false if facts.num_layers == 80 && facts.grouped_heads => GgmlType::Q5_K,
@@ -168,6 +174,9 @@ fn wanted_type(recipe: Recipe, facts: &ModelFacts, name: &str, width: usize) -> 
     }
     if name.contains("attn_k.weight") && eight_experts {
         return GgmlType::Q8_0;
+    }
+    if recipe == Recipe::Q4_0 {
+        return most;
     }
     if name.contains("attn_output.weight") && eight_experts && recipe == Recipe::Q4KM {
         return GgmlType::Q5_K;
@@ -220,11 +229,19 @@ mod tests {
             ..FACTS
         };
         let (q4, q5, q8) = (Recipe::Q4KM, Recipe::Q5KM, Recipe::Q8_0);
+        let plain = Recipe::Q4_0;
         #[rustfmt::skip]
         let table = [
             (q4, FACTS, "output.weight", 4096, GgmlType::Q6_K),
             (q4, FACTS, "output.weight", 896, GgmlType::Q8_0),
             (q8, FACTS, "output.weight", 4096, GgmlType::Q8_0),
+            (plain, FACTS, "output.weight", 4096, GgmlType::Q6_K),
+            (plain, FACTS, "output.weight", 896, GgmlType::Q8_0),
+            (plain, FACTS, "token_embd.weight", 4096, GgmlType::Q4_0),
+            (plain, FACTS, "blk.0.attn_v.weight", 4096, GgmlType::Q4_0),
+            (plain, FACTS, "blk.0.ffn_down.weight", 4864, GgmlType::Q4_0),
+            (plain, mixtral, "blk.4.attn_v.weight", 4096, GgmlType::Q8_0),
+            (plain, mixtral, "blk.4.attn_output.weight", 4096, GgmlType::Q4_0),
             (q4, FACTS, "token_embd.weight", 4096, GgmlType::Q4_K),
             (q4, FACTS, "token_embd.weight", 896, GgmlType::Q5_0),
             (q4, tied, "token_embd.weight", 4096, GgmlType::Q6_K),
