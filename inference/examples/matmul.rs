@@ -6,7 +6,8 @@
 //! last cache show what a model's decoding gets.
 //!
 //! `cargo run --release -p inference --example matmul -- TYPES ROWS OUT WIDTH THREADS`, for instance
-//! `-- q4k,q6k,q8_0 1,8,512 8960 1536 1`.
+//! `-- q4k,q6k,q8_0 1,8,512 8960 1536 1`. A sixth argument names the instructions, such as `avx2`, that are used in place of
+//! the fastest of this CPU, or `candle` for its kernels.
 
 use std::{
     io::{Error, Write},
@@ -15,10 +16,13 @@ use std::{
 };
 
 use candle_core::{
-    Device, Result, Tensor,
-    quantized::{GgmlDType, QTensor},
+    Device, Module, Result, Tensor,
+    quantized::{GgmlDType, QMatMul, QTensor},
 };
-use inference::{layers::Linear, ops::pool::pool};
+use inference::{
+    layers::Linear,
+    ops::{Instructions, instructions, pool::pool},
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,9 +31,14 @@ const PRODUCTS: f64 = 2e10;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [types, rows, out, width, threads] = arguments.as_slice() else {
+    let [types, rows, out, width, threads, choice @ ..] = arguments.as_slice() else {
         return Err(Error::other("TYPES ROWS OUT WIDTH THREADS are needed").into());
     };
+    let choice = choice.first().map(String::as_str);
+    let by_candle = choice == Some("candle");
+    if let Some(name) = choice.filter(|_| !by_candle) {
+        instructions(Some(named(name)?));
+    }
     let (out, width) = (number(out)?, number(width)?);
     pool(Some(number(threads)?));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -37,10 +46,10 @@ fn main() -> Result<()> {
         let weights = random(&mut rng, out, width)?;
         let weights = QTensor::quantize(&weights, dtype(name)?)?;
         let bytes = weights.storage_size_in_bytes() as f64;
-        let linear = Linear::new(Arc::new(weights), None)?;
+        let product = product(Arc::new(weights), by_candle)?;
         for rows in rows.split(',') {
             let rows = number(rows)?;
-            let seconds = measure(&linear, &random(&mut rng, rows, width)?)?;
+            let seconds = measure(&product, &random(&mut rng, rows, width)?)?;
             let products = (rows * out * width) as f64;
             writeln!(
                 std::io::stdout(),
@@ -54,15 +63,32 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+type Product = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
+
+fn product(weights: Arc<QTensor>, by_candle: bool) -> Result<Product> {
+    if by_candle {
+        let weights = QMatMul::from_arc(weights)?;
+        return Ok(Box::new(move |x| weights.forward(x)));
+    }
+    let linear = Linear::new(weights, None)?;
+    Ok(Box::new(move |x| linear.forward(x)))
+}
+
+fn named(name: &str) -> Result<Instructions> {
+    let mut available = Instructions::available().into_iter();
+    let found = available.find(|instructions| instructions.name() == name);
+    found.ok_or_else(|| Error::other(format!("this CPU has no `{name}`")).into())
+}
+
 /// Returns the seconds of a product.
-fn measure(linear: &Linear, x: &Tensor) -> Result<f64> {
+fn measure(product: &Product, x: &Tensor) -> Result<f64> {
     let (rows, width) = x.dims2()?;
-    let out = linear.forward(x)?.dim(1)?;
+    let out = product(x)?.dim(1)?;
     let repeats = (PRODUCTS / (rows * width * out) as f64).clamp(5.0, 500.0) as usize;
     let mut seconds = Vec::with_capacity(repeats);
     for _ in 0..repeats {
         let start = Instant::now();
-        linear.forward(x)?;
+        product(x)?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
 //! Matrix product with quantized weights, and an optional bias.
 //!
-//! On the CPU, weights in blocks of 32 go through [`crate::ops::block_matmul`], `Q4_K` and `Q6_K` through
-//! [`crate::ops::superblock_matmul`] where the CPU suits it; the rest through candle, as all do on CUDA. `F32`, `F16` and
-//! `BF16` weights become dense f32.
+//! On the CPU, weights in blocks of 32 go through [`crate::ops::block_matmul`], `Q4_K`, `Q5_K` and `Q6_K` through
+//! [`crate::ops::superblock_matmul`]; the rest through candle, as all do on CUDA. `F32`, `F16` and `BF16` weights become
+//! dense f32.
 
 use std::{cell::OnceCell, sync::Arc};
 

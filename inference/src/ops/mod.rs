@@ -23,5 +23,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod superblock_matmul;
 
+pub use quantized_matmul::{Instructions, instructions};
+
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,5 +1,15 @@
 //! What the products with quantized weights share ([`super::block_matmul`], [`super::superblock_matmul`]): activations
-//! rounded to 8 bits, and the loop over tiles of 16 outputs and groups of rows. Knows no weight format.
+//! rounded to 8 bits, the loop over tiles of 16 outputs and groups of rows, and the choice of instructions. Knows no
+//! weight format.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+pub(super) mod instructions;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+pub use instructions::{Instructions, instructions};
 
 use candle_core::{Result, Tensor};
 use half::f16;
@@ -400,6 +410,38 @@ pub(super) mod avx512 {
             *nibbles = _mm512_and_si512(both, low);
         }
         nibbles
+    }
+
+    /// The same with a fifth bit, which of group `g` is bit `g` of its byte.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn five_bits(
+        all: &[u8; SPAN * LANES / 2],
+        fifth: &[u8; SPAN * LANES / 8],
+        half: usize,
+    ) -> [__m512i; 4] {
+        let fifth = bytes(fifth, 0);
+        // Bit `4 * half + group` to bit 4.
+        let fifth = if half == 0 {
+            [
+                _mm512_slli_epi32::<4>(fifth),
+                _mm512_slli_epi32::<3>(fifth),
+                _mm512_slli_epi32::<2>(fifth),
+                _mm512_slli_epi32::<1>(fifth),
+            ]
+        } else {
+            [
+                fifth,
+                _mm512_srli_epi32::<1>(fifth),
+                _mm512_srli_epi32::<2>(fifth),
+                _mm512_srli_epi32::<3>(fifth),
+            ]
+        };
+        let mut weights = nibbles(all, half);
+        for (weights, fifth) in weights.iter_mut().zip(fifth) {
+            *weights = _mm512_or_si512(*weights, _mm512_and_si512(fifth, _mm512_set1_epi8(16)));
+        }
+        weights
     }
 
     #[inline]

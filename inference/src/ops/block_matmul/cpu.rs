@@ -1,6 +1,6 @@
 //! The product on the CPU: one tile of 16 rows against up to 8 rows of activations, integer products of a block, then
-//! one multiplication with both scales. With AVX-512-VNNI eight `vpdpbusd` do a block of 16 outputs; elsewhere the same
-//! loops are left to the compiler. A row's result does not depend on the other rows.
+//! one multiplication with both scales. With AVX-512-VNNI eight `vpdpbusd` do a block of 16 outputs; `kernel.rs` is the
+//! product for other instructions. A row's result does not depend on the other rows.
 //! One row is bound by reading the weights, many rows by the integer products.
 #![allow(
     clippy::needless_range_loop,
@@ -12,15 +12,15 @@ use half::f16;
 
 use super::{
     BLOCK, BlockSum, QuantizedRows,
-    pack::{BlockWeights, Offset, Quants, TILE, Tile, for_tiles},
+    kernel::rows_times_tiles,
+    pack::{BlockWeights, for_tiles},
 };
 #[cfg(target_arch = "x86_64")]
-use crate::ops::quantized_matmul::avx512 as kernels;
+use crate::ops::quantized_matmul::{avx512 as kernels, has_vnni, instructions::Set};
 use crate::ops::{
-    cpu::{LANES, f16_to_f32, fma, multiversion},
+    cpu::{f16_to_f32, multiversion},
     quantized_matmul::{
-        GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
-        with_bias,
+        Instructions, RoundBlock, Strip, largest_magnitude, products, round_into, with_bias,
     },
 };
 
@@ -94,101 +94,41 @@ impl RoundBlock<BLOCK> for BlockSum {
 }
 
 /// See [`super::matmul`].
-pub fn matmul(
+pub(super) fn matmul(
     rows: &QuantizedRows,
     weights: &BlockWeights,
     bias: Option<&Tensor>,
+    instructions: Instructions,
 ) -> Result<Tensor> {
-    let y = with_bias(bias, |bias| run(rows, weights, bias, has_vnni()))?;
+    let y = with_bias(bias, |bias| {
+        products(rows, weights.out, bias, |group, column, sums| {
+            let at = column * weights.blocks_per_row;
+            for_tiles!(&weights.tiles, tiles => {
+                let tiles = &tiles[at..][..weights.blocks_per_row];
+                #[cfg(target_arch = "x86_64")]
+                if let Set::Avx512(_) = instructions.0 {
+                    // SAFETY: the value says that the CPU has avx512f, avx512bw and avx512vnni.
+                    return unsafe { avx512::rows_times_tiles(group, tiles, sums) };
+                }
+                rows_times_tiles(instructions, group, tiles, sums);
+            });
+        })
+    })?;
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
-}
-
-/// The product without instructions that not every CPU has, for tests.
-#[cfg(test)]
-pub fn matmul_portable(rows: &QuantizedRows, weights: &BlockWeights) -> Vec<f32> {
-    run(rows, weights, None, false)
-}
-
-fn run(rows: &QuantizedRows, weights: &BlockWeights, bias: Option<&[f32]>, vnni: bool) -> Vec<f32> {
-    products(rows, weights.out, bias, |group, column, sums| {
-        let at = column * weights.blocks_per_row;
-        for_tiles!(&weights.tiles, tiles => {
-            let tiles = &tiles[at..][..weights.blocks_per_row];
-            #[cfg(target_arch = "x86_64")]
-            if vnni {
-                // SAFETY: `vnni` says that the CPU has avx512f, avx512bw and avx512vnni.
-                return unsafe { avx512::rows_times_tiles(group, tiles, sums) };
-            }
-            portable(group, tiles, sums);
-        });
-    })
-}
-
-/// Writes the products of a group of rows with a column of tiles.
-fn portable<U: Quants, M: Offset>(
-    group: &RowGroup<'_, BlockSum>,
-    tiles: &[Tile<U, M>],
-    sums: &mut GroupSums,
-) {
-    let factors = group.scales.chunks_exact(group.rows);
-    let factors = factors.zip(group.sums.chunks_exact(group.rows));
-    let quants = group.quants.chunks_exact(group.rows * BLOCK);
-    for ((tile, quants), (scales, block_sums)) in tiles.iter().zip(quants).zip(factors) {
-        let tile = Unpacked {
-            u: tile.u.unpack(),
-            d: tile.d.map(f16_to_f32),
-            m: std::array::from_fn(|lane| tile.offset(lane)),
-        };
-        let rows = quants.chunks_exact(BLOCK).zip(scales).zip(block_sums);
-        for (((quants, scale), sum), sums) in rows.zip(&mut *sums) {
-            add_block(&tile, quants, *scale, sum.scaled, sums);
-        }
-    }
-}
-
-/// A tile of any type for the portable product.
-struct Unpacked {
-    u: [u8; TILE],
-    d: [f32; LANES],
-    m: [f32; LANES],
-}
-
-multiversion! {
-    fn add_block(tile: &Unpacked, quants: &[i8], scale: f32, sum: f32, sums: &mut [f32; LANES]) = add_block_body
-}
-
-#[inline(always)]
-fn add_block_body<const FUSED: bool>(
-    tile: &Unpacked,
-    quants: &[i8],
-    scale: f32,
-    sum: f32,
-    sums: &mut [f32; LANES],
-) {
-    let mut products = [0i32; LANES];
-    for (columns, four) in tile.u.chunks_exact(4 * LANES).zip(quants.chunks_exact(4)) {
-        for lane in 0..LANES {
-            for j in 0..4 {
-                products[lane] += i32::from(columns[lane * 4 + j]) * i32::from(four[j]);
-            }
-        }
-    }
-    for lane in 0..LANES {
-        let d = tile.d[lane] * scale;
-        let product = fma::<FUSED>(products[lane] as f32, d, sums[lane]);
-        sums[lane] = fma::<FUSED>(tile.m[lane], sum, product);
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, BlockSum, GroupSums, Offset, Quants, RowGroup, Tile};
+    use super::{BLOCK, BlockSum};
     use crate::ops::{
-        block_matmul::pack::{Bytes, FiveBits, Nibbles},
+        block_matmul::pack::{Bytes, FiveBits, Nibbles, Offset, Quants, Tile},
         cpu::for_rows,
-        quantized_matmul::avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
+        quantized_matmul::{
+            GroupSums, RowGroup,
+            avx512::{add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store},
+        },
     };
 
     /// What a type adds to the skeleton.
@@ -276,28 +216,7 @@ mod avx512 {
         #[inline]
         #[target_feature(enable = "avx512f")]
         unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            let fifth = bytes(&self.fifth, 0);
-            // Bit `4 * half + group` to bit 4.
-            let fifth = if half == 0 {
-                [
-                    _mm512_slli_epi32::<4>(fifth),
-                    _mm512_slli_epi32::<3>(fifth),
-                    _mm512_slli_epi32::<2>(fifth),
-                    _mm512_slli_epi32::<1>(fifth),
-                ]
-            } else {
-                [
-                    fifth,
-                    _mm512_srli_epi32::<1>(fifth),
-                    _mm512_srli_epi32::<2>(fifth),
-                    _mm512_srli_epi32::<3>(fifth),
-                ]
-            };
-            let mut weights = nibbles(&self.nibbles.0, half);
-            for (weights, fifth) in weights.iter_mut().zip(fifth) {
-                *weights = _mm512_or_si512(*weights, _mm512_and_si512(fifth, _mm512_set1_epi8(16)));
-            }
-            weights
+            five_bits(&self.nibbles.0, &self.fifth, half)
         }
     }
 }

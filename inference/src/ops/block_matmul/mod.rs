@@ -8,6 +8,7 @@
 
 pub mod candle;
 pub mod cpu;
+mod kernel;
 mod pack;
 pub mod reference;
 
@@ -15,7 +16,7 @@ pub use pack::{BLOCK, BlockWeights};
 
 use candle_core::{Result, Tensor};
 
-use super::quantized_matmul;
+use super::quantized_matmul::{self, instructions};
 
 /// Sum of a block's quants.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -58,7 +59,7 @@ pub fn matmul(
             weights.blocks_per_row
         );
     }
-    cpu::matmul(rows, weights, bias)
+    cpu::matmul(rows, weights, bias, instructions(None))
 }
 
 #[cfg(test)]
@@ -69,7 +70,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::ops::testing::{assert_close, random, tensor, values};
+    use crate::ops::{
+        Instructions,
+        testing::{assert_close, random, tensor, values},
+    };
 
     const TYPES: [GgmlDType; 5] = [
         GgmlDType::Q4_0,
@@ -100,8 +104,19 @@ mod tests {
         }
     }
 
+    /// The product by each instruction set that this CPU has.
+    fn by_all(
+        rows: &QuantizedRows,
+        weights: &BlockWeights,
+    ) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
+        Instructions::available().into_iter().map(|instructions| {
+            let y = cpu::matmul(rows, weights, None, instructions).unwrap();
+            (instructions.name(), values(&y))
+        })
+    }
+
     #[test]
-    fn both_kernels_agree_with_the_reference_on_odd_shapes() {
+    fn all_instructions_agree_with_the_reference_on_odd_shapes() {
         for dtype in TYPES {
             let odd = [(3, 576, 48), (33, 896, 32), (1, 4864, 16), (0, 64, 16)];
             for (num_rows, width, out) in (1..20).map(|rows| (rows, 32, 16)).chain(odd) {
@@ -115,8 +130,36 @@ mod tests {
                     &values(&weights.dequantize(&Device::Cpu).unwrap()),
                     out,
                 );
-                assert_close(&values(&matmul(&rows, &packed, None).unwrap()), &want, 1e-3);
-                assert_close(&cpu::matmul_portable(&rows, &packed), &want, 1e-3);
+                for (_, got) in by_all(&rows, &packed) {
+                    assert_close(&got, &want, 1e-3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_fit_into_the_sums_of_all_instructions() {
+        let one = half::f16::ONE.to_le_bytes();
+        let mut x = [1.0; 3 * 64];
+        x[64..].fill(-1.0);
+        x[128..].iter_mut().step_by(3).for_each(|x| *x = 1.0);
+        let rows = QuantizedRows::new(&tensor(&x, &[3, 64])).unwrap();
+        for dtype in TYPES {
+            // The bytes of quants; the scale, and the offset where there is one, is 1.
+            for byte in [0x00, 0x7f, 0x80, 0xff] {
+                let mut block = vec![byte; dtype.type_size()];
+                block[..2].copy_from_slice(&one);
+                if matches!(dtype, GgmlDType::Q4_1 | GgmlDType::Q5_1) {
+                    block[2..4].copy_from_slice(&one);
+                }
+                let packed = BlockWeights::pack(dtype, (16, 64), &block.repeat(32)).unwrap();
+                let mut weights = Vec::new();
+                (0..16).for_each(|row| packed.push_row(row, &mut weights));
+                let want = reference::matmul(&rows, &weights, 16);
+                for (name, got) in by_all(&rows, &packed) {
+                    println!("{dtype:?} of {byte:#x}, {name}");
+                    assert_close(&got, &want, 1e-5);
+                }
             }
         }
     }
@@ -127,13 +170,16 @@ mod tests {
             let packed = pack(&weights(dtype, 48, 576)).expect("packable");
             for num_rows in [2, 7, 13] {
                 let x = tensor(&random(2, num_rows * 576), &[num_rows, 576]);
-                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed, None).unwrap();
-                for row in 0..num_rows {
-                    let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
-                    let alone =
-                        matmul(&QuantizedRows::new(&alone).unwrap(), &packed, None).unwrap();
-                    let same = together.narrow(0, row, 1).unwrap();
-                    assert_eq!(values(&alone), values(&same), "{dtype:?}, row {row}");
+                for (name, together) in by_all(&QuantizedRows::new(&x).unwrap(), &packed) {
+                    for row in 0..num_rows {
+                        let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
+                        let alone = QuantizedRows::new(&alone).unwrap();
+                        let (_, alone) = by_all(&alone, &packed)
+                            .find(|(other, _)| *other == name)
+                            .unwrap();
+                        let same = &together[row * 48..][..48];
+                        assert_eq!(alone, same, "{dtype:?}, {name}, row {row}");
+                    }
                 }
             }
         }
@@ -143,18 +189,13 @@ mod tests {
     fn numbers_that_are_not_finite_stay_so_and_stay_in_their_row() {
         let packed = pack(&weights(GgmlDType::Q8_0, 16, 64)).expect("packable");
         let good = random(2, 3 * 64);
-        let want = cpu::matmul_portable(
-            &QuantizedRows::new(&tensor(&good, &[3, 64])).unwrap(),
-            &packed,
-        );
+        let rows = QuantizedRows::new(&tensor(&good, &[3, 64])).unwrap();
+        let want = values(&matmul(&rows, &packed, None).unwrap());
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = good.clone();
             x[64 + 40] = bad;
             let rows = QuantizedRows::new(&tensor(&x, &[3, 64])).unwrap();
-            for got in [
-                values(&matmul(&rows, &packed, None).unwrap()),
-                cpu::matmul_portable(&rows, &packed),
-            ] {
+            for (_, got) in by_all(&rows, &packed) {
                 assert_close(&got[..16], &want[..16], 1e-5);
                 assert!(got[16..32].iter().all(|y| !y.is_finite()), "{bad}: {got:?}");
                 assert_close(&got[32..], &want[32..], 1e-5);

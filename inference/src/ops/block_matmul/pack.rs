@@ -67,6 +67,8 @@ pub(super) trait Quants: Sized + Send + Sync {
 
 /// How the offsets of a tile are kept.
 pub(super) trait Offset: Sized + Send + Sync {
+    const IS_CENTRED: bool;
+
     fn pack(m: [f16; LANES]) -> Self;
 
     fn own(&self) -> Option<&[f16; LANES]>;
@@ -285,6 +287,8 @@ impl Quants for FiveBits {
 }
 
 impl Offset for Centred {
+    const IS_CENTRED: bool = true;
+
     fn pack(_: [f16; LANES]) -> Self {
         Self
     }
@@ -296,6 +300,8 @@ impl Offset for Centred {
 }
 
 impl Offset for Offsets {
+    const IS_CENTRED: bool = false;
+
     fn pack(m: [f16; LANES]) -> Self {
         Self(m)
     }

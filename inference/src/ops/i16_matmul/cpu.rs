@@ -7,8 +7,10 @@ use std::mem::MaybeUninit;
 use candle_core::{Device, Result, Tensor};
 
 use super::pack::{Int16Rows, Int16Weights, Pair, TILE};
+#[cfg(target_arch = "x86_64")]
+use crate::ops::cpu::for_rows;
 use crate::ops::{
-    cpu::{DisjointMut, MOST_ROWS, for_rows, parallel},
+    cpu::{DisjointMut, MOST_ROWS, parallel},
     quantized_matmul::{has_vnni, with_bias},
 };
 

@@ -1,17 +1,25 @@
-//! The product with AVX-512-VNNI: a tile of 16 rows against up to 8 rows of activations. Eight `vpdpbusd` a span and row
-//! of activations, scales applied to integer sums, one multiplication with both float scales a super-block.
+//! The product on the CPU: a tile of 16 rows against up to 8 rows of activations. With AVX-512-VNNI eight `vpdpbusd` a span
+//! and row of activations, scales applied to integer sums, one multiplication with both float scales a super-block;
+//! `kernel.rs` is the product for other instructions.
 //! A row's result does not depend on the other rows. One row is bound by reading the weights, many by `vpdpbusd`.
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{BlockSums, QuantizedRows, SUM_COLUMNS, SUPERBLOCK, pack::SuperblockWeights};
 #[cfg(target_arch = "x86_64")]
-use crate::ops::quantized_matmul::avx512 as kernels;
+use super::kernel::Unpack;
+use super::{
+    BlockSums, QuantizedRows, SUM_COLUMNS, SUPERBLOCK,
+    kernel::rows_times_tiles,
+    pack::{SuperblockWeights, Tiles},
+};
+#[cfg(target_arch = "x86_64")]
+use crate::ops::quantized_matmul::{
+    GroupSums, RowGroup, avx512 as kernels, has_vnni, instructions::Set,
+};
 use crate::ops::{
     cpu::multiversion,
     quantized_matmul::{
-        GroupSums, RoundBlock, RowGroup, Strip, has_vnni, largest_magnitude, products, round_into,
-        with_bias,
+        Instructions, RoundBlock, Strip, largest_magnitude, products, round_into, with_bias,
     },
 };
 
@@ -90,13 +98,16 @@ pub(super) fn matmul(
     rows: &QuantizedRows,
     weights: &SuperblockWeights,
     bias: Option<&Tensor>,
+    instructions: Instructions,
 ) -> Result<Tensor> {
-    if !has_vnni() {
-        candle_core::bail!("this CPU has no AVX-512-VNNI");
-    }
     let y = with_bias(bias, |bias| {
         products(rows, weights.out, bias, |group, column, sums| {
-            run(group, weights, column, sums);
+            let tiles = column * weights.blocks_per_row..(column + 1) * weights.blocks_per_row;
+            match &weights.tiles {
+                Tiles::Q4K(all) => run(instructions, group, &all[tiles], sums),
+                Tiles::Q5K(all) => run(instructions, group, &all[tiles], sums),
+                Tiles::Q6K(all) => run(instructions, group, &all[tiles], sums),
+            }
         })
     })?;
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
@@ -104,27 +115,21 @@ pub(super) fn matmul(
 
 /// Runs a group of rows against a tile column.
 #[cfg(target_arch = "x86_64")]
-fn run(
+fn run<T: Unpack + avx512::Unpack>(
+    instructions: Instructions,
     group: &RowGroup<'_, BlockSums>,
-    weights: &SuperblockWeights,
-    column: usize,
+    tiles: &[T],
     sums: &mut GroupSums,
 ) {
-    use super::pack::Tiles;
-
-    let tiles = column * weights.blocks_per_row..(column + 1) * weights.blocks_per_row;
-    match &weights.tiles {
-        // SAFETY: `matmul` has checked that the CPU has avx512f, avx512bw and avx512vnni.
-        Tiles::Q4K(all) => unsafe { avx512::rows_times_tiles(group, &all[tiles], sums) },
-        // SAFETY: as above.
-        Tiles::Q6K(all) => unsafe { avx512::rows_times_tiles(group, &all[tiles], sums) },
+    match instructions.0 {
+        // SAFETY: the value says that the CPU has avx512f, avx512bw and avx512vnni.
+        Set::Avx512(_) => unsafe { avx512::rows_times_tiles(group, tiles, sums) },
+        _ => rows_times_tiles(instructions, group, tiles, sums),
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn run(_: &RowGroup<'_, BlockSums>, _: &SuperblockWeights, _: usize, _: &mut GroupSums) {
-    unreachable!("`matmul` refuses CPUs without AVX-512-VNNI")
-}
+use rows_times_tiles as run;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
@@ -135,16 +140,16 @@ mod avx512 {
         cpu::{LANES, for_rows},
         quantized_matmul::{
             SPAN,
-            avx512::{add_products, ahead, bytes, halves, nibbles, prefetch, store},
+            avx512::{add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store},
         },
-        superblock_matmul::pack::{SPANS, TileQ4K, TileQ6K},
+        superblock_matmul::pack::{SPANS, Scales, SpanQ5K, TileQ4K, TileQ5K, TileQ6K},
     };
 
     /// What a format adds to the skeleton. A span is two halves of 16 columns, 4 vectors each.
     ///
     /// # Safety
     /// Of all methods: the CPU has avx512f, avx512bw and avx512vnni; spans are below [`SPANS`], halves below 2.
-    trait Unpack: Sized {
+    pub trait Unpack: Sized {
         /// Whether the halves of a span have scales of their own.
         const SCALE_A_HALF: bool;
 
@@ -163,10 +168,6 @@ mod avx512 {
 
     /// Writes the products of a group of rows with a column of tiles.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    #[allow(
-        private_bounds,
-        reason = "the formats are those of the tiles, which are private"
-    )]
     pub fn rows_times_tiles<T: Unpack>(
         group: &RowGroup<'_, BlockSums>,
         tiles: &[T],
@@ -254,18 +255,10 @@ mod avx512 {
         _mm512_set1_epi32(i32::from(pair[0] as u16) | i32::from(pair[1]) << 16)
     }
 
-    impl Unpack for TileQ4K {
-        const SCALE_A_HALF: bool = false;
-
+    impl Scales {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
-            nibbles(&self.nibbles[span], half)
-        }
-
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn scale(&self, span: usize, _: usize) -> __m512 {
+        fn scale_avx512(&self, span: usize) -> __m512 {
             // SAFETY: 16 bytes.
             let scales = unsafe { _mm_loadu_si128(self.scales[span].as_ptr().cast()) };
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(scales))
@@ -274,7 +267,7 @@ mod avx512 {
         /// The float offset: mins times sums of 32 quants.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
+        fn start_avx512(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
             let mut offset = _mm512_setzero_si512();
             for (index, mins) in self.mins.iter().enumerate() {
                 // SAFETY: 16 pairs of bytes.
@@ -286,12 +279,52 @@ mod avx512 {
             let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset), dmin, total);
             (_mm512_setzero_ps(), total)
         }
+    }
 
+    /// What `Q4_K` and `Q5_K` have in common: all but the weights.
+    macro_rules! scales_of_spans {
+        () => {
+            const SCALE_A_HALF: bool = false;
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+            unsafe fn scale(&self, span: usize, _: usize) -> __m512 {
+                self.scales.scale_avx512(span)
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+            unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
+                self.scales.start_avx512(sums, x, total)
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+            unsafe fn d(&self) -> __m512 {
+                halves(&self.scales.d)
+            }
+        };
+    }
+
+    impl Unpack for TileQ4K {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn d(&self) -> __m512 {
-            halves(&self.d)
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+            nibbles(&self.nibbles[span], half)
         }
+
+        scales_of_spans!();
+    }
+
+    impl Unpack for TileQ5K {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+            let SpanQ5K { nibbles, fifth } = &self.spans[span];
+            five_bits(nibbles, fifth, half)
+        }
+
+        scales_of_spans!();
     }
 
     impl Unpack for TileQ6K {

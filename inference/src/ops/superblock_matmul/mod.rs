@@ -1,10 +1,10 @@
-//! Matrix product on the CPU with weights in super-blocks of 256: `Q4_K` and `Q6_K`, where the CPU has AVX-512-VNNI.
+//! Matrix product on the CPU with weights in super-blocks of 256: `Q4_K`, `Q5_K` and `Q6_K`.
 //!
-//! Tiles keep the integer scales of the format (4.6 and 6.6 bits a weight; candle's tiles with f32 scales have 6 and
-//! 10), and products stay integers until a whole super-block is summed, as in ggml. Other CPUs and devices use candle's
-//! kernels.
+//! Tiles keep the integer scales of the format (4.6, 5.6 and 6.6 bits a weight; candle's tiles with f32 scales have 6
+//! to 10), and products stay integers until a whole super-block is summed, as in ggml. Other devices use candle's kernels.
 
 pub mod cpu;
+mod kernel;
 mod pack;
 pub mod reference;
 
@@ -12,7 +12,7 @@ pub use pack::SuperblockWeights;
 
 use candle_core::{Result, Tensor};
 
-use super::quantized_matmul;
+use super::quantized_matmul::{self, instructions};
 
 /// Weights of a super-block.
 pub const SUPERBLOCK: usize = 256;
@@ -58,7 +58,7 @@ pub fn matmul(
             weights.blocks_per_row
         );
     }
-    cpu::matmul(rows, weights, bias)
+    cpu::matmul(rows, weights, bias, instructions(None))
 }
 
 #[cfg(test)]
@@ -69,7 +69,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::ops::testing::{assert_close, random, tensor, values};
+    use crate::ops::{
+        Instructions,
+        testing::{assert_close, random, tensor, values},
+    };
 
     fn weights(dtype: GgmlDType, out: usize, width: usize) -> QTensor {
         QTensor::quantize(&tensor(&random(1, out * width), &[out, width]), dtype).unwrap()
@@ -82,9 +85,9 @@ mod tests {
 
     #[test]
     fn packing_loses_nothing() {
-        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K] {
             let weights = weights(dtype, 32, 512);
-            let packed = pack::pack(dtype, (32, 512), &weights.data().unwrap()).expect("packable");
+            let packed = pack(&weights).expect("packable");
             let want = values(&weights.dequantize(&Device::Cpu).unwrap());
             let mut got = Vec::new();
             (0..32).for_each(|row| packed.push_row(row, &mut got));
@@ -92,16 +95,24 @@ mod tests {
         }
     }
 
+    /// The product by each instruction set that this CPU has.
+    fn by_all(
+        rows: &QuantizedRows,
+        weights: &SuperblockWeights,
+    ) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
+        Instructions::available().into_iter().map(|instructions| {
+            let y = cpu::matmul(rows, weights, None, instructions).unwrap();
+            (instructions.name(), values(&y))
+        })
+    }
+
     #[test]
-    fn the_kernel_agrees_with_the_reference_on_odd_shapes() {
-        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
+    fn all_instructions_agree_with_the_reference_on_odd_shapes() {
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K] {
             let odd = [(3, 1536, 48), (33, 512, 32), (1, 8960, 16), (0, 256, 16)];
             for (num_rows, width, out) in (1..20).map(|rows| (rows, 256, 16)).chain(odd) {
                 let weights = weights(dtype, out, width);
-                let Some(packed) = pack(&weights) else {
-                    println!("skipped: this CPU has no AVX-512-VNNI");
-                    return;
-                };
+                let packed = pack(&weights).expect("packable");
                 let rows =
                     QuantizedRows::new(&tensor(&random(2, num_rows * width), &[num_rows, width]))
                         .unwrap();
@@ -110,26 +121,60 @@ mod tests {
                     &values(&weights.dequantize(&Device::Cpu).unwrap()),
                     out,
                 );
-                assert_close(&values(&matmul(&rows, &packed, None).unwrap()), &want, 1e-3);
+                for (_, got) in by_all(&rows, &packed) {
+                    assert_close(&got, &want, 1e-3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_fit_into_the_sums_of_all_instructions() {
+        let one = half::f16::ONE.to_le_bytes();
+        let mut x = [1.0; 3 * 512];
+        x[512..].fill(-1.0);
+        x[1024..].iter_mut().step_by(3).for_each(|x| *x = 1.0);
+        let rows = QuantizedRows::new(&tensor(&x, &[3, 512])).unwrap();
+        // Where the float scales are; all other bytes are the same.
+        let both = &[0, 2][..];
+        for (dtype, scales) in [
+            (GgmlDType::Q4K, both),
+            (GgmlDType::Q5K, both),
+            (GgmlDType::Q6K, &[208]),
+        ] {
+            for byte in [0x00, 0x7f, 0x80, 0xff] {
+                let mut block = vec![byte; dtype.type_size()];
+                for &at in scales {
+                    block[at..at + 2].copy_from_slice(&one);
+                }
+                let packed = SuperblockWeights::pack(dtype, (16, 512), &block.repeat(32)).unwrap();
+                let mut weights = Vec::new();
+                (0..16).for_each(|row| packed.push_row(row, &mut weights));
+                let want = reference::matmul(&rows, &weights, 16);
+                for (name, got) in by_all(&rows, &packed) {
+                    println!("{dtype:?} of {byte:#x}, {name}");
+                    assert_close(&got, &want, 1e-5);
+                }
             }
         }
     }
 
     #[test]
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
-        for dtype in [GgmlDType::Q4K, GgmlDType::Q6K] {
-            let Some(packed) = pack(&weights(dtype, 48, 512)) else {
-                return;
-            };
+        for dtype in [GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K] {
+            let packed = pack(&weights(dtype, 48, 512)).expect("packable");
             for num_rows in [2, 7, 13] {
                 let x = tensor(&random(2, num_rows * 512), &[num_rows, 512]);
-                let together = matmul(&QuantizedRows::new(&x).unwrap(), &packed, None).unwrap();
-                for row in 0..num_rows {
-                    let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
-                    let alone =
-                        matmul(&QuantizedRows::new(&alone).unwrap(), &packed, None).unwrap();
-                    let same = together.narrow(0, row, 1).unwrap();
-                    assert_eq!(values(&alone), values(&same), "{dtype:?}, row {row}");
+                for (name, together) in by_all(&QuantizedRows::new(&x).unwrap(), &packed) {
+                    for row in 0..num_rows {
+                        let alone = x.narrow(0, row, 1).unwrap().contiguous().unwrap();
+                        let alone = QuantizedRows::new(&alone).unwrap();
+                        let (_, alone) = by_all(&alone, &packed)
+                            .find(|(other, _)| *other == name)
+                            .unwrap();
+                        let same = &together[row * 48..][..48];
+                        assert_eq!(alone, same, "{dtype:?}, {name}, row {row}");
+                    }
                 }
             }
         }

@@ -9,25 +9,50 @@ use half::f16;
 use super::SUPERBLOCK;
 use crate::ops::{
     cpu::{LANES, f16_to_f32},
-    quantized_matmul::{SPAN, build_tiles, half_at, has_vnni},
+    quantized_matmul::{SPAN, build_tiles, half_at},
 };
 
 pub(super) const SPANS: usize = SUPERBLOCK / SPAN;
 /// Bytes of the nibbles of a span.
 pub(super) const SPAN_NIBBLES: usize = SPAN * LANES / 2;
+/// Bytes of the fifth bits of a span.
+pub(super) const SPAN_FIFTH: usize = SPAN * LANES / 8;
 /// Bytes of the upper two bits of a span.
 pub(super) const SPAN_UPPER: usize = SPAN * LANES / 4;
 
-/// `Q4_K`: `w = d * scale[span] * q - dmin * min[span]`, q of 4 bits. 4,096 weights in 2,368 bytes, 37 cache lines.
+/// What `Q4_K` and `Q5_K` share: `w = d * scale[span] * q - dmin * min[span]`.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
-pub(super) struct TileQ4K {
+pub(super) struct Scales {
     pub dmin: [f16; LANES],
     pub d: [f16; LANES],
     /// Of two spans side by side, as the product takes them.
     pub mins: [[[u8; 2]; LANES]; SPANS / 2],
     pub scales: [[u8; LANES]; SPANS],
+}
+
+/// `Q4_K`: q of 4 bits. 4,096 weights in 2,368 bytes, 37 cache lines.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct TileQ4K {
+    pub scales: Scales,
     pub nibbles: [[u8; SPAN_NIBBLES]; SPANS],
+}
+
+/// `Q5_K`: q of 5 bits. 4,096 weights in 2,880 bytes, 45 cache lines.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(super) struct TileQ5K {
+    pub scales: Scales,
+    pub spans: [SpanQ5K; SPANS],
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct SpanQ5K {
+    pub nibbles: [u8; SPAN_NIBBLES],
+    /// Bit `g` of a byte belongs to group `g`.
+    pub fifth: [u8; SPAN_FIFTH],
 }
 
 /// `Q6_K`: `w = d * scale[half span] * (q - 32)`, q of 6 bits. 4,096 weights in 3,360 bytes.
@@ -52,6 +77,7 @@ pub(super) struct SpanQ6K {
 #[derive(Debug, Clone)]
 pub(super) enum Tiles {
     Q4K(Vec<TileQ4K>),
+    Q5K(Vec<TileQ5K>),
     Q6K(Vec<TileQ6K>),
 }
 
@@ -65,10 +91,25 @@ pub struct SuperblockWeights {
 }
 
 impl SuperblockWeights {
-    /// Repacks a matrix `[out, width]` from its bytes in a file; `None` for types, heights and CPUs that the kernel does
-    /// not take, and for bytes that are not a matrix of this shape.
-    pub fn pack(dtype: GgmlDType, shape: (usize, usize), data: &[u8]) -> Option<Self> {
-        has_vnni().then(|| pack(dtype, shape, data)).flatten()
+    /// Repacks a matrix `[out, width]` from its bytes in a file; `None` for types and heights that the kernel does not
+    /// take, and for bytes that are not a matrix of this shape.
+    pub fn pack(dtype: GgmlDType, (out, width): (usize, usize), data: &[u8]) -> Option<Self> {
+        let whole = out > 0 && out.is_multiple_of(LANES) && width.is_multiple_of(SUPERBLOCK);
+        let blocks_per_row = width / SUPERBLOCK;
+        if !whole || data.len() != out * blocks_per_row * dtype.type_size() {
+            return None;
+        }
+        let tiles = match dtype {
+            GgmlDType::Q4K => Tiles::Q4K(tiles(data, out, blocks_per_row, tile_q4k)),
+            GgmlDType::Q5K => Tiles::Q5K(tiles(data, out, blocks_per_row, tile_q5k)),
+            GgmlDType::Q6K => Tiles::Q6K(tiles(data, out, blocks_per_row, tile_q6k)),
+            _ => return None,
+        };
+        Some(Self {
+            out,
+            blocks_per_row,
+            tiles,
+        })
     }
 
     /// Appends the weights of a row, as ggml dequantizes them.
@@ -84,10 +125,22 @@ impl SuperblockWeights {
             Tiles::Q4K(tiles) => {
                 weights.extend(columns.map(|(tile, column)| tiles[tile].weight(lane, column)));
             }
+            Tiles::Q5K(tiles) => {
+                weights.extend(columns.map(|(tile, column)| tiles[tile].weight(lane, column)));
+            }
             Tiles::Q6K(tiles) => {
                 weights.extend(columns.map(|(tile, column)| tiles[tile].weight(lane, column)));
             }
         }
+    }
+}
+
+impl Scales {
+    #[inline]
+    fn weight(&self, lane: usize, span: usize, q: u8) -> f32 {
+        let (d, dmin) = (f16_to_f32(self.d[lane]), f16_to_f32(self.dmin[lane]));
+        let (scale, min) = (self.scales[span][lane], self.mins[span / 2][lane][span % 2]);
+        d * f32::from(scale) * f32::from(q) - dmin * f32::from(min)
     }
 }
 
@@ -96,10 +149,20 @@ impl TileQ4K {
     fn weight(&self, lane: usize, column: usize) -> f32 {
         let span = column / SPAN;
         let (at, shift) = nibble_place(lane, column % SPAN);
-        let q = f32::from(self.nibbles[span][at] >> shift & 15);
-        let (d, dmin) = (f16_to_f32(self.d[lane]), f16_to_f32(self.dmin[lane]));
-        let (scale, min) = (self.scales[span][lane], self.mins[span / 2][lane][span % 2]);
-        d * f32::from(scale) * q - dmin * f32::from(min)
+        let q = self.nibbles[span][at] >> shift & 15;
+        self.scales.weight(lane, span, q)
+    }
+}
+
+impl TileQ5K {
+    #[inline]
+    fn weight(&self, lane: usize, column: usize) -> f32 {
+        let (span, column) = (column / SPAN, column % SPAN);
+        let (at, shift) = nibble_place(lane, column);
+        let SpanQ5K { nibbles, fifth } = &self.spans[span];
+        let bit = fifth[lane * 4 + column % 4] >> (column / 4) & 1;
+        let q = nibbles[at] >> shift & 15 | bit << 4;
+        self.scales.weight(lane, span, q)
     }
 }
 
@@ -114,29 +177,6 @@ impl TileQ6K {
         let scale = self.scales[span][lane][column / 16];
         f16_to_f32(self.d[lane]) * f32::from(scale) * (f32::from(q) - 32.0)
     }
-}
-
-/// [`SuperblockWeights::pack`] whatever the CPU.
-pub(super) fn pack(
-    dtype: GgmlDType,
-    (out, width): (usize, usize),
-    data: &[u8],
-) -> Option<SuperblockWeights> {
-    let whole = out > 0 && out.is_multiple_of(LANES) && width.is_multiple_of(SUPERBLOCK);
-    let blocks_per_row = width / SUPERBLOCK;
-    if !whole || data.len() != out * blocks_per_row * dtype.type_size() {
-        return None;
-    }
-    let tiles = match dtype {
-        GgmlDType::Q4K => Tiles::Q4K(tiles(data, out, blocks_per_row, tile_q4k)),
-        GgmlDType::Q6K => Tiles::Q6K(tiles(data, out, blocks_per_row, tile_q6k)),
-        _ => return None,
-    };
-    Some(SuperblockWeights {
-        out,
-        blocks_per_row,
-        tiles,
-    })
 }
 
 /// Builds all tiles; `build` gets the blocks of 16 rows.
@@ -182,28 +222,64 @@ fn four_at(raw: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
 }
 
-/// Source of the layout: ggml's `block_q4_K`: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of nibbles.
+impl Scales {
+    /// Takes d, dmin and 12 bytes of 6-bit scales and mins, with which the blocks of both types begin.
+    fn of<const BYTES: usize>(blocks: [&[u8; BYTES]; LANES]) -> Self {
+        let mut all = Self {
+            scales: [[0; LANES]; SPANS],
+            mins: [[[0; 2]; LANES]; SPANS / 2],
+            d: [f16::ZERO; LANES],
+            dmin: [f16::ZERO; LANES],
+        };
+        for (lane, block) in blocks.into_iter().enumerate() {
+            all.d[lane] = half_at(block, 0);
+            all.dmin[lane] = half_at(block, 2);
+            for span in 0..SPANS {
+                let (scale, min) = scale_and_min(&block[4..16], span);
+                all.scales[span][lane] = scale;
+                all.mins[span / 2][lane][span % 2] = min;
+            }
+        }
+        all
+    }
+}
+
+/// Source of the layout: ggml's `block_q4_K`: d, dmin, scales, 128 bytes of nibbles.
 fn tile_q4k(blocks: [&[u8; 144]; LANES]) -> TileQ4K {
     let mut tile = TileQ4K {
+        scales: Scales::of(blocks),
         nibbles: [[0; SPAN_NIBBLES]; SPANS],
-        scales: [[0; LANES]; SPANS],
-        mins: [[[0; 2]; LANES]; SPANS / 2],
-        d: [f16::ZERO; LANES],
-        dmin: [f16::ZERO; LANES],
     };
     for (lane, block) in blocks.into_iter().enumerate() {
-        tile.d[lane] = half_at(block, 0);
-        tile.dmin[lane] = half_at(block, 2);
-        let (packed, quants) = (&block[4..16], &block[16..144]);
-        for span in 0..SPANS {
-            let (scale, min) = scale_and_min(packed, span);
-            tile.scales[span][lane] = scale;
-            tile.mins[span / 2][lane][span % 2] = min;
-        }
         for span in 0..SPANS {
             // Of each 64 columns the first 32 are the low nibbles of 32 bytes, the others the high ones.
-            let (bytes, shift) = (&quants[span / 2 * 32..][..32], 4 * (span as u32 % 2));
+            let (bytes, shift) = (&block[16 + span / 2 * 32..][..32], 4 * (span as u32 % 2));
             put_nibbles(&mut tile.nibbles[span], lane, bytes, shift);
+        }
+    }
+    tile
+}
+
+/// Source of the layout: ggml's `block_q5_K`: d, dmin, scales, 32 bytes of fifth bits, 128 bytes of nibbles.
+fn tile_q5k(blocks: [&[u8; 176]; LANES]) -> TileQ5K {
+    let span = SpanQ5K {
+        nibbles: [0; SPAN_NIBBLES],
+        fifth: [0; SPAN_FIFTH],
+    };
+    let mut tile = TileQ5K {
+        scales: Scales::of(blocks),
+        spans: [span; SPANS],
+    };
+    for (lane, block) in blocks.into_iter().enumerate() {
+        for (index, span) in tile.spans.iter_mut().enumerate() {
+            // As in `Q4_K`; bit `index` of byte `column` is the fifth.
+            let (bytes, shift) = (&block[48 + index / 2 * 32..][..32], 4 * (index as u32 % 2));
+            put_nibbles(&mut span.nibbles, lane, bytes, shift);
+            for group in 0..SPAN / 4 {
+                let bits = four_at(&block[16..48], group * 4) >> index & 0x0101_0101;
+                let together = four_at(&span.fifth, lane * 4) | bits << group;
+                span.fifth[lane * 4..lane * 4 + 4].copy_from_slice(&together.to_le_bytes());
+            }
         }
     }
     tile
