@@ -2,8 +2,8 @@
 
 use crate::gguf::{Array, Value, writer::GgufWriter};
 
-/// GGUF's number for a token of no use.
-const UNUSED: i32 = 5;
+/// GGUF's number for an ordinary token.
+const NORMAL: i32 = 1;
 
 /// Writes a GPT-2 style vocabulary of the 256 bytes, a few merges, three control tokens and `unused` others; returns
 /// its length.
@@ -23,12 +23,13 @@ pub fn put_vocabulary(writer: &mut GgufWriter, unused: usize) -> usize {
         "e r",
     ];
     tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
-    let mut kinds = vec![1i32; tokens.len()];
+    let mut kinds = vec![NORMAL; tokens.len()];
     let end_of_text = tokens.len() as u32;
     tokens.extend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
     kinds.extend([3, 3, 3]);
     tokens.extend((0..unused).map(|i| format!("<|unused_{i}|>")));
-    kinds.resize(tokens.len(), UNUSED);
+    // Ordinary ones, so that a model of random weights, which writes little else, streams text.
+    kinds.resize(tokens.len(), NORMAL);
     let count = tokens.len();
     writer
         .set_str("tokenizer.ggml.model", "gpt2")
