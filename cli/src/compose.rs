@@ -5,7 +5,8 @@ mod lock;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use inference::{DeviceChoice, Encoder, Engine, LoadError};
+use indicatif::ProgressBar;
+use inference::{DeviceChoice, Encoder, Engine, LoadError, LoadProgress};
 use rag::{EmbedError, Embedder, Library, LibraryConfig, LibraryError};
 use web_server::{LanguageModel, Suite};
 
@@ -77,10 +78,9 @@ fn load_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<
     let Some(chosen) = choose_model(config, store, args)? else {
         return Ok(None);
     };
-    let progress = output::spinner(&format!("loading {}", chosen.name));
-    let engine =
-        Engine::load(config.engine(&chosen)).map_err(|error| load_failure(&chosen, &error));
-    progress.finish_and_clear();
+    let bar = output::loading(&chosen.name);
+    let engine = load_with_bar(&chosen, config.engine(&chosen), &bar);
+    bar.finish_and_clear();
     engine.map(Some)
 }
 
@@ -146,13 +146,26 @@ pub fn load_engine(
     let chosen = choose::resolve(&store, spec, ModelKind::Chat)?;
     let mut engine_config = config.engine(&chosen);
     adjust(&mut engine_config);
-    let progress =
-        output::is_interactive().then(|| output::spinner(&format!("loading {}", chosen.name)));
-    let engine = Engine::load(engine_config).map_err(|error| load_failure(&chosen, &error));
-    if let Some(progress) = progress {
-        progress.finish_and_clear();
-    }
+    // What these commands print is for programs, too: no line where nobody watches.
+    let bar = match output::is_interactive() {
+        true => output::loading(&chosen.name),
+        false => ProgressBar::hidden(),
+    };
+    let engine = load_with_bar(&chosen, engine_config, &bar);
+    bar.finish_and_clear();
     engine
+}
+
+fn load_with_bar(
+    chosen: &Chosen,
+    config: inference::EngineConfig,
+    bar: &ProgressBar,
+) -> Outcome<Engine> {
+    Engine::load_with(config, &|LoadProgress { done, total }| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })
+    .map_err(|error| load_failure(chosen, &error))
 }
 
 /// What a model that cannot be loaded means for the user.

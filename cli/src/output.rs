@@ -55,6 +55,17 @@ pub fn spinner(message: &str) -> ProgressBar {
     bar
 }
 
+/// A bar on stderr that fills while a model is loaded; one plain line where nobody watches.
+pub fn loading(model: &str) -> ProgressBar {
+    let bar = spinner(&format!("loading {model}"));
+    let template = "{spinner} {msg} [{bar:28}] {percent:>3} %  {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_length(1);
+    bar
+}
+
 /// A bar that counts things on stderr; hidden where nobody watches.
 pub fn counter() -> ProgressBar {
     let target = if is_interactive() {

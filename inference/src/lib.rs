@@ -38,6 +38,7 @@ pub use gguf::{GgufError, GgufFile};
 pub use gpu_driver::{DriverProblem, GpuDriver};
 pub use kv_cache::KvCacheDtype;
 pub use metered::MeteredAllocator;
+pub use model::LoadProgress;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;

@@ -63,7 +63,7 @@ pub fn perplexity(
         tokenizer,
         max_model_len,
         ..
-    } = Loaded::open(config)?;
+    } = Loaded::open(config, &|_| ())?;
     if window < 4 || window > max_model_len {
         return Err(PerplexityError::Window {
             window,

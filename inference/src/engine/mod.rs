@@ -41,7 +41,7 @@ use crate::{
     device,
     gguf::GgufFile,
     kv_cache::BLOCK_SIZE,
-    model::{KvCache, Model, ModelConfig, ModelError},
+    model::{KvCache, LoadProgress, Model, ModelConfig, ModelError},
     sampling::{Sampler, SamplingParams, Vocabulary},
     sequence::{Priority, SequenceId},
     text::{
@@ -90,7 +90,18 @@ impl Engine {
     /// [`LoadError`]: the file cannot be read or is not a model this engine runs, the device cannot be opened, or the
     /// configuration is impossible. Never falls back to another device.
     pub fn load(config: EngineConfig) -> Result<Self, LoadError> {
-        let loaded = Loaded::open(&config)?;
+        Self::load_with(config, &|_| ())
+    }
+
+    /// [`Self::load`] that tells how far it is: after each part, from several threads.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        config: EngineConfig,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+    ) -> Result<Self, LoadError> {
+        let loaded = Loaded::open(&config, on_progress)?;
         let info = ModelInfo::new(&config, &loaded);
         let Loaded {
             file,
@@ -320,7 +331,10 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Opens the file, checks the configuration against it, loads and repacks the weights.
-    pub fn open(config: &EngineConfig) -> Result<Self, LoadError> {
+    pub fn open(
+        config: &EngineConfig,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+    ) -> Result<Self, LoadError> {
         check_config(config)?;
         device::check_threads(config.threads)?;
         device::keep_freed_memory();
@@ -358,6 +372,7 @@ impl Loaded {
             tokenizer.vocab_size(),
             max_model_len,
             &device,
+            on_progress,
         )
         .map_err(|error| model_error(config, error))?;
         model

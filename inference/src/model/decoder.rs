@@ -4,7 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 
-use super::{ModelConfig, ModelError, RopeConfig, load::load_in_parallel, weights::Weights};
+use super::{
+    ModelConfig, ModelError, RopeConfig,
+    load::{LoadProgress, load_in_parallel},
+    weights::Weights,
+};
 use crate::{
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
@@ -112,6 +116,7 @@ impl Model {
         vocab_size: usize,
         max_len: usize,
         device: &Device,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
     ) -> std::result::Result<Self, ModelError> {
         let weights = Weights::new(file, device);
         let rows = weights.height("token_embd.weight")?;
@@ -121,7 +126,7 @@ impl Model {
         let is_tied = !weights.has("output.weight");
         let name = if is_tied { "token_embd" } else { "output" };
         let output = || weights.linear(name, rows, config.hidden);
-        let (output, layers) = load_in_parallel(output, &weights, &config)?;
+        let (output, layers) = load_in_parallel(output, &weights, &config, on_progress)?;
         let embedding = if is_tied {
             Embedding::Tied(output.clone())
         } else {

@@ -13,13 +13,28 @@ use crate::{
     layers::{Attention, Experts, FeedForward, Linear, Mlp, RmsNorm, SharedExpert},
 };
 
-/// Loads the output matrix and all layers.
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Parts that are in memory.
+    pub done: usize,
+    /// The layers and the output matrix.
+    pub total: usize,
+}
+
+/// Loads the output matrix and all layers. `on_progress` is called after each, by the thread that loaded it.
 pub fn load_in_parallel(
     output: impl Fn() -> Result<Linear, ModelError> + Send,
     weights: &Weights<'_>,
     config: &ModelConfig,
+    on_progress: &(dyn Fn(LoadProgress) + Sync),
 ) -> Result<(Linear, Vec<DecoderLayer>), ModelError> {
     let next = AtomicUsize::new(0);
+    let (done, total) = (AtomicUsize::new(0), config.layers.len() + 1);
+    let part_done = || {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        on_progress(LoadProgress { done, total });
+    };
     let work = || {
         let mut loaded = Vec::new();
         loop {
@@ -33,13 +48,19 @@ pub fn load_in_parallel(
                 index,
             };
             loaded.push((index, layer.load()));
+            part_done();
         }
     };
     let panicked = || ModelError::Unsupported {
         what: "a file on which the loader panics".to_owned(),
     };
     let (output, mut layers) = std::thread::scope(|scope| {
-        let output = scope.spawn(output);
+        let part_done = &part_done;
+        let output = scope.spawn(move || {
+            let output = output();
+            part_done();
+            output
+        });
         let workers: Vec<_> = (0..cpu_threads()).map(|_| scope.spawn(work)).collect();
         let mut layers = Vec::new();
         for worker in workers {

@@ -15,6 +15,7 @@ use crate::gguf::GgufError;
 pub use architecture::Architecture;
 pub use config::ModelConfig;
 pub use decoder::{KvCache, Model, StepLogits};
+pub use load::LoadProgress;
 pub use rope::{RopeConfig, Yarn};
 
 /// Why a file's model cannot be built.

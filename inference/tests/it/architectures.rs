@@ -98,7 +98,7 @@ pub fn logits_of(path: &Path, text: &[u32], max_len: usize, chunk: usize) -> Vec
     let config = ModelConfig::from_gguf(&file).unwrap();
     let blocks = blocks_for(text.len());
     let layout = config.cache_layout(blocks, KvCacheDtype::F32);
-    let model = Model::load(&file, config, 0, max_len, &Device::Cpu).unwrap();
+    let model = Model::load(&file, config, 0, max_len, &Device::Cpu, &|_| ()).unwrap();
     let cache = KvCache::new(layout, &Device::Cpu).unwrap();
     let mut sequence = Sequence::new(SequenceId(0), Priority::Batch, text.to_vec());
     // From the last block to the first: neighbours in the table are not neighbours in memory.

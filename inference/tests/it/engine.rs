@@ -339,6 +339,22 @@ fn models_with_wrong_metadata() -> Vec<NoModel> {
 }
 
 #[test]
+fn loading_tells_of_every_part_once() {
+    let model = SyntheticModel {
+        num_layers: 3,
+        ..SyntheticModel::default()
+    };
+    let model = tiny(&model);
+    let told = std::sync::Mutex::new(Vec::new());
+    let config = inference::EngineConfig::new(&model.path);
+    Engine::load_with(config, &|progress| told.lock().unwrap().push(progress)).unwrap();
+    let mut told = told.into_inner().unwrap();
+    told.sort_by_key(|progress| progress.done);
+    let want = (1..=4).map(|done| inference::LoadProgress { done, total: 4 });
+    assert_eq!(told, want.collect::<Vec<_>>());
+}
+
+#[test]
 fn files_that_are_no_models_are_refused_with_their_reason() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
