@@ -10,8 +10,8 @@ use std::{arch::x86_64::*, ops::Range};
 use half::f16;
 
 use super::cpu::{
-    BLOCKS_TOGETHER, BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, load_queries,
-    softmax_row, store, tile_body,
+    BLOCKS_TOGETHER, BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, ends_chunk,
+    load_queries, softmax_row, tile_body,
 };
 use crate::{
     kv_cache::BLOCK_SIZE,
@@ -62,7 +62,7 @@ fn one_token<const R: usize>(
         let at = (block * shape.num_kv_heads + item.kv_head) * len;
         at..at + len
     };
-    for span in first_block / SPAN_BLOCKS..=last_block / SPAN_BLOCKS {
+    for span in item.spans.clone() {
         let start = span * SPAN;
         let blocks = (span * SPAN_BLOCKS).max(first_block)
             ..last_block.min(span * SPAN_BLOCKS + SPAN_BLOCKS - 1) + 1;
@@ -79,8 +79,11 @@ fn one_token<const R: usize>(
             let valid = (position + 1 - index * BLOCK_SIZE).min(BLOCK_SIZE);
             sum::<R>(scratch, (index % SPAN_BLOCKS, valid), pair);
         }
+        if ends_chunk(item, span) {
+            scratch.end_chunk();
+        }
     }
-    store(inputs, item, scratch);
+    scratch.end_item();
 }
 
 /// Scores of `R` rows with the keys of a block, `[head_dim, BLOCK_SIZE]`. Asks for the next block's keys meanwhile: blocks
@@ -115,9 +118,11 @@ fn sum<const R: usize>(
     (values, next): (&[f16], &[f16]),
 ) {
     let head_dim = values.len() / BLOCK_SIZE;
-    let Scratch { sums, weights, .. } = scratch;
+    let Scratch {
+        running, weights, ..
+    } = scratch;
     let weights = &weights[block * LANES..][..(R - 1) * SPAN + LANES];
-    let sums = &mut sums[..R * head_dim];
+    let sums = &mut running.sums[..R * head_dim];
     for at in (0..head_dim).step_by(LANES) {
         let mut totals = [_mm512_setzero_ps(); R];
         for (r, total) in totals.iter_mut().enumerate() {
@@ -258,7 +263,7 @@ fn sum_rows<const R: usize>(
     head_dim: usize,
 ) {
     let weights = &scratch.weights[row * SPAN + block * LANES..][..(R - 1) * SPAN + LANES];
-    let sums = &mut scratch.sums[row * head_dim..][..R * head_dim];
+    let sums = &mut scratch.running.sums[row * head_dim..][..R * head_dim];
     // Two vectors share each weight, which is what most loads are of.
     let pairs = head_dim - head_dim % (2 * LANES);
     for at in (0..pairs).step_by(2 * LANES) {

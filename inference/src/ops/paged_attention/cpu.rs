@@ -2,8 +2,10 @@
 //!
 //! A work item is a tile of a sequence's new tokens with one key head: all query heads of the group times the tile's
 //! tokens are the *rows* that share each block of keys and values. A block is converted to f32 once for all rows; the
-//! softmax is online (arXiv 1805.02867), so nothing of the size of the context is kept. The order of additions depends
-//! on the row's own context only, so a row's result is the same alone and in any batch.
+//! softmax is online (arXiv 1805.02867), so nothing of the size of the context is kept. A long context is computed in
+//! chunks, whose sums are joined at the end; where there are few work items, chunks are items of their own
+//! (flash-decoding). The order of additions depends on the row's own context only, so a row's result is the same alone
+//! and in any batch, and whoever computes its chunks.
 //! Decode is bound by reading the cache, prefill by the multiplications.
 
 use std::{cell::RefCell, ops::Range};
@@ -16,7 +18,10 @@ use super::avx512;
 use super::{AttentionSequence, AttentionShape};
 use crate::{
     kv_cache::BLOCK_SIZE,
-    ops::cpu::{DisjointMut, LANES, exp, f16_to_f32, fma, multiversion, parallel, with_f32},
+    ops::{
+        cpu::{DisjointMut, LANES, exp, f16_to_f32, fma, multiversion, parallel, with_f32},
+        pool::pool,
+    },
 };
 
 /// Rows of a tile, about: their queries and sums (2 * 48 * 128 * 4 B) stay in the L2 cache.
@@ -28,6 +33,10 @@ pub(super) const SPAN_BLOCKS: usize = 4;
 pub(super) const BLOCKS_TOGETHER: usize = 2;
 /// Keys of a span.
 pub(super) const SPAN: usize = SPAN_BLOCKS * BLOCK_SIZE;
+/// Spans of a chunk, 1,024 keys: enough to hide the cost of joining it.
+const CHUNK_SPANS: usize = 16;
+/// Work items for each thread below which chunks become items.
+const ITEMS_A_THREAD: usize = 4;
 /// Rows that share the registers of a portable inner loop; with more the compiler keeps their sums in memory.
 const ROW_GROUP: usize = 4;
 
@@ -44,19 +53,42 @@ pub fn paged_attention(
     sequences: &[AttentionSequence],
     shape: AttentionShape,
 ) -> Result<Tensor> {
+    let items = whole_items(sequences, shape);
+    let is_split = items.len() < ITEMS_A_THREAD * pool(None).threads();
+    attention(q, (k_cache, v_cache), items, shape, is_split)
+}
+
+/// Returns a work item for each tile and key head.
+pub(super) fn whole_items(sequences: &[AttentionSequence], shape: AttentionShape) -> Vec<Item<'_>> {
     let tile_tokens = (TILE_ROWS / shape.group()).max(1);
     let mut items = Vec::new();
     for sequence in sequences {
         for first in (0..sequence.q_len).step_by(tile_tokens) {
             let num_tokens = tile_tokens.min(sequence.q_len - first);
-            items.extend((0..shape.num_kv_heads).map(|kv_head| Item {
-                sequence,
-                first,
-                num_tokens,
-                kv_head,
-            }));
+            items.extend(
+                (0..shape.num_kv_heads)
+                    .map(|kv_head| Item::new(sequence, first..first + num_tokens, kv_head, shape)),
+            );
         }
     }
+    items
+}
+
+/// Computes the items, with `is_split` a chunk at a time.
+pub(super) fn attention(
+    q: &Tensor,
+    (k_cache, v_cache): (&Tensor, &Tensor),
+    whole: Vec<Item<'_>>,
+    shape: AttentionShape,
+    is_split: bool,
+) -> Result<Tensor> {
+    let items = match is_split {
+        true => whole.iter().flat_map(Item::chunks).collect(),
+        false => whole.clone(),
+    };
+    // Of items that are chunks: what they come to.
+    let mut sums: Vec<Running> = Vec::new();
+    sums.resize_with(items.len(), Running::default);
     let mut out = vec![0f32; q.elem_count()];
     let (k_storage, _) = k_cache.storage_and_layout();
     let (v_storage, _) = v_cache.storage_and_layout();
@@ -71,24 +103,81 @@ pub fn paged_attention(
             avx512: avx512::suits(shape.head_dim),
             out: DisjointMut::new(&mut out),
         };
+        let shared = DisjointMut::new(&mut sums);
         parallel(items.len(), true, |range| {
             SCRATCH.with_borrow_mut(|scratch| {
-                for item in &items[range] {
+                for index in range {
+                    let item = &items[index];
                     attend(&inputs, item, scratch);
+                    if item.is_whole {
+                        store(&inputs, item, &scratch.running);
+                    } else {
+                        // SAFETY: an item is in one range.
+                        let sums = unsafe { shared.range(index, 1) };
+                        std::mem::swap(&mut sums[0], &mut scratch.running);
+                    }
                 }
             });
         });
+        join_chunks(&inputs, &items, &mut sums);
         Ok(())
     })?;
     Tensor::from_vec(out, q.dims(), &Device::Cpu)
 }
 
+#[derive(Clone)]
 pub(super) struct Item<'a> {
     pub sequence: &'a AttentionSequence,
     /// First token of the tile among the sequence's new ones.
     pub first: usize,
     pub num_tokens: usize,
     pub kv_head: usize,
+    /// The part of the context to compute.
+    pub spans: Range<usize>,
+    /// Whether that is all that the tile sees.
+    is_whole: bool,
+}
+
+impl<'a> Item<'a> {
+    fn new(
+        sequence: &'a AttentionSequence,
+        tokens: Range<usize>,
+        kv_head: usize,
+        shape: AttentionShape,
+    ) -> Self {
+        let position = |token: usize| sequence.context_len - sequence.q_len + token;
+        let first_span = shape.first_visible(position(tokens.start)) / SPAN;
+        Self {
+            sequence,
+            first: tokens.start,
+            num_tokens: tokens.len(),
+            kv_head,
+            spans: first_span..position(tokens.end - 1) / SPAN + 1,
+            is_whole: true,
+        }
+    }
+
+    /// Whether this is a later chunk of the same tile.
+    fn follows(&self, earlier: &Self) -> bool {
+        let place = |item: &Self| (item.sequence.q_start, item.first, item.kv_head);
+        place(self) == place(earlier)
+    }
+
+    /// Returns an item for each chunk, or the item itself if it lies in one.
+    fn chunks(&self) -> Vec<Self> {
+        let chunks = self.spans.start / CHUNK_SPANS..self.spans.end.div_ceil(CHUNK_SPANS);
+        if chunks.len() <= 1 {
+            return vec![self.clone()];
+        }
+        chunks
+            .map(|chunk| Self {
+                spans: self.spans.start.max(chunk * CHUNK_SPANS)
+                    ..self.spans.end.min((chunk + 1) * CHUNK_SPANS),
+                is_whole: false,
+                ..self.clone()
+            })
+            .collect()
+    }
 }
 
 pub(super) struct Inputs<'a> {
@@ -124,18 +213,113 @@ impl<'a> Cached<'a> {
 pub(super) struct Scratch {
     /// `[rows, head_dim]`, times the scale.
     pub q: Vec<f32>,
-    /// `[rows, head_dim]`: weighted sum of values so far.
-    pub sums: Vec<f32>,
-    /// `[rows]`: largest score so far.
-    max: Vec<f32>,
-    /// `[rows, BLOCK_SIZE]`: sums of weights so far, of every 16th key.
-    total: Vec<f32>,
+    /// Of the current chunk.
+    pub running: Running,
+    /// Of the chunks before it, if there are any.
+    before: Option<Running>,
     /// `[rows, SPAN]`: scores, then weights, of the current span.
     pub weights: Vec<f32>,
     /// `[BLOCKS_TOGETHER, head_dim, BLOCK_SIZE]`
     pub k: Vec<f32>,
     /// `[BLOCK_SIZE, head_dim]`
     pub v: Vec<f32>,
+}
+
+/// Sums of the online softmax.
+#[derive(Default)]
+pub(super) struct Running {
+    /// `[rows, head_dim]`: weighted sum of values so far.
+    pub sums: Vec<f32>,
+    /// `[rows]`: largest score so far.
+    max: Vec<f32>,
+    /// `[rows, BLOCK_SIZE]`: sums of weights so far, of every 16th key.
+    total: Vec<f32>,
+}
+
+impl Running {
+    fn reset(&mut self, rows: usize, head_dim: usize) {
+        for (buffer, len, fill) in [
+            (&mut self.sums, rows * head_dim, 0.0),
+            (&mut self.max, rows, f32::NEG_INFINITY),
+            (&mut self.total, rows * BLOCK_SIZE, 0.0),
+        ] {
+            buffer.clear();
+            buffer.resize(len, fill);
+        }
+    }
+
+    /// Adds the sums of the chunk that follows.
+    fn join(&mut self, next: &Self) {
+        let rows = self.max.len();
+        let head_dim = self.sums.len() / rows.max(1);
+        for row in 0..rows {
+            let (ours, theirs) = (self.max[row], next.max[row]);
+            // Nothing of one of them is visible to the row: its sums are 0.
+            if theirs == f32::NEG_INFINITY {
+                continue;
+            }
+            let max = ours.max(theirs);
+            let factor = |part: f32| match part == f32::NEG_INFINITY {
+                true => 0.0,
+                false => exp(part - max),
+            };
+            let (ours, theirs) = (factor(ours), factor(theirs));
+            self.max[row] = max;
+            for (sums, next, len) in [
+                (&mut self.sums, &next.sums, head_dim),
+                (&mut self.total, &next.total, BLOCK_SIZE),
+            ] {
+                let sums = &mut sums[row * len..][..len];
+                for (sum, next) in sums.iter_mut().zip(&next[row * len..]) {
+                    *sum = *sum * ours + next * theirs;
+                }
+            }
+        }
+    }
+}
+
+impl Scratch {
+    /// Puts the sums of a chunk away before the next one begins.
+    pub fn end_chunk(&mut self) {
+        let rows = self.running.max.len();
+        let head_dim = self.running.sums.len() / rows.max(1);
+        match &mut self.before {
+            Some(before) => before.join(&self.running),
+            None => self.before = Some(std::mem::take(&mut self.running)),
+        }
+        self.running.reset(rows, head_dim);
+    }
+
+    /// Joins the last chunk with those before it.
+    pub fn end_item(&mut self) {
+        if let Some(mut before) = self.before.take() {
+            before.join(&self.running);
+            self.running = before;
+        }
+    }
+}
+
+/// Whether a chunk ends with this span, and another one follows in the item.
+pub(super) fn ends_chunk(item: &Item<'_>, span: usize) -> bool {
+    (span + 1).is_multiple_of(CHUNK_SPANS) && span + 1 < item.spans.end
+}
+
+/// Joins the chunks of each tile, which follow each other, and writes the results.
+fn join_chunks(inputs: &Inputs<'_>, items: &[Item<'_>], sums: &mut [Running]) {
+    let mut index = 0;
+    while index < items.len() {
+        let item = &items[index];
+        let mut joined = std::mem::take(&mut sums[index]);
+        index += 1;
+        if item.is_whole {
+            continue;
+        }
+        while index < items.len() && items[index].follows(item) {
+            joined.join(&sums[index]);
+            index += 1;
+        }
+        store(inputs, item, &joined);
+    }
 }
 
 thread_local! {
@@ -182,7 +366,7 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
         let block = sequence.block_table[block] as usize;
         (block * num_kv_heads + item.kv_head) * block_len
     };
-    for span in first_block / SPAN_BLOCKS..=last_block / SPAN_BLOCKS {
+    for span in item.spans.clone() {
         let start = span * SPAN;
         let blocks = (span * SPAN_BLOCKS).max(first_block)
             ..last_block.min(span * SPAN_BLOCKS + SPAN_BLOCKS - 1) + 1;
@@ -217,8 +401,11 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
             let valid = (seen - block * BLOCK_SIZE).min(BLOCK_SIZE);
             M::sums(scratch, rows, (block % SPAN_BLOCKS, valid), head_dim);
         }
+        if ends_chunk(item, span) {
+            scratch.end_chunk();
+        }
     }
-    store(inputs, item, scratch);
+    scratch.end_item();
 }
 
 /// Copies the tile's queries, scaled, and resets the running sums.
@@ -241,14 +428,7 @@ pub(super) fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut S
                 .map(|value| value * scale),
         );
     }
-    for (buffer, len, fill) in [
-        (&mut scratch.sums, rows * head_dim, 0.0),
-        (&mut scratch.max, rows, f32::NEG_INFINITY),
-        (&mut scratch.total, rows * BLOCK_SIZE, 0.0),
-    ] {
-        buffer.clear();
-        buffer.resize(len, fill);
-    }
+    scratch.running.reset(rows, head_dim);
     // Written before they are read, so what another tile left in them does not matter.
     for (buffer, len) in [
         (&mut scratch.weights, rows * SPAN),
@@ -366,7 +546,7 @@ pub(super) fn softmax_row(
             largest[lane] = largest[lane].max(chunk[lane]);
         }
     }
-    let old_max = scratch.max[row];
+    let old_max = scratch.running.max[row];
     let new_max = old_max.max(folded::<true>(&largest));
     for weight in weights.iter_mut() {
         *weight = exp(*weight - new_max);
@@ -374,7 +554,7 @@ pub(super) fn softmax_row(
     // `exp` of minus infinity is small, not 0.
     weights[..visible.start - blocks.start].fill(0.0);
     weights[visible.end - blocks.start..].fill(0.0);
-    let total = &mut scratch.total[row * LANES..][..LANES];
+    let total = &mut scratch.running.total[row * LANES..][..LANES];
     if new_max > old_max {
         let rescale = if old_max == f32::NEG_INFINITY {
             0.0
@@ -382,10 +562,10 @@ pub(super) fn softmax_row(
             exp(old_max - new_max)
         };
         total.iter_mut().for_each(|total| *total *= rescale);
-        scratch.sums[row * head_dim..][..head_dim]
+        scratch.running.sums[row * head_dim..][..head_dim]
             .iter_mut()
             .for_each(|sum| *sum *= rescale);
-        scratch.max[row] = new_max;
+        scratch.running.max[row] = new_max;
     }
     for chunk in weights.as_chunks::<LANES>().0 {
         for lane in 0..LANES {
@@ -423,7 +603,7 @@ fn sum_rows<const FUSED: bool, const R: usize>(
     for at in (0..whole).step_by(LANES) {
         let mut sums = [[0f32; LANES]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
-            sums.copy_from_slice(&scratch.sums[(row + r) * head_dim + at..][..LANES]);
+            sums.copy_from_slice(&scratch.running.sums[(row + r) * head_dim + at..][..LANES]);
         }
         for t in 0..valid {
             let values = &scratch.v[t * head_dim + at..][..LANES];
@@ -435,22 +615,22 @@ fn sum_rows<const FUSED: bool, const R: usize>(
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            scratch.sums[(row + r) * head_dim + at..][..LANES].copy_from_slice(sums);
+            scratch.running.sums[(row + r) * head_dim + at..][..LANES].copy_from_slice(sums);
         }
     }
     for d in whole..head_dim {
         for r in 0..R {
-            let mut sum = scratch.sums[(row + r) * head_dim + d];
+            let mut sum = scratch.running.sums[(row + r) * head_dim + d];
             for t in 0..valid {
                 sum = fma::<FUSED>(weights[r * SPAN + t], scratch.v[t * head_dim + d], sum);
             }
-            scratch.sums[(row + r) * head_dim + d] = sum;
+            scratch.running.sums[(row + r) * head_dim + d] = sum;
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
+fn store(inputs: &Inputs<'_>, item: &Item<'_>, running: &Running) {
     let AttentionShape {
         num_heads,
         head_dim,
@@ -464,8 +644,8 @@ pub(super) fn store(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &Scratch) {
         let out = unsafe { inputs.out.range(at, group * head_dim) };
         let rows = token * group..(token + 1) * group;
         for (out, row) in out.chunks_exact_mut(head_dim).zip(rows) {
-            let normalise = 1.0 / folded::<false>(&scratch.total[row * LANES..][..LANES]);
-            let sums = &scratch.sums[row * head_dim..][..head_dim];
+            let normalise = 1.0 / folded::<false>(&running.total[row * LANES..][..LANES]);
+            let sums = &running.sums[row * head_dim..][..head_dim];
             out.iter_mut()
                 .zip(sums)
                 .for_each(|(out, sum)| *out = sum * normalise);

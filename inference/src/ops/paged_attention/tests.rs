@@ -47,6 +47,14 @@ fn cases() -> Vec<Case> {
         windowed(16, case((12, 2, 128), &[(1, 40), (60, 75), (1, 16)])),
         windowed(33, case((4, 4, 80), &[(70, 70), (1, 200), (3, 34)])),
         windowed(1_000, case((4, 2, 32), &[(70, 70)])),
+        // Contexts of several chunks of 1,024 keys, and rows on both sides of where one ends.
+        case(
+            (9, 3, 64),
+            &[(1, 2_100), (3, 1_025), (1, 1_024), (1, 1_025)],
+        ),
+        case((4, 2, 20), &[(1, 2_049), (70, 1_060)]),
+        windowed(1_500, case((2, 1, 16), &[(1, 2_600), (40, 2_560)])),
+        windowed(90, case((4, 4, 32), &[(60, 1_100), (1, 3_000)])),
         Case {
             shape: AttentionShape {
                 scale: 0.4,
@@ -158,6 +166,18 @@ fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
                 assert_eq!(values(&alone), values(&same));
             }
         }
+    }
+}
+
+#[test]
+fn chunks_on_their_own_give_the_same_bits() {
+    for case in cases() {
+        let (q, k, v, sequences) = build(&case);
+        let [whole, split] = [false, true].map(|is_split| {
+            let items = cpu::whole_items(&sequences, case.shape);
+            values(&cpu::attention(&q, (&k, &v), items, case.shape, is_split).unwrap())
+        });
+        assert_eq!(whole, split);
     }
 }
 
