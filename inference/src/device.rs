@@ -8,6 +8,10 @@ use candle_core::{Device, DeviceLocation};
 use crate::gpu_driver::GpuDriver;
 use crate::{config::DeviceChoice, gpu_driver::DriverProblem, ops::pool};
 
+mod cuda_libraries;
+
+pub use cuda_libraries::LibraryProblem;
+
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -15,6 +19,11 @@ pub enum DeviceError {
     NoCuda,
     #[error("CUDA device {index} cannot be used: {reason}")]
     Driver { index: usize, reason: DriverProblem },
+    #[error("CUDA device {index} cannot be used: {reason}")]
+    Library {
+        index: usize,
+        reason: LibraryProblem,
+    },
     #[error("CUDA device {index} cannot be opened: {source}")]
     Open {
         index: usize,
@@ -69,16 +78,45 @@ fn open_cuda(_: usize) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> Result<Device, DeviceError> {
+    let problem = GpuDriver::problem(GpuDriver::find().as_ref());
+    ready(index, problem.as_ref(), cuda_libraries::open)?;
     // Where the system tells what is wrong, its reason is clearer than the number that CUDA gives.
-    Device::new_cuda(index).map_err(
-        |source| match GpuDriver::problem(GpuDriver::find().as_ref()) {
-            Some(reason) => DeviceError::Driver { index, reason },
-            None => DeviceError::Open {
-                index,
-                source: Box::new(source),
-            },
+    Device::new_cuda(index).map_err(|source| match problem {
+        Some(reason) => DeviceError::Driver { index, reason },
+        None => DeviceError::Open {
+            index,
+            source: Box::new(source),
         },
-    )
+    })
+}
+
+/// Returns whether CUDA can be called: the driver has no known problem, and the libraries open. Asks for the driver first, whose
+/// absence is the reason when its library is missing too.
+///
+/// A driver that the system does not show may be there all the same (Windows' in its Linux subsystem), so its library decides.
+///
+/// # Errors
+/// [`DeviceError::Driver`] or [`DeviceError::Library`].
+#[cfg(any(test, feature = "cuda"))]
+fn ready(
+    index: usize,
+    problem: Option<&DriverProblem>,
+    open_libraries: impl FnOnce() -> Result<(), LibraryProblem>,
+) -> Result<(), DeviceError> {
+    let refused = |reason: &DriverProblem| DeviceError::Driver {
+        index,
+        reason: reason.clone(),
+    };
+    match problem {
+        Some(known @ (DriverProblem::OldDriver { .. } | DriverProblem::NoCard { .. })) => {
+            return Err(refused(known));
+        }
+        Some(DriverProblem::NoDriver) | None => {}
+    }
+    open_libraries().map_err(|reason| match (problem, reason) {
+        (Some(problem), LibraryProblem::NoDriverLibrary { .. }) => refused(problem),
+        (_, reason) => DeviceError::Library { index, reason },
+    })
 }
 
 /// Sizes all thread pools of the process, candle's included, which compute what has no kernel of ours. Call it in `main`
@@ -152,5 +190,61 @@ mod tests {
         assert!(error.contains("no CUDA support"), "{error}");
         assert!(open(&DeviceChoice::Auto).unwrap().is_cpu());
         assert!(describe(&DeviceChoice::Cpu).unwrap().starts_with("CPU, "));
+    }
+
+    /// Returns the message about a device, or an empty one when CUDA would be called.
+    fn refusal(problem: Option<DriverProblem>, libraries: Result<(), LibraryProblem>) -> String {
+        ready(3, problem.as_ref(), || libraries)
+            .err()
+            .map_or_else(String::new, |error| error.to_string())
+    }
+
+    fn missing(library: &'static str) -> Result<(), LibraryProblem> {
+        let reason = format!("{library}: cannot open shared object file");
+        Err(match library {
+            "libcuda.so.1" => LibraryProblem::NoDriverLibrary { reason },
+            _ => LibraryProblem::NoLibrary { library, reason },
+        })
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_used_says_why_before_cuda_is_called() {
+        let version = || "535.183.01".to_owned();
+        let old = Some(DriverProblem::OldDriver { version: version() });
+        let no_card = Some(DriverProblem::NoCard { version: version() });
+        let no_driver = Some(DriverProblem::NoDriver);
+        for (problem, libraries, told) in [
+            (old, missing("libcuda.so.1"), "driver is version 535.183.01"),
+            (no_card, Ok(()), "sees no card"),
+            (
+                no_driver.clone(),
+                missing("libcuda.so.1"),
+                "no NVIDIA driver loaded",
+            ),
+            (
+                no_driver.clone(),
+                missing("libcublas.so.13"),
+                "libcublas.so.13 cannot be opened",
+            ),
+            (None, missing("libcuda.so.1"), "--gpus all"),
+            (None, missing("libcurand.so.10"), "cuda-toolchain libraries"),
+        ] {
+            let message = refusal(problem, libraries);
+            assert!(
+                message.starts_with("CUDA device 3 cannot be used: ") && message.contains(told),
+                "{told}: {message}"
+            );
+        }
+        assert_eq!(refusal(None, Ok(())), "");
+        // A driver that only its library shows.
+        assert_eq!(refusal(no_driver, Ok(())), "");
+    }
+
+    #[test]
+    fn libraries_are_not_opened_for_a_driver_that_is_too_old() {
+        let version = "535.183.01".to_owned();
+        let old = DriverProblem::OldDriver { version };
+        let opened = || panic!("opened");
+        assert!(ready(0, Some(&old), opened).is_err());
     }
 }

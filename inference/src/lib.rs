@@ -27,7 +27,8 @@ pub mod text;
 
 pub use config::{DeviceChoice, EngineConfig};
 pub use device::{
-    DeviceError, HAS_CUDA, cpu_threads, describe as describe_device, set_cpu_threads,
+    DeviceError, HAS_CUDA, LibraryProblem, cpu_threads, describe as describe_device,
+    set_cpu_threads,
 };
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{

@@ -74,6 +74,7 @@ pub struct StepLogits {
 
 /// `[rows, hidden]` token_embd.weight; rows are dequantized as they are needed.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // with CUDA; a model has one
 enum Embedding {
     Own(QTensor),
     /// The file has no `output.weight`; both are one.
