@@ -201,7 +201,7 @@ def perplexity(folder):
 
 
 # Values of llama.cpp's `llama_ftype`.
-RECIPES = {"Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17}
+RECIPES = {"Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17}
 
 
 def quantizer(libraries):

@@ -78,7 +78,7 @@ fn mistakes_end_with_status_2_and_a_way_out() {
         ),
         (
             &["in.gguf", "out.gguf", "--type", "q3_k_m"],
-            "possible values: q8_0, q4_k_m, q5_k_m",
+            "possible values: q8_0, q4_0, q4_k_m, q5_k_m",
         ),
     ];
     for (args, reason) in table {
