@@ -84,7 +84,7 @@ pub(super) fn attention(
 ) -> Result<Tensor> {
     let items = match is_split {
         true => whole.iter().flat_map(Item::chunks).collect(),
-        false => whole.clone(),
+        false => whole,
     };
     // Of items that are chunks: what they come to.
     let mut sums: Vec<Running> = Vec::new();

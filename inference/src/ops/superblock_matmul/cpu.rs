@@ -142,7 +142,7 @@ mod avx512 {
             SPAN,
             avx512::{add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store},
         },
-        superblock_matmul::pack::{SPANS, Scales, SpanQ5K, TileQ4K, TileQ5K, TileQ6K},
+        superblock_matmul::pack::{SPANS, SpanQ4K, SpanQ5K, TileQ6K, TileWithMins},
     };
 
     /// What a format adds to the skeleton. A span is two halves of 16 columns, 4 vectors each.
@@ -255,10 +255,44 @@ mod avx512 {
         _mm512_set1_epi32(i32::from(pair[0] as u16) | i32::from(pair[1]) << 16)
     }
 
-    impl Scales {
+    /// The weights of a span of a [`TileWithMins`].
+    ///
+    /// # Safety
+    /// As of [`Unpack`].
+    pub trait SpanWeights {
+        /// Returns those of half the span, 4 columns of 16 rows a vector.
+        unsafe fn half(&self, half: usize) -> [__m512i; 4];
+    }
+
+    impl SpanWeights for SpanQ4K {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        fn scale_avx512(&self, span: usize) -> __m512 {
+        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
+            nibbles(&self.nibbles, half)
+        }
+    }
+
+    impl SpanWeights for SpanQ5K {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
+            five_bits(&self.nibbles, &self.fifth, half)
+        }
+    }
+
+    impl<Q: SpanWeights> Unpack for TileWithMins<Q> {
+        const SCALE_A_HALF: bool = false;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+            // SAFETY: the caller's promise.
+            unsafe { self.spans[span].half(half) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn scale(&self, span: usize, _: usize) -> __m512 {
             // SAFETY: 16 bytes.
             let scales = unsafe { _mm_loadu_si128(self.scales[span].as_ptr().cast()) };
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(scales))
@@ -267,7 +301,7 @@ mod avx512 {
         /// The float offset: mins times sums of 32 quants.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        fn start_avx512(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
+        unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
             let mut offset = _mm512_setzero_si512();
             for (index, mins) in self.mins.iter().enumerate() {
                 // SAFETY: 16 pairs of bytes.
@@ -279,52 +313,12 @@ mod avx512 {
             let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset), dmin, total);
             (_mm512_setzero_ps(), total)
         }
-    }
 
-    /// What `Q4_K` and `Q5_K` have in common: all but the weights.
-    macro_rules! scales_of_spans {
-        () => {
-            const SCALE_A_HALF: bool = false;
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-            unsafe fn scale(&self, span: usize, _: usize) -> __m512 {
-                self.scales.scale_avx512(span)
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-            unsafe fn start(&self, sums: &BlockSums, x: __m512, total: __m512) -> (__m512, __m512) {
-                self.scales.start_avx512(sums, x, total)
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-            unsafe fn d(&self) -> __m512 {
-                halves(&self.scales.d)
-            }
-        };
-    }
-
-    impl Unpack for TileQ4K {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
-            nibbles(&self.nibbles[span], half)
+        unsafe fn d(&self) -> __m512 {
+            halves(&self.d)
         }
-
-        scales_of_spans!();
-    }
-
-    impl Unpack for TileQ5K {
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
-            let SpanQ5K { nibbles, fifth } = &self.spans[span];
-            five_bits(nibbles, fifth, half)
-        }
-
-        scales_of_spans!();
     }
 
     impl Unpack for TileQ6K {

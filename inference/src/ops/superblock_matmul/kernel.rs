@@ -9,7 +9,7 @@
 
 use super::{
     BlockSums,
-    pack::{SPANS, Scales, SpanQ5K, TileQ4K, TileQ5K, TileQ6K},
+    pack::{SPANS, SpanQ4K, SpanQ5K, SpanQuants, TileQ6K, TileWithMins},
 };
 use crate::ops::{
     cpu::LANES,
@@ -127,9 +127,43 @@ fn pair<S: Simd>(simd: S, sums: &[i16], index: usize) -> S::Ints {
     simd.splat(i32::from(pair[0] as u16) | i32::from(pair[1]) << 16)
 }
 
-impl Scales {
+/// The weights of a span of a [`TileWithMins`].
+pub(super) trait SpanWeights: SpanQuants {
+    const BITS: u32;
+
+    /// Returns those of half the span, 4 columns a vector.
+    fn half<S: Simd>(&self, simd: S, part: usize, half: usize) -> [S::Ints; 4];
+}
+
+impl SpanWeights for SpanQ4K {
+    const BITS: u32 = 4;
+
     #[inline(always)]
-    fn scale<S: Simd>(&self, simd: S, part: usize, span: usize) -> S::Floats {
+    fn half<S: Simd>(&self, simd: S, part: usize, half: usize) -> [S::Ints; 4] {
+        nibbles(simd, &self.nibbles, part, half)
+    }
+}
+
+impl SpanWeights for SpanQ5K {
+    const BITS: u32 = 5;
+
+    #[inline(always)]
+    fn half<S: Simd>(&self, simd: S, part: usize, half: usize) -> [S::Ints; 4] {
+        five_bits(simd, (&self.nibbles, &self.fifth), part, half)
+    }
+}
+
+impl<Q: SpanWeights> Unpack for TileWithMins<Q> {
+    const BITS: u32 = Q::BITS;
+    const SCALE_A_HALF: bool = false;
+
+    #[inline(always)]
+    fn half<S: Simd>(&self, simd: S, part: usize, span: usize, half: usize) -> [S::Ints; 4] {
+        self.spans[span].half(simd, part, half)
+    }
+
+    #[inline(always)]
+    fn scale<S: Simd>(&self, simd: S, part: usize, span: usize, _: usize) -> S::Floats {
         simd.bytes(&self.scales[span][part * S::WIDTH..])
     }
 
@@ -157,58 +191,6 @@ impl Scales {
     fn d<S: Simd>(&self, simd: S, part: usize) -> S::Floats {
         simd.halves(&self.d[part * S::WIDTH..])
     }
-}
-
-/// What `Q4_K` and `Q5_K` have in common: all but the weights.
-macro_rules! scales_of_spans {
-    () => {
-        const SCALE_A_HALF: bool = false;
-
-        #[inline(always)]
-        fn scale<S: Simd>(&self, simd: S, part: usize, span: usize, _: usize) -> S::Floats {
-            self.scales.scale(simd, part, span)
-        }
-
-        #[inline(always)]
-        fn start<S: Simd>(
-            &self,
-            simd: S,
-            part: usize,
-            sums: &BlockSums,
-            x: S::Floats,
-            total: S::Floats,
-        ) -> (S::Floats, S::Floats) {
-            self.scales.start(simd, part, sums, x, total)
-        }
-
-        #[inline(always)]
-        fn d<S: Simd>(&self, simd: S, part: usize) -> S::Floats {
-            self.scales.d(simd, part)
-        }
-    };
-}
-
-impl Unpack for TileQ4K {
-    const BITS: u32 = 4;
-
-    #[inline(always)]
-    fn half<S: Simd>(&self, simd: S, part: usize, span: usize, half: usize) -> [S::Ints; 4] {
-        nibbles(simd, &self.nibbles[span], part, half)
-    }
-
-    scales_of_spans!();
-}
-
-impl Unpack for TileQ5K {
-    const BITS: u32 = 5;
-
-    #[inline(always)]
-    fn half<S: Simd>(&self, simd: S, part: usize, span: usize, half: usize) -> [S::Ints; 4] {
-        let SpanQ5K { nibbles, fifth } = &self.spans[span];
-        five_bits(simd, (nibbles, fifth), part, half)
-    }
-
-    scales_of_spans!();
 }
 
 impl Unpack for TileQ6K {

@@ -20,39 +20,48 @@ pub(super) const SPAN_FIFTH: usize = SPAN * LANES / 8;
 /// Bytes of the upper two bits of a span.
 pub(super) const SPAN_UPPER: usize = SPAN * LANES / 4;
 
-/// What `Q4_K` and `Q5_K` share: `w = d * scale[span] * q - dmin * min[span]`.
+/// `Q4_K` and `Q5_K`: `w = d * scale[span] * q - dmin * min[span]`. They differ in the bits of q.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
-pub(super) struct Scales {
+pub(super) struct TileWithMins<Q> {
     pub dmin: [f16; LANES],
     pub d: [f16; LANES],
     /// Of two spans side by side, as the product takes them.
     pub mins: [[[u8; 2]; LANES]; SPANS / 2],
     pub scales: [[u8; LANES]; SPANS],
+    pub spans: [Q; SPANS],
 }
 
-/// `Q4_K`: q of 4 bits. 4,096 weights in 2,368 bytes, 37 cache lines.
-#[derive(Debug, Clone)]
+/// 4,096 weights in 2,368 bytes, 37 cache lines.
+pub(super) type TileQ4K = TileWithMins<SpanQ4K>;
+/// 4,096 weights in 2,880 bytes, 45 cache lines.
+pub(super) type TileQ5K = TileWithMins<SpanQ5K>;
+
+/// q of 4 bits.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub(super) struct TileQ4K {
-    pub scales: Scales,
-    pub nibbles: [[u8; SPAN_NIBBLES]; SPANS],
+pub(super) struct SpanQ4K {
+    pub nibbles: [u8; SPAN_NIBBLES],
 }
 
-/// `Q5_K`: q of 5 bits. 4,096 weights in 2,880 bytes, 45 cache lines.
-#[derive(Debug, Clone)]
-#[repr(C)]
-pub(super) struct TileQ5K {
-    pub scales: Scales,
-    pub spans: [SpanQ5K; SPANS],
-}
-
+/// q of 5 bits.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct SpanQ5K {
     pub nibbles: [u8; SPAN_NIBBLES],
     /// Bit `g` of a byte belongs to group `g`.
     pub fifth: [u8; SPAN_FIFTH],
+}
+
+/// How a [`TileWithMins`] keeps the q of a span.
+pub(super) trait SpanQuants: Copy + Send {
+    const EMPTY: Self;
+
+    /// Takes span `index` of a row from what follows the scales in its block. Into an empty place.
+    fn put(&mut self, lane: usize, index: usize, quants: &[u8]);
+
+    /// Returns q of a column of a row.
+    fn q(&self, lane: usize, column: usize) -> u8;
 }
 
 /// `Q6_K`: `w = d * scale[half span] * (q - 32)`, q of 6 bits. 4,096 weights in 3,360 bytes.
@@ -100,8 +109,12 @@ impl SuperblockWeights {
             return None;
         }
         let tiles = match dtype {
-            GgmlDType::Q4K => Tiles::Q4K(tiles(data, out, blocks_per_row, tile_q4k)),
-            GgmlDType::Q5K => Tiles::Q5K(tiles(data, out, blocks_per_row, tile_q5k)),
+            GgmlDType::Q4K => {
+                Tiles::Q4K(tiles(data, out, blocks_per_row, tile_with_mins::<_, 144>))
+            }
+            GgmlDType::Q5K => {
+                Tiles::Q5K(tiles(data, out, blocks_per_row, tile_with_mins::<_, 176>))
+            }
             GgmlDType::Q6K => Tiles::Q6K(tiles(data, out, blocks_per_row, tile_q6k)),
             _ => return None,
         };
@@ -135,34 +148,60 @@ impl SuperblockWeights {
     }
 }
 
-impl Scales {
+impl<Q: SpanQuants> TileWithMins<Q> {
     #[inline]
-    fn weight(&self, lane: usize, span: usize, q: u8) -> f32 {
+    fn weight(&self, lane: usize, column: usize) -> f32 {
+        let span = column / SPAN;
+        let q = self.spans[span].q(lane, column % SPAN);
         let (d, dmin) = (f16_to_f32(self.d[lane]), f16_to_f32(self.dmin[lane]));
         let (scale, min) = (self.scales[span][lane], self.mins[span / 2][lane][span % 2]);
         d * f32::from(scale) * f32::from(q) - dmin * f32::from(min)
     }
 }
 
-impl TileQ4K {
+/// Source of the layout: ggml's `block_q4_K`, 128 bytes of nibbles.
+impl SpanQuants for SpanQ4K {
+    const EMPTY: Self = Self {
+        nibbles: [0; SPAN_NIBBLES],
+    };
+
+    fn put(&mut self, lane: usize, index: usize, quants: &[u8]) {
+        // Of each 64 columns the first 32 are the low nibbles of 32 bytes, the others the high ones.
+        let (bytes, shift) = (&quants[index / 2 * 32..][..32], 4 * (index as u32 % 2));
+        put_nibbles(&mut self.nibbles, lane, bytes, shift);
+    }
+
     #[inline]
-    fn weight(&self, lane: usize, column: usize) -> f32 {
-        let span = column / SPAN;
-        let (at, shift) = nibble_place(lane, column % SPAN);
-        let q = self.nibbles[span][at] >> shift & 15;
-        self.scales.weight(lane, span, q)
+    fn q(&self, lane: usize, column: usize) -> u8 {
+        let (at, shift) = nibble_place(lane, column);
+        self.nibbles[at] >> shift & 15
     }
 }
 
-impl TileQ5K {
+/// Source of the layout: ggml's `block_q5_K`, 32 bytes of fifth bits, 128 bytes of nibbles.
+impl SpanQuants for SpanQ5K {
+    const EMPTY: Self = Self {
+        nibbles: [0; SPAN_NIBBLES],
+        fifth: [0; SPAN_FIFTH],
+    };
+
+    fn put(&mut self, lane: usize, index: usize, quants: &[u8]) {
+        let (fifth, nibbles) = quants.split_at(SPAN);
+        // As in `Q4_K`; bit `index` of byte `column` is the fifth.
+        let (bytes, shift) = (&nibbles[index / 2 * 32..][..32], 4 * (index as u32 % 2));
+        put_nibbles(&mut self.nibbles, lane, bytes, shift);
+        for group in 0..SPAN / 4 {
+            let bits = four_at(fifth, group * 4) >> index & 0x0101_0101;
+            let together = four_at(&self.fifth, lane * 4) | bits << group;
+            self.fifth[lane * 4..lane * 4 + 4].copy_from_slice(&together.to_le_bytes());
+        }
+    }
+
     #[inline]
-    fn weight(&self, lane: usize, column: usize) -> f32 {
-        let (span, column) = (column / SPAN, column % SPAN);
+    fn q(&self, lane: usize, column: usize) -> u8 {
         let (at, shift) = nibble_place(lane, column);
-        let SpanQ5K { nibbles, fifth } = &self.spans[span];
-        let bit = fifth[lane * 4 + column % 4] >> (column / 4) & 1;
-        let q = nibbles[at] >> shift & 15 | bit << 4;
-        self.scales.weight(lane, span, q)
+        let bit = self.fifth[lane * 4 + column % 4] >> (column / 4) & 1;
+        self.nibbles[at] >> shift & 15 | bit << 4
     }
 }
 
@@ -222,64 +261,26 @@ fn four_at(raw: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
 }
 
-impl Scales {
-    /// Takes d, dmin and 12 bytes of 6-bit scales and mins, with which the blocks of both types begin.
-    fn of<const BYTES: usize>(blocks: [&[u8; BYTES]; LANES]) -> Self {
-        let mut all = Self {
-            scales: [[0; LANES]; SPANS],
-            mins: [[[0; 2]; LANES]; SPANS / 2],
-            d: [f16::ZERO; LANES],
-            dmin: [f16::ZERO; LANES],
-        };
-        for (lane, block) in blocks.into_iter().enumerate() {
-            all.d[lane] = half_at(block, 0);
-            all.dmin[lane] = half_at(block, 2);
-            for span in 0..SPANS {
-                let (scale, min) = scale_and_min(&block[4..16], span);
-                all.scales[span][lane] = scale;
-                all.mins[span / 2][lane][span % 2] = min;
-            }
-        }
-        all
-    }
-}
-
-/// Source of the layout: ggml's `block_q4_K`: d, dmin, scales, 128 bytes of nibbles.
-fn tile_q4k(blocks: [&[u8; 144]; LANES]) -> TileQ4K {
-    let mut tile = TileQ4K {
-        scales: Scales::of(blocks),
-        nibbles: [[0; SPAN_NIBBLES]; SPANS],
+/// Source of the layout: ggml's `block_q4_K` and `block_q5_K`: d, dmin, 12 bytes of 6-bit scales and mins, quants.
+fn tile_with_mins<Q: SpanQuants, const BYTES: usize>(
+    blocks: [&[u8; BYTES]; LANES],
+) -> TileWithMins<Q> {
+    let mut tile = TileWithMins {
+        scales: [[0; LANES]; SPANS],
+        mins: [[[0; 2]; LANES]; SPANS / 2],
+        d: [f16::ZERO; LANES],
+        dmin: [f16::ZERO; LANES],
+        spans: [Q::EMPTY; SPANS],
     };
     for (lane, block) in blocks.into_iter().enumerate() {
+        tile.d[lane] = half_at(block, 0);
+        tile.dmin[lane] = half_at(block, 2);
+        let (packed, quants) = (&block[4..16], &block[16..]);
         for span in 0..SPANS {
-            // Of each 64 columns the first 32 are the low nibbles of 32 bytes, the others the high ones.
-            let (bytes, shift) = (&block[16 + span / 2 * 32..][..32], 4 * (span as u32 % 2));
-            put_nibbles(&mut tile.nibbles[span], lane, bytes, shift);
-        }
-    }
-    tile
-}
-
-/// Source of the layout: ggml's `block_q5_K`: d, dmin, scales, 32 bytes of fifth bits, 128 bytes of nibbles.
-fn tile_q5k(blocks: [&[u8; 176]; LANES]) -> TileQ5K {
-    let span = SpanQ5K {
-        nibbles: [0; SPAN_NIBBLES],
-        fifth: [0; SPAN_FIFTH],
-    };
-    let mut tile = TileQ5K {
-        scales: Scales::of(blocks),
-        spans: [span; SPANS],
-    };
-    for (lane, block) in blocks.into_iter().enumerate() {
-        for (index, span) in tile.spans.iter_mut().enumerate() {
-            // As in `Q4_K`; bit `index` of byte `column` is the fifth.
-            let (bytes, shift) = (&block[48 + index / 2 * 32..][..32], 4 * (index as u32 % 2));
-            put_nibbles(&mut span.nibbles, lane, bytes, shift);
-            for group in 0..SPAN / 4 {
-                let bits = four_at(&block[16..48], group * 4) >> index & 0x0101_0101;
-                let together = four_at(&span.fifth, lane * 4) | bits << group;
-                span.fifth[lane * 4..lane * 4 + 4].copy_from_slice(&together.to_le_bytes());
-            }
+            let (scale, min) = scale_and_min(packed, span);
+            tile.scales[span][lane] = scale;
+            tile.mins[span / 2][lane][span % 2] = min;
+            tile.spans[span].put(lane, span, quants);
         }
     }
     tile
