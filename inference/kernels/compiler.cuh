@@ -1,6 +1,7 @@
 // The two compilers that kernels are written for: nvcc (or NVRTC), and a C++ compiler with host/emulator.h. Only names.
 //
 // KERNEL(threads) name(arguments)   an entry point for blocks of at most so many threads
+// KERNEL_BLOCKS(threads, blocks)    the same; registers are to suffice for so many blocks on a multiprocessor
 // DEVICE                            a function that kernels call; DEVICE_MEMBER: the same in a struct
 // SHARED(type, name, count)         an array in shared memory; `name` is a pointer to its first element
 // DYNAMIC_SHARED(type, name)        the shared memory whose size the launch decides, a multiple of 16 bytes
@@ -9,6 +10,7 @@
 #if defined(__CUDACC__)
 
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define KERNEL_BLOCKS(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER static __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
@@ -21,6 +23,7 @@
 #include "host/cuda_names.h"
 
 #define KERNEL(threads) [[maybe_unused]] static void
+#define KERNEL_BLOCKS(threads, blocks) [[maybe_unused]] static void
 #define DEVICE [[maybe_unused]] static inline
 #define DEVICE_MEMBER static inline
 #define SHARED(type, name, count)                                                                                        \

@@ -9,6 +9,8 @@
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 constexpr int WARP_SIZE = 32;
+// Softmax works in powers of two, which the hardware has.
+constexpr float LOG2_E = 1.44269504f;
 
 // Formats of 16 bits, kept as bits: conversions are single instructions and need no header of CUDA.
 struct half_t {
@@ -41,10 +43,11 @@ struct alignas(16) Bits128 {
     unsigned word[4];
 };
 
-// Reads 16 bytes that nobody writes while the kernel runs. `from` must be a multiple of 16.
+// Reads 16 bytes. `from` must be a multiple of 16. Not through the read-only path: with early starts a kernel runs while the one
+// before still writes, and what that path once read stays as it was.
 DEVICE Bits128 load16(const void *from) {
 #if defined(__CUDACC__)
-    uint4 read = __ldg(static_cast<const uint4 *>(from));
+    uint4 read = *static_cast<const uint4 *>(from);
     return {{read.x, read.y, read.z, read.w}};
 #else
     host::check_aligned(from, 16, "a wide load");
@@ -52,10 +55,20 @@ DEVICE Bits128 load16(const void *from) {
 #endif
 }
 
+// Reads 16 bytes that other blocks have written while the kernel runs: from L2, which they share. Comes after a fence.
+DEVICE Bits128 load16_of_others(const void *from) {
+#if defined(__CUDACC__)
+    uint4 read = __ldcg(static_cast<const uint4 *>(from));
+    return {{read.x, read.y, read.z, read.w}};
+#else
+    return load16(from);
+#endif
+}
+
 // Reads 2 or 4 consecutive floats. `from` must be a multiple of their size.
 DEVICE void load_floats(const float *from, float (&to)[2]) {
 #if defined(__CUDACC__)
-    float2 read = __ldg(reinterpret_cast<const float2 *>(from));
+    float2 read = *reinterpret_cast<const float2 *>(from);
     to[0] = read.x;
     to[1] = read.y;
 #else
@@ -69,6 +82,26 @@ DEVICE void load_floats(const float *from, float (&to)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
         to[i] = __uint_as_float(bits.word[i]);
+}
+
+// Writes 2 consecutive floats. `to` must be a multiple of their size.
+DEVICE void store_floats(float *to, const float (&from)[2]) {
+#if defined(__CUDACC__)
+    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+#else
+    host::check_aligned(to, 8, "a wide store");
+    to[0] = from[0];
+    to[1] = from[1];
+#endif
+}
+
+DEVICE void store_words(void *to, const unsigned (&from)[2]) {
+#if defined(__CUDACC__)
+    *static_cast<uint2 *>(to) = make_uint2(from[0], from[1]);
+#else
+    host::check_aligned(to, 8, "a wide store");
+    memcpy(to, from, 8);
+#endif
 }
 
 // Reads 8 consecutive numbers as floats. `from` must be a multiple of 16 bytes.
@@ -92,6 +125,18 @@ DEVICE void load8(const float *from, float (&to)[8]) {
         for (int i = 0; i < 4; ++i)
             to[4 * part + i] = __uint_as_float(bits.word[i]);
     }
+}
+
+// Writes 8 consecutive floats. `to` must be a multiple of 16 bytes.
+DEVICE void store8(float *to, const float (&from)[8]) {
+#if defined(__CUDACC__)
+    reinterpret_cast<float4 *>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
+    reinterpret_cast<float4 *>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+#else
+    host::check_aligned(to, 16, "a wide store");
+    for (int i = 0; i < 8; ++i)
+        to[i] = from[i];
+#endif
 }
 
 DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % WARP_SIZE; }

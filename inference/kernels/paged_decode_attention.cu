@@ -1,38 +1,19 @@
 // paged_decode_attention: attention of one query token a sequence over its paged keys and values (flash-decoding).
 //
 // Grid: (num_splits, num_kv_heads, num_seqs), 128 threads. A block attends with all query heads of one key head (GQA-packed:
-// keys and values are read once for the group) to one of `num_splits` stretches of the context; its 4 warps take the
-// stretch's KV blocks in turn, each with its own running maximum, and are merged through shared memory. With several splits a
-// second kernel, paged_decode_merge, joins them in order. The number of splits is the launch's, so that a captured graph stays
+// keys and values are read once for the group) to one of `num_splits` parts of the context; its 4 warps take the
+// part's KV blocks in turn, each with its own running maximum, and are merged through shared memory. With several splits a
+// second kernel joins them in order: paged_decode_merge in f32, or paged_decode_merge_packed and _halves, which write what
+// packed_gemv reads (also with one split). The number of splits is the launch's, so that a captured graph stays
 // valid as contexts grow; a split without tokens returns at once. Nothing is added atomically: the same context and
 // number of splits give the same bits in any batch.
 //
-// A KV tile of one head is contiguous: keys [head_dim][16 tokens], values [16 tokens][head_dim]. A lane reads 8 numbers at
-// once; a warp reads whole 512-byte stretches. Needs head_dim % 16 == 0 and at most 128, a group of at most 8 (padded to a power of
-// two with zero queries). Bandwidth-bound by design; with a group of 8 the multiplications (no tensor cores yet) come close.
+// A cache of f16 is read on tensor cores: paged_decode_halves.cuh. The other formats, here, multiply in f32: a KV tile of one head
+// is contiguous, keys [head_dim][16 tokens], values [16 tokens][head_dim]; a lane reads 8 numbers at once, a warp whole
+// 512-byte stretches. Needs head_dim % 16 == 0 and at most 128, a group of at most 8 (padded to a power of two with zero queries).
 // Truth: ops/paged_attention/reference.rs. Ladder: lab/cuda.md.
 
-#include "device.cuh"
-
-constexpr int DECODE_WARPS = 4, DECODE_THREADS = DECODE_WARPS * WARP_SIZE;
-constexpr int TILE_TOKENS = 16;
-constexpr float LOG2_E = 1.44269504f;
-
-struct PagedDecodeAttention {
-    const float *q;               // [num_seqs, num_heads, head_dim], turned
-    const void *k_cache;          // [num_blocks, num_kv_heads, head_dim, 16]
-    const void *v_cache;          // [num_blocks, num_kv_heads, 16, head_dim]
-    const unsigned *block_tables; // [num_seqs, max_blocks]
-    const unsigned *context_lens; // [num_seqs], the new token included; 0: a row that only fills the batch, gives zeros
-    float *out;                   // [num_seqs, num_heads, head_dim]
-    float *partial;               // [num_seqs, num_heads, num_splits, head_dim], when num_splits > 1
-    float *partial_state;         // [num_seqs, num_heads, num_splits, 2]: maximum (in powers of two) and sum
-    int num_heads, num_kv_heads, max_blocks;
-    int num_splits;
-    int window;    // tokens that are seen; 0: all
-    float scale;   // of the scores
-    float softcap; // bounds the scores; 0: no bound
-};
+#include "paged_decode_halves.cuh"
 
 // The tokens of a split: whole KV blocks, of which the first and last may be seen in part.
 struct Stretch {
@@ -179,7 +160,7 @@ template <int HEAD_DIM, int GROUP> struct DecodeShared {
     float acc[DECODE_WARPS][GROUP * HEAD_DIM];
 };
 
-// Writes the block's result: to `out` when it is the only split, to the split's place in `partial` otherwise.
+// Writes the block's result.
 template <int HEAD_DIM, int GROUP>
 DEVICE void join_warps(const PagedDecodeAttention &p, const DecodeShared<HEAD_DIM, GROUP> &shared, int group) {
     long long first_head = static_cast<long long>(blockIdx.z) * p.num_heads + blockIdx.y * group;
@@ -205,19 +186,6 @@ DEVICE void join_warps(const PagedDecodeAttention &p, const DecodeShared<HEAD_DI
             p.partial_state[2 * place] = maximum;
             p.partial_state[2 * place + 1] = sum;
         }
-    }
-}
-
-// A split without tokens has the sum 0, and what `partial` holds for it is not read. The only split gives zeros.
-DEVICE void leave_empty(const PagedDecodeAttention &p, int group, int head_dim) {
-    long long first_head = static_cast<long long>(blockIdx.z) * p.num_heads + blockIdx.y * group;
-    if (p.num_splits == 1) {
-        for (int index = static_cast<int>(threadIdx.x); index < group * head_dim; index += DECODE_THREADS)
-            p.out[first_head * head_dim + index] = 0.0f;
-    } else if (static_cast<int>(threadIdx.x) < group) {
-        long long place = (first_head + threadIdx.x) * p.num_splits + blockIdx.x;
-        p.partial_state[2 * place] = -INFINITY;
-        p.partial_state[2 * place + 1] = 0.0f;
     }
 }
 
@@ -257,6 +225,8 @@ template <typename Cache, int HEAD_DIM, int GROUP> DEVICE void paged_decode(cons
     SHARED(Shared, shared, 1);
     int kv_head = static_cast<int>(blockIdx.y), group = p.num_heads / p.num_kv_heads;
     long long sequence = blockIdx.z;
+    start_kernel_after();
+    wait_for_kernel_before();
     Stretch stretch = stretch_of(p, static_cast<int>(blockIdx.x), static_cast<int>(p.context_lens[sequence]));
     if (stretch.first_block >= stretch.end_block)
         return leave_empty(p, group, HEAD_DIM);
@@ -291,6 +261,8 @@ template <typename Cache, int HEAD_DIM, int GROUP> DEVICE void paged_decode(cons
 
 // Joins the splits of a head in order. Grid: (num_heads, num_seqs), head_dim threads.
 KERNEL(DECODE_THREADS) paged_decode_merge(PagedDecodeAttention p) {
+    start_kernel_after();
+    wait_for_kernel_before();
     long long head = static_cast<long long>(blockIdx.y) * p.num_heads + blockIdx.x;
     const float *state = p.partial_state + head * p.num_splits * 2;
     int head_dim = static_cast<int>(blockDim.x), d = static_cast<int>(threadIdx.x);
@@ -307,10 +279,97 @@ KERNEL(DECODE_THREADS) paged_decode_merge(PagedDecodeAttention p) {
     p.out[head * head_dim + d] = sum > 0.0f ? total / sum : 0.0f;
 }
 
+// Splits whose states and parts a lane of the packing merges has under way at once.
+constexpr int MERGE_AT_ONCE = 8;
+
+// A split's state, read at once.
+struct alignas(8) SplitState {
+    float maximum, sum;
+};
+
+// Joins the splits of a head in order, for 8 dimensions from `d`. What a split without tokens has left is not used.
+DEVICE void join_splits(const PagedDecodeAttention &p, long long head, int d, float (&x)[8]) {
+    const SplitState *states = reinterpret_cast<const SplitState *>(p.partial_state) + head * p.num_splits;
+    const float *parts = p.partial + head * p.num_splits * p.head_dim + d;
+    float maximum = -INFINITY, sum = 0.0f;
+    for (int first = 0; first < p.num_splits; first += MERGE_AT_ONCE) {
+        SplitState state[MERGE_AT_ONCE];
+        float part[MERGE_AT_ONCE][8], top = maximum;
+#pragma unroll
+        for (int i = 0; i < MERGE_AT_ONCE; ++i) {
+            // The last split again, without weight.
+            int split = min(first + i, p.num_splits - 1);
+            state[i] = states[split];
+            state[i].sum = first + i < p.num_splits ? state[i].sum : 0.0f;
+            load8(parts + static_cast<long long>(split) * p.head_dim, part[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < MERGE_AT_ONCE; ++i)
+            top = fmaxf(top, state[i].maximum);
+        float shrink = sum == 0.0f ? 0.0f : exp2_approx(maximum - top);
+        maximum = top;
+        sum *= shrink;
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+            x[j] *= shrink;
+#pragma unroll
+        for (int i = 0; i < MERGE_AT_ONCE; ++i) {
+            // A branch, not a choice: compilers would move the loads to where they are used, one after the other.
+            if (state[i].sum == 0.0f)
+                continue;
+            float factor = exp2_approx(state[i].maximum - maximum);
+            sum += factor * state[i].sum;
+#pragma unroll
+            for (int j = 0; j < 8; ++j)
+                x[j] += factor * part[i][j];
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+        x[j] = sum == 0.0f ? 0.0f : x[j] / sum;
+}
+
+// Joins the splits and hands each unit of 256 columns of a sequence to `pack(x, unit, num_units)`; with one split it only reads
+// `out`. Columns beyond the heads are zero. Grid: (ceil(num_heads * head_dim / 1024), num_seqs), 128 threads, a warp a unit.
+template <typename Pack> DEVICE void merge_units(const PagedDecodeAttention &p, Pack pack) {
+    start_kernel_after();
+    wait_for_kernel_before();
+    int width = p.num_heads * p.head_dim, num_units = (width + UNIT - 1) / UNIT;
+    int unit = static_cast<int>(blockIdx.x) * DECODE_WARPS + warp_id(), column = unit * UNIT + lane_id() * 8;
+    // The whole warp leaves.
+    if (unit >= num_units)
+        return;
+    float x[8] = {};
+    if (column < width) {
+        if (p.num_splits == 1)
+            load8(p.out + static_cast<long long>(blockIdx.y) * width + column, x);
+        else
+            join_splits(p, static_cast<long long>(blockIdx.y) * p.num_heads + column / p.head_dim, column % p.head_dim, x);
+    }
+    pack(x, unit, num_units);
+}
+
+KERNEL(DECODE_THREADS) paged_decode_merge_packed(PagedDecodeAttention p) {
+    merge_units(p, [&](const float(&x)[8], int unit, int num_units) {
+        unsigned char *to = packed_unit(static_cast<unsigned char *>(p.packed), blockIdx.y, num_units, unit);
+        pack_unit(x, to, static_cast<int>(blockIdx.y) % TILE_TOKENS_PACKED);
+    });
+}
+
+KERNEL(DECODE_THREADS) paged_decode_merge_halves(PagedDecodeAttention p) {
+    merge_units(p, [&](const float(&x)[8], int unit, int num_units) {
+        unsigned char *to = halves_unit(static_cast<unsigned char *>(p.packed), blockIdx.y, num_units, unit);
+        pack_unit_halves(x, to, static_cast<int>(blockIdx.y) % TILE_TOKENS_PACKED);
+    });
+}
+
 // An entry point for each cache format, head size and padded group.
 #define DECODE_KERNEL(name, cache, head_dim, group)                                                                      \
     KERNEL(DECODE_THREADS)                                                                                               \
     paged_decode_##name##_##head_dim##_##group(PagedDecodeAttention p) { paged_decode<cache, head_dim, group>(p); }
+#define HALVES_KERNEL(head_dim, group)                                                                                   \
+    KERNEL(DECODE_THREADS)                                                                                               \
+    paged_decode_f16_##head_dim##_##group(PagedDecodeAttention p) { decode_halves<head_dim>(p); }
 #define DECODE_KERNELS_OF_SIZE(name, cache, head_dim)                                                                    \
     DECODE_KERNEL(name, cache, head_dim, 1)                                                                              \
     DECODE_KERNEL(name, cache, head_dim, 2)                                                                              \
@@ -322,6 +381,15 @@ KERNEL(DECODE_THREADS) paged_decode_merge(PagedDecodeAttention p) {
     DECODE_KERNELS_OF_SIZE(name, cache, 96)                                                                              \
     DECODE_KERNELS_OF_SIZE(name, cache, 128)
 
-DECODE_KERNELS(f16, half_t)
+#define HALVES_KERNELS(head_dim)                                                                                         \
+    HALVES_KERNEL(head_dim, 1)                                                                                           \
+    HALVES_KERNEL(head_dim, 2)                                                                                           \
+    HALVES_KERNEL(head_dim, 4)                                                                                           \
+    HALVES_KERNEL(head_dim, 8)
+
+HALVES_KERNELS(64)
+HALVES_KERNELS(80)
+HALVES_KERNELS(96)
+HALVES_KERNELS(128)
 DECODE_KERNELS(bf16, bf16_t)
 DECODE_KERNELS(f32, float)

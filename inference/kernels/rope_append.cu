@@ -1,13 +1,14 @@
 // rope_append: turns queries and keys of new tokens by their positions and writes keys and values into the paged cache.
 //
-// Grid: (num_heads + 2 * num_kv_heads, num_tokens), 64 threads: a block has one head of q, k or v of one token. Replaces four
-// launches. Latency-bound for decoding. A key goes to 2-byte places 32 bytes apart, because the 16 tokens of a block are
-// the cache's fastest dimension (kv_cache/layout.rs); a prompt fills those sectors again token by token in L2.
+// Grid: (num_heads + 2 * num_kv_heads, ceil(num_tokens / 16)), 256 threads: a block has one head of q, k or v of 16 tokens. Replaces
+// four launches. A thread has 8 numbers of a head where everything is aligned, otherwise 2. Latency-bound for decoding,
+// bandwidth-bound for prompts. The 16 tokens of a block are the cache's fastest dimension for keys (kv_cache/layout.rs):
+// neighbouring threads have neighbouring tokens there, so that a prompt writes whole sectors. Any slots are right.
 // Truth: ops/rope/reference.rs and ops/kv_append/reference.rs. Ladder: lab/cuda.md.
 
-#include "device.cuh"
+#include "ptx.cuh"
 
-constexpr int ROPE_THREADS = 64;
+constexpr int ROPE_THREADS = 256, ROPE_TOKENS = 16;
 constexpr int KV_BLOCK = 16;
 // A row that only fills a batch up to the size of a captured graph: its keys and values go nowhere.
 constexpr unsigned NO_SLOT = 0xffffffffu;
@@ -21,24 +22,71 @@ struct RopeAppend {
     const unsigned *positions;  // [num_tokens]
     const unsigned *slots;      // [num_tokens], block * 16 + offset or NO_SLOT
     long long q_stride, kv_stride;
-    int num_heads, num_kv_heads, head_dim;
-    int half;   // pairs that turn; what is beyond 2 * half passes unchanged
-    int halves; // pairs are (i, i + half) instead of (2i, 2i + 1)
+    int num_heads, num_kv_heads;
+    int head_dim; // even
+    int half;     // pairs that turn; what is beyond 2 * half passes unchanged
+    int halves;   // pairs are (i, i + half) instead of (2i, 2i + 1)
+    int num_tokens;
 };
 
-// Hands every element of a head, turned to the token's position, to `write(d, value)`. A thread reads and writes whole
-// pairs, so `write` may go to where the head comes from.
-template <typename Write> DEVICE void turn(const RopeAppend &p, const float *head, long long token, Write write) {
-    const float *cos = p.cos + static_cast<long long>(p.positions[token]) * p.half;
-    const float *sin = p.sin + static_cast<long long>(p.positions[token]) * p.half;
-    for (int pair = static_cast<int>(threadIdx.x); pair < p.half; pair += ROPE_THREADS) {
-        int first = p.halves ? pair : 2 * pair, second = p.halves ? pair + p.half : 2 * pair + 1;
-        float x = head[first], y = head[second];
-        write(first, x * cos[pair] - y * sin[pair]);
-        write(second, x * sin[pair] + y * cos[pair]);
+// Consecutive numbers, read or written at once.
+template <typename T, int N> struct alignas(sizeof(T) * N) Together {
+    T x[N];
+};
+
+template <typename T, int N> DEVICE void write_together(T *to, const float *x) {
+    Together<T, N> together;
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        from_float(x[i], together.x[i]);
+    *reinterpret_cast<Together<T, N> *>(to) = together;
+}
+
+template <int N> DEVICE void read_together(const float *from, float *x) {
+    auto together = *reinterpret_cast<const Together<float, N> *>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        x[i] = together.x[i];
+}
+
+// Two stretches of PAIRS numbers of a head: the pairs that turn together, or neighbours that pass.
+template <int PAIRS> struct Part {
+    int first, second;
+    float x[2 * PAIRS];
+};
+
+template <int PAIRS> DEVICE Part<PAIRS> read_part(const float *head, int first, int second) {
+    Part<PAIRS> part;
+    part.first = first;
+    part.second = second;
+    read_together<PAIRS>(head + first, part.x);
+    read_together<PAIRS>(head + second, part.x + PAIRS);
+    return part;
+}
+
+// Returns the part of a head that begins with pair `pair`, turned to the token's position.
+template <int PAIRS> DEVICE Part<PAIRS> turned(const RopeAppend &p, const float *head, int token, int pair) {
+    if (pair >= p.half)
+        return read_part<PAIRS>(head, 2 * pair, 2 * pair + PAIRS);
+    long long angle = static_cast<long long>(p.positions[token]) * p.half + pair;
+    int first = p.halves ? pair : 2 * pair, second = p.halves ? pair + p.half : 2 * pair + PAIRS;
+    Part<PAIRS> part = read_part<PAIRS>(head, first, second);
+    float cos[PAIRS], sin[PAIRS];
+    read_together<PAIRS>(p.cos + angle, cos);
+    read_together<PAIRS>(p.sin + angle, sin);
+    auto turn = [&](float &x, float &y, int i) {
+        float from = x;
+        x = from * cos[i] - y * sin[i];
+        y = from * sin[i] + y * cos[i];
+    };
+#pragma unroll
+    for (int i = 0; i < PAIRS; ++i) {
+        if (p.halves)
+            turn(part.x[i], part.x[i + PAIRS], i);
+        else
+            turn(part.x[2 * i], part.x[2 * i + 1], i);
     }
-    for (int d = 2 * p.half + static_cast<int>(threadIdx.x); d < p.head_dim; d += ROPE_THREADS)
-        write(d, head[d]);
+    return part;
 }
 
 // Returns the number of the cache tile that holds this head's part of the slot's block.
@@ -46,35 +94,68 @@ DEVICE long long cache_tile(const RopeAppend &p, unsigned slot, int head) {
     return static_cast<long long>(slot / KV_BLOCK) * p.num_kv_heads + head;
 }
 
-template <typename Cache> DEVICE void append_key(const RopeAppend &p, int head, long long token, unsigned slot) {
-    Cache *tile = static_cast<Cache *>(p.k_cache) + cache_tile(p, slot, head) * p.head_dim * KV_BLOCK;
-    turn(p, p.k + token * p.kv_stride + head * p.head_dim, token,
-         [=](int d, float x) { from_float(x, tile[d * KV_BLOCK + slot % KV_BLOCK]); });
+// A part is read whole before it is written, so q may be turned where it is.
+template <int PAIRS> DEVICE void turn_query(const RopeAppend &p, int head, int token, int pair) {
+    auto part = turned<PAIRS>(p, p.q + token * p.q_stride + head * p.head_dim, token, pair);
+    float *to = p.q_out + (static_cast<long long>(token) * p.num_heads + head) * p.head_dim;
+    write_together<float, PAIRS>(to + part.first, part.x);
+    write_together<float, PAIRS>(to + part.second, part.x + PAIRS);
 }
 
-template <typename Cache> DEVICE void append_value(const RopeAppend &p, int head, long long token, unsigned slot) {
-    const float *value = p.v + token * p.kv_stride + head * p.head_dim;
+template <typename Cache, int PAIRS> DEVICE void append_key(const RopeAppend &p, int head, int token, int pair, unsigned slot) {
+    auto part = turned<PAIRS>(p, p.k + token * p.kv_stride + head * p.head_dim, token, pair);
+    Cache *to = static_cast<Cache *>(p.k_cache) + cache_tile(p, slot, head) * p.head_dim * KV_BLOCK + slot % KV_BLOCK;
+#pragma unroll
+    for (int i = 0; i < PAIRS; ++i) {
+        from_float(part.x[i], to[(part.first + i) * KV_BLOCK]);
+        from_float(part.x[i + PAIRS], to[(part.second + i) * KV_BLOCK]);
+    }
+}
+
+template <typename Cache, int PAIRS> DEVICE void append_value(const RopeAppend &p, int head, int token, int pair, unsigned slot) {
+    auto part = read_part<PAIRS>(p.v + token * p.kv_stride + head * p.head_dim, 2 * pair, 2 * pair + PAIRS);
     Cache *to = static_cast<Cache *>(p.v_cache) + (cache_tile(p, slot, head) * KV_BLOCK + slot % KV_BLOCK) * p.head_dim;
-    for (int d = static_cast<int>(threadIdx.x); d < p.head_dim; d += ROPE_THREADS)
-        from_float(value[d], to[d]);
+    write_together<Cache, PAIRS>(to + part.first, part.x);
+    write_together<Cache, PAIRS>(to + part.second, part.x + PAIRS);
+}
+
+template <typename Cache, int PAIRS> DEVICE void rope_append_parts(const RopeAppend &p) {
+    int head = static_cast<int>(blockIdx.x), first_token = static_cast<int>(blockIdx.y) * ROPE_TOKENS;
+    int parts = p.head_dim / (2 * PAIRS), kv_head = head - p.num_heads;
+    bool is_key = kv_head >= 0 && kv_head < p.num_kv_heads;
+    for (int item = static_cast<int>(threadIdx.x); item < ROPE_TOKENS * parts; item += ROPE_THREADS) {
+        int token = first_token + (is_key ? item % ROPE_TOKENS : item / parts);
+        int pair = (is_key ? item / ROPE_TOKENS : item % parts) * PAIRS;
+        if (token >= p.num_tokens)
+            continue;
+        if (kv_head < 0) {
+            turn_query<PAIRS>(p, head, token, pair);
+            continue;
+        }
+        unsigned slot = p.slots[token];
+        if (slot == NO_SLOT)
+            continue;
+        if (is_key)
+            append_key<Cache, PAIRS>(p, kv_head, token, pair, slot);
+        else
+            append_value<Cache, PAIRS>(p, kv_head - p.num_kv_heads, token, pair, slot);
+    }
+}
+
+// Whether each stretch of 4 numbers begins at a multiple of 16 bytes.
+DEVICE bool takes_four(const RopeAppend &p) {
+    auto address = [](const void *pointer) { return reinterpret_cast<unsigned long long>(pointer); };
+    bool are_rows = p.half % 4 == 0 && p.head_dim % 8 == 0 && p.q_stride % 4 == 0 && p.kv_stride % 4 == 0;
+    return are_rows && (address(p.q) | address(p.k) | address(p.v) | address(p.q_out)) % 16 == 0;
 }
 
 template <typename Cache> DEVICE void rope_append(const RopeAppend &p) {
-    int head = static_cast<int>(blockIdx.x);
-    long long token = blockIdx.y;
-    if (head < p.num_heads) {
-        float *to = p.q_out + (token * p.num_heads + head) * p.head_dim;
-        turn(p, p.q + token * p.q_stride + head * p.head_dim, token, [=](int d, float x) { to[d] = x; });
-        return;
-    }
-    unsigned slot = p.slots[token];
-    if (slot == NO_SLOT)
-        return;
-    head -= p.num_heads;
-    if (head < p.num_kv_heads)
-        append_key<Cache>(p, head, token, slot);
+    start_kernel_after();
+    wait_for_kernel_before();
+    if (takes_four(p))
+        rope_append_parts<Cache, 4>(p);
     else
-        append_value<Cache>(p, head - p.num_kv_heads, token, slot);
+        rope_append_parts<Cache, 1>(p);
 }
 
 KERNEL(ROPE_THREADS) rope_append_f32(RopeAppend p) { rope_append<float>(p); }

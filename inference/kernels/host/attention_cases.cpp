@@ -1,6 +1,7 @@
-// Launches of paged_decode_attention and its merge, with the grids that their headers name.
+// Launches of paged_decode_attention with its merges and of paged_prefill_attention, with the grids that their headers name.
 
 #include "../paged_decode_attention.cu"
+#include "../paged_prefill_attention.cu"
 #include "case.h"
 
 #include <string>
@@ -18,9 +19,21 @@ using DecodeKernel = void (*)(PagedDecodeAttention);
 // By cache format, head size and padded group.
 const DecodeKernel DECODE[3][4][4] = {SIZES_OF(f16), SIZES_OF(bf16), SIZES_OF(f32)};
 
+// Both merges that pack, into `packed` and `halves`. What they write nothing to stays zero.
+void pack_results(host::Case &run, PagedDecodeAttention p, unsigned sequences) {
+    unsigned units = static_cast<unsigned>(p.num_heads * p.head_dim + UNIT - 1) / UNIT;
+    size_t tiles = (sequences + TILE_TOKENS_PACKED - 1) / TILE_TOKENS_PACKED;
+    auto launch = [&](const char *name, size_t unit_bytes, DecodeKernel kernel) {
+        p.packed = memset(run.output<unsigned char>(name, tiles * units * unit_bytes), 0, tiles * units * unit_bytes);
+        host::launch({(units + 3) / 4, sequences}, {DECODE_THREADS}, 0, run.seed + 2, [=] { kernel(p); });
+    };
+    launch("packed", X_UNIT_BYTES, paged_decode_merge_packed);
+    launch("halves", HALVES_UNIT_BYTES, paged_decode_merge_halves);
+}
+
 template <int FORMAT> void run_paged_decode(host::Case &run) {
     PagedDecodeAttention p{};
-    int head_dim = run.integer("head_dim");
+    int head_dim = p.head_dim = run.integer("head_dim");
     p.num_heads = run.integer("num_heads");
     p.num_kv_heads = run.integer("num_kv_heads");
     p.num_splits = run.integer("num_splits");
@@ -47,6 +60,33 @@ template <int FORMAT> void run_paged_decode(host::Case &run) {
     if (p.num_splits > 1)
         host::launch({static_cast<unsigned>(p.num_heads), sequences}, {static_cast<unsigned>(head_dim)}, 0, run.seed + 1,
                      [=] { paged_decode_merge(p); });
+    pack_results(run, p, sequences);
+}
+
+// `tiles`: 4 numbers each, as the kernel reads them.
+void run_paged_prefill(host::Case &run) {
+    PagedPrefillAttention p{};
+    int head_dim = run.integer("head_dim");
+    p.num_heads = run.integer("num_heads");
+    p.num_kv_heads = run.integer("num_kv_heads");
+    p.max_blocks = run.integer("max_blocks");
+    p.window = run.integer("window");
+    p.scale = static_cast<float>(run.number("scale"));
+    p.softcap = static_cast<float>(run.number("softcap"));
+    p.q = run.input<float>("q");
+    p.k_cache = run.input<void>("k_cache");
+    p.v_cache = run.input<void>("v_cache");
+    p.block_tables = run.input<unsigned>("block_tables");
+    p.tiles = run.input<unsigned>("tiles");
+    p.out = run.output<float>("out", run.count("q", sizeof(float)));
+
+    auto kernel = head_dim == 64   ? paged_prefill_f16_64
+                  : head_dim == 80 ? paged_prefill_f16_80
+                  : head_dim == 96 ? paged_prefill_f16_96
+                                   : paged_prefill_f16_128;
+    unsigned tiles = static_cast<unsigned>(run.count("tiles", 4 * sizeof(unsigned)));
+    host::launch({static_cast<unsigned>(p.num_heads), tiles}, {PREFILL_THREADS},
+                 static_cast<size_t>(prefill_shared_bytes(head_dim)), run.seed, [=] { kernel(p); });
 }
 
 } // namespace
@@ -55,4 +95,5 @@ const std::vector<host::NamedCase> host::ATTENTION_CASES = {
     {"paged_decode_f16", run_paged_decode<0>},
     {"paged_decode_bf16", run_paged_decode<1>},
     {"paged_decode_f32", run_paged_decode<2>},
+    {"paged_prefill_f16", run_paged_prefill},
 };

@@ -42,6 +42,11 @@ class Case {
         outputs.push_back(name);
         return reinterpret_cast<T *>(buffer.data.get());
     }
+    // Makes a buffer that the test does not see, starting as 0xff.
+    template <typename T> T *scratch(const std::string &name, size_t count) {
+        Buffer &buffer = buffers[name] = allocate(count * sizeof(T));
+        return reinterpret_cast<T *>(buffer.data.get());
+    }
     // Marks a buffer that the test gave as one whose bytes it wants back.
     template <typename T> T *in_out(const std::string &name) {
         outputs.push_back(name);
@@ -64,6 +69,7 @@ struct NamedCase {
     const char *name;
     RunCase run;
 };
-extern const std::vector<NamedCase> HARNESS_CASES, PTX_CASES, SMALL_KERNEL_CASES, ATTENTION_CASES, GEMV_CASES;
+extern const std::vector<NamedCase> HARNESS_CASES, PTX_CASES, SMALL_KERNEL_CASES, ATTENTION_CASES, PACKED_CASES,
+    GEMM_CASES;
 
 } // namespace host

@@ -145,6 +145,16 @@ template <typename T> T atomicMax(T *address, T value) {
     *address = std::max(before, value);
     return before;
 }
+template <typename T> T atomicOr(T *address, T value) {
+    T before = *address;
+    *address = before | value;
+    return before;
+}
+template <typename T> T atomicXor(T *address, T value) {
+    T before = *address;
+    *address = before ^ value;
+    return before;
+}
 template <typename T> T atomicExch(T *address, T value) {
     T before = *address;
     *address = value;

@@ -29,7 +29,7 @@ constexpr unsigned MOST_THREADS = 1024;
 // Threads named in a report of who waits where.
 constexpr unsigned MOST_REPORTED = 12;
 
-enum class State { Runs, AtBarrier, AtWarpOperation, Ended };
+enum class State { Runs, AtBarrier, AtWarpOperation, AtPhase, Ended };
 
 struct Copy {
     void *to;
@@ -45,6 +45,7 @@ struct Fibre {
     State state = State::Ended;
     Site site{};
     unsigned mask = 0;
+    Phase *phase = nullptr;
     unsigned char payload[MOST_PAYLOAD_BYTES];
     std::shared_ptr<const Gathered> gathered;
     std::vector<Copy> uncommitted;
@@ -75,8 +76,9 @@ struct Machine {
     Random random{0};
     const std::function<void()> *kernel = nullptr;
     std::map<const void *, void *> shared;
-    size_t shared_bytes = 0;
+    size_t shared_bytes = 0, most_shared_bytes = 0;
     void *dynamic = nullptr;
+    std::map<Phase *, std::vector<Copy>> copies_for_phases;
 };
 Machine machine;
 
@@ -181,6 +183,8 @@ void release_barrier() {
             report_stuck("a warp operation lacks lanes of its mask");
     for (unsigned index = 0; index < machine.num_threads; ++index) {
         const Fibre &fibre = machine.fibres[index];
+        if (fibre.state == State::AtPhase)
+            report_stuck("threads wait for a phase that does not end");
         if (fibre.state == State::Ended)
             report_stuck("threads wait at a barrier that others have left behind");
         if (!(fibre.site == site))
@@ -215,8 +219,8 @@ void release_warp(unsigned first, unsigned mask, const Site &site) {
 
 void *allocate_shared(size_t bytes) {
     machine.shared_bytes += bytes;
-    if (machine.shared_bytes > MOST_SHARED_BYTES)
-        fail("%zu bytes of shared memory, and a block can have %zu", machine.shared_bytes, MOST_SHARED_BYTES);
+    if (machine.shared_bytes > machine.most_shared_bytes)
+        fail("%zu bytes of shared memory, and a block can have %zu", machine.shared_bytes, machine.most_shared_bytes);
     void *memory = nullptr;
     if (posix_memalign(&memory, 16, bytes) != 0)
         fail("no memory");
@@ -224,16 +228,39 @@ void *allocate_shared(size_t bytes) {
     return memory;
 }
 
+// Byte by byte through instrumented code, so that AddressSanitizer checks both sides.
+void do_copy(const Copy &copy) {
+    auto *to = static_cast<volatile unsigned char *>(copy.to);
+    auto *from = static_cast<const volatile unsigned char *>(copy.from);
+    for (size_t index = 0; index < copy.bytes; ++index)
+        to[index] = index < copy.source_bytes ? from[index] : 0;
+}
+
+// Begins the next phase if this one has ended, and lets those go on who waited.
+void end_phase(Phase &phase) {
+    if (phase.left != 0 || phase.bytes != 0)
+        return;
+    phase.left = phase.arrivals;
+    phase.number ^= 1;
+    for (unsigned index = 0; index < machine.num_threads; ++index)
+        if (machine.fibres[index].state == State::AtPhase && machine.fibres[index].phase == &phase)
+            make_runnable(index);
+}
+
+void finish_copies(Phase &phase) {
+    for (const Copy &copy : machine.copies_for_phases[&phase]) {
+        do_copy(copy);
+        phase.bytes -= static_cast<int32_t>(copy.bytes);
+    }
+    machine.copies_for_phases[&phase].clear();
+    end_phase(phase);
+}
+
 // Does the oldest copies until at most `groups_left` groups are pending.
 void finish_copies(Fibre &fibre, unsigned groups_left) {
     while (fibre.groups.size() > groups_left) {
-        for (const Copy &copy : fibre.groups.front()) {
-            // Byte by byte through instrumented code, so that AddressSanitizer checks both sides.
-            auto *to = static_cast<volatile unsigned char *>(copy.to);
-            auto *from = static_cast<const volatile unsigned char *>(copy.from);
-            for (size_t index = 0; index < copy.bytes; ++index)
-                to[index] = index < copy.source_bytes ? from[index] : 0;
-        }
+        for (const Copy &copy : fibre.groups.front())
+            do_copy(copy);
         fibre.groups.pop_front();
     }
 }
@@ -258,6 +285,10 @@ void run_block(Dim3 block, size_t dynamic_shared_bytes) {
     // Nobody waited for these; they take place all the same, and their addresses are checked.
     for (unsigned index = 0; index < machine.num_threads; ++index)
         finish_copies(machine.fibres[index], 0);
+    for (auto &[phase, copies] : machine.copies_for_phases)
+        if (!copies.empty())
+            fail("ends with asynchronous copies that nobody waited for");
+    machine.copies_for_phases.clear();
     for (auto &[declaration, memory] : machine.shared)
         free(memory);
     machine.shared.clear();
@@ -277,8 +308,10 @@ bool Site::operator==(const Site &other) const {
     return what == other.what && line == other.line && (file == other.file || strcmp(file, other.file) == 0);
 }
 
-void launch(Dim3 grid, Dim3 block, size_t dynamic_shared_bytes, uint64_t seed, const std::function<void()> &kernel) {
+void launch(Dim3 grid, Dim3 block, size_t dynamic_shared_bytes, uint64_t seed, const std::function<void()> &kernel,
+            size_t most_shared_bytes) {
     check_launch(grid, block);
+    machine.most_shared_bytes = most_shared_bytes;
     machine.random = {seed};
     machine.kernel = &kernel;
     machine.num_threads = block.count();
@@ -354,6 +387,44 @@ void commit_copies() {
 }
 
 void wait_copies(unsigned groups_left) { finish_copies(current(), groups_left); }
+
+void phase_init(Phase &phase, int arrivals) {
+    check_aligned(&phase, 8, "a phase");
+    phase.arrivals = phase.left = static_cast<uint16_t>(arrivals);
+    phase.number = 0;
+    phase.bytes = 0;
+}
+
+void phase_arrive(Phase &phase, int bytes) {
+    if (phase.left == 0)
+        fail("arrives at a phase for which all have arrived");
+    --phase.left;
+    phase.bytes += bytes;
+    end_phase(phase);
+}
+
+void copy_for_phase(void *to, const void *from, size_t bytes, Phase &phase) {
+    check_aligned(to, 16, "the target of a bulk copy");
+    check_aligned(from, 16, "the source of a bulk copy");
+    if (bytes % 16 != 0)
+        fail("a bulk copy of %zu bytes, which is not a multiple of 16", bytes);
+    machine.copies_for_phases[&phase].push_back({to, from, bytes, bytes});
+    for (unsigned index = 0; index < machine.num_threads; ++index)
+        if (machine.fibres[index].state == State::AtPhase && machine.fibres[index].phase == &phase)
+            return finish_copies(phase);
+}
+
+void phase_wait(Phase &phase, int odd, Site site) {
+    finish_copies(phase);
+    if (phase.number != static_cast<unsigned>(odd))
+        return;
+    Fibre &self = current();
+    self.site = site;
+    self.mask = 0;
+    self.phase = &phase;
+    self.state = State::AtPhase;
+    wait_here();
+}
 
 void fail(const char *format, ...) {
     fprintf(stderr, "kernel error: block (%u, %u, %u), thread (%u, %u, %u): ", place.block.x, place.block.y,

@@ -26,6 +26,8 @@ namespace host {
 constexpr unsigned WARP = 32;
 // Shared memory that a block can have on every card from compute capability 8.0 on (8.6, 8.9 and 12.0 have the least).
 constexpr size_t MOST_SHARED_BYTES = 99 * 1024;
+// The same on compute capability 9.0, for kernels that only it runs.
+constexpr size_t MOST_SHARED_BYTES_90 = 227 * 1024;
 // The largest value that the lanes of a warp hand to each other: the operands of a matrix product.
 constexpr size_t MOST_PAYLOAD_BYTES = 48;
 
@@ -54,7 +56,8 @@ struct Gathered {
 };
 
 // Runs `kernel` for every thread of the grid. `seed` decides the order of blocks and, between waits, of threads.
-void launch(Dim3 grid, Dim3 block, size_t dynamic_shared_bytes, uint64_t seed, const std::function<void()> &kernel);
+void launch(Dim3 grid, Dim3 block, size_t dynamic_shared_bytes, uint64_t seed, const std::function<void()> &kernel,
+            size_t most_shared_bytes = MOST_SHARED_BYTES);
 
 // Waits for all threads of the block.
 void barrier(Site site);
@@ -73,6 +76,17 @@ unsigned lane();
 void copy_async(void *to, const void *from, size_t bytes, size_t source_bytes);
 void commit_copies();
 void wait_copies(unsigned groups_left);
+
+// A phase of asynchronous work (`mbarrier`), in shared memory. Copies for it take place when somebody waits for it.
+struct Phase {
+    uint16_t arrivals, left;
+    uint32_t number : 1;
+    int32_t bytes : 31;
+};
+void phase_init(Phase &phase, int arrivals);
+void phase_arrive(Phase &phase, int bytes);
+void copy_for_phase(void *to, const void *from, size_t bytes, Phase &phase);
+void phase_wait(Phase &phase, int odd, Site site);
 
 // Stops the run with a message that names the running thread. Exit status `FAILED`.
 constexpr int FAILED = 3;

@@ -1,6 +1,6 @@
 // The intrinsics of ptx.cuh on fragments that a test gives, lane by lane and register by register.
 
-#include "../ptx.cuh"
+#include "../wgmma.cuh"
 #include "case.h"
 
 #include <vector>
@@ -37,6 +37,43 @@ void run_mma_bf16(host::Case &run) {
 }
 void run_mma_s8(host::Case &run) {
     run_mma<int>(run, [](int(&d)[4], Words4 a, Words2 b) { mma_m16n8k32_s8(d, a, b); });
+}
+
+// `a`: 4 words a lane of four warps; `b`: core matrices as they lie, [2 along k][2 of columns], brought by bulk copies in
+// the first of two phases; `d`: 8 sums a lane, added to in both.
+void run_wgmma_f16(host::Case &run) {
+    const unsigned *a = run.input<unsigned>("a");
+    const unsigned char *b = run.input<unsigned char>("b");
+    float *d = run.in_out<float>("d");
+    host::launch({1}, {128}, 0, run.seed, [=] {
+        SHARED(unsigned char, cores, 512);
+        SHARED(Phase, phase, 1);
+        int thread = static_cast<int>(threadIdx.x);
+        unsigned own_a[4];
+        float own_d[2][4];
+        for (int i = 0; i < 8; ++i) {
+            own_a[i % 4] = a[4 * thread + i % 4];
+            own_d[i / 4][i % 4] = d[8 * thread + i];
+        }
+        if (thread == 0)
+            phase_init(phase, 4);
+        phase_init_done();
+        __syncthreads();
+        for (int turn = 0; turn < 2; ++turn) {
+            if (lane_id() == 0) {
+                phase_arrive(phase, turn == 0 ? 128 : 0);
+                if (turn == 0)
+                    bulk_copy(cores + warp_id() * 128, b + warp_id() * 128, 128, phase);
+            }
+            phase_wait(phase, turn);
+            wgmma_fence();
+            wgmma_m64k16(own_d, own_a, shared_matrix(cores, 256, 128));
+            wgmma_commit();
+            wgmma_wait<0>();
+        }
+        for (int i = 0; i < 8; ++i)
+            d[8 * thread + i] = own_d[i / 4][i % 4];
+    });
 }
 
 // `matrices`: 32 rows of 8 numbers of 16 bits; rows 8i.. are matrix i. They are brought to shared memory by cp.async, where lane
@@ -94,9 +131,41 @@ void run_tile_product(host::Case &run) {
     });
 }
 
+// The arithmetic of single numbers: `x` in pairs.
+void run_arithmetic(host::Case &run) {
+    size_t count = run.count("x", sizeof(float));
+    const float *x = run.input<float>("x");
+    unsigned *halves = run.output<unsigned>("halves", count / 2);
+    float *exp2 = run.output<float>("exp2", count), *reciprocal = run.output<float>("reciprocal", count);
+    float *tanh = run.output<float>("tanh", count);
+    host::launch({static_cast<unsigned>(count / 2)}, {2}, 0, run.seed, [=] {
+        unsigned at = 2 * blockIdx.x + threadIdx.x;
+        exp2[at] = exp2_approx(x[at]);
+        reciprocal[at] = reciprocal_approx(x[at]);
+        tanh[at] = tanh_approx(x[at]);
+        if (threadIdx.x == 0)
+            halves[blockIdx.x] = pack_halves(x[at], x[at + 1]);
+    });
+}
+
+// Pairs of f16: a * b + c, a + c, and bytes of a and b in the order `places`.
+void run_pairs(host::Case &run) {
+    size_t count = run.count("a", sizeof(unsigned));
+    const unsigned *a = run.input<unsigned>("a"), *b = run.input<unsigned>("b"), *c = run.input<unsigned>("c");
+    unsigned *fma = run.output<unsigned>("fma", count), *add = run.output<unsigned>("add", count);
+    unsigned *bytes = run.output<unsigned>("bytes", count), places = static_cast<unsigned>(run.integer("places"));
+    for (size_t i = 0; i < count; ++i) {
+        fma[i] = fma_halves(a[i], b[i], c[i]);
+        add[i] = add_halves(a[i], c[i]);
+        bytes[i] = permute_bytes(a[i], b[i], places);
+    }
+}
+
 } // namespace
 
 const std::vector<host::NamedCase> host::PTX_CASES = {
     {"mma_f16", run_mma_f16},   {"mma_bf16", run_mma_bf16},         {"mma_s8", run_mma_s8},
-    {"ldmatrix", run_ldmatrix}, {"tile_product", run_tile_product},
+    {"wgmma_f16", run_wgmma_f16},
+    {"ldmatrix", run_ldmatrix}, {"tile_product", run_tile_product}, {"arithmetic", run_arithmetic},
+    {"pairs", run_pairs},
 };

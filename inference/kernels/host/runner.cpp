@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
     std::ios::sync_with_stdio(false);
     if (argc != 3)
         misuse("usage: runner CASE SEED");
-    for (const auto *cases : {&HARNESS_CASES, &PTX_CASES, &SMALL_KERNEL_CASES, &ATTENTION_CASES, &GEMV_CASES})
+    for (const auto *cases : {&HARNESS_CASES, &PTX_CASES, &SMALL_KERNEL_CASES, &ATTENTION_CASES,
+                              &PACKED_CASES, &GEMM_CASES})
         for (const NamedCase &named : *cases)
             if (strcmp(named.name, argv[1]) == 0) {
                 Case run = Case::read(strtoull(argv[2], nullptr, 10));

@@ -9,7 +9,7 @@
 
 namespace {
 
-void run_gated_activation(host::Case &run) {
+template <typename Out, void (*KERNEL_OF_TYPE)(GatedActivation)> void run_gated_activation(host::Case &run) {
     GatedActivation p{};
     p.width = run.integer("width");
     p.stride = run.integer("stride");
@@ -17,9 +17,9 @@ void run_gated_activation(host::Case &run) {
     unsigned rows = static_cast<unsigned>(run.integer("rows"));
     p.gate = run.input<float>("gate");
     p.up = run.input<float>("up");
-    p.out = run.output<float>("out", rows * static_cast<size_t>(p.width));
-    unsigned columns = static_cast<unsigned>(p.width + 255) / 256;
-    host::launch({columns, rows}, {256}, 0, run.seed, [=] { gated_activation(p); });
+    p.out = run.output<Out>("out", rows * static_cast<size_t>(p.width));
+    unsigned columns = static_cast<unsigned>(p.width + 1023) / 1024;
+    host::launch({columns, rows}, {GATED_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
 }
 
 template <typename Out, void (*KERNEL_OF_TYPE)(AddRmsNorm)> void run_add_rms_norm(host::Case &run) {
@@ -44,6 +44,7 @@ template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_appe
     p.q_stride = run.integer("q_stride");
     p.kv_stride = run.integer("kv_stride");
     unsigned tokens = static_cast<unsigned>(run.count("positions", sizeof(unsigned)));
+    p.num_tokens = static_cast<int>(tokens);
     p.q = run.input<float>("q");
     p.k = run.input<float>("k");
     p.v = run.input<float>("v");
@@ -57,15 +58,18 @@ template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_appe
     p.positions = run.input<unsigned>("positions");
     p.slots = run.input<unsigned>("slots");
     unsigned heads = static_cast<unsigned>(p.num_heads + 2 * p.num_kv_heads);
-    host::launch({heads, tokens}, {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
+    host::launch({heads, (tokens + ROPE_TOKENS - 1) / ROPE_TOKENS}, {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
 }
 
 } // namespace
 
 const std::vector<host::NamedCase> host::SMALL_KERNEL_CASES = {
-    {"gated_activation", run_gated_activation},
+    {"gated_activation_f32", run_gated_activation<float, gated_activation>},
+    {"gated_activation_f16", run_gated_activation<half_t, gated_activation_f16>},
+    {"gated_activation_bf16", run_gated_activation<bf16_t, gated_activation_bf16>},
     {"add_rms_norm_f32", run_add_rms_norm<float, add_rms_norm_f32>},
     {"add_rms_norm_f16", run_add_rms_norm<half_t, add_rms_norm_f16>},
+    {"add_rms_norm_f16_scaled", run_add_rms_norm<half_t, add_rms_norm_f16_scaled>},
     {"add_rms_norm_bf16", run_add_rms_norm<bf16_t, add_rms_norm_bf16>},
     {"rope_append_f32", run_rope_append<float, rope_append_f32>},
     {"rope_append_f16", run_rope_append<half_t, rope_append_f16>},

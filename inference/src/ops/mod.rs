@@ -16,6 +16,7 @@ pub mod gelu;
 pub mod i16_matmul;
 pub mod kv_append;
 pub mod layer_norm;
+pub mod packed_matmul;
 pub mod paged_attention;
 pub mod pool;
 mod quantized_matmul;

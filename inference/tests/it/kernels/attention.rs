@@ -5,7 +5,12 @@ use inference::ops::paged_attention::{AttentionSequence, AttentionShape, referen
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{assert_close, random, runner::Case};
+use super::{
+    assert_close,
+    packed::{assert_halves, assert_packed},
+    random,
+    runner::Case,
+};
 
 const TILE: usize = 16;
 
@@ -157,12 +162,17 @@ impl Check<'_> {
     #[track_caller]
     fn run(&self) -> Vec<f32> {
         let (q, cache) = (self.queries(), self.cache());
-        let out: Vec<f32> = self.case(&q, &cache).run().get("out");
+        let buffers = self.case(&q, &cache).run();
+        let out: Vec<f32> = buffers.get("out");
         let what = format!(
             "{:?} {:?} {:?} in {}",
             self.format, self.shape, self.context_lens, self.num_splits
         );
         assert_close(&what, &out, &self.want(&q, &cache), 2e-5);
+        // The merges add in an order of their own.
+        let width = self.shape.num_heads * self.shape.head_dim;
+        assert_packed(&what, &buffers.get("packed"), &out, width);
+        assert_halves(&what, &buffers.get("halves"), &out, width, 1e-6);
         out
     }
 }
@@ -209,6 +219,43 @@ fn a_batch_of_33_with_blocks_out_of_order_agrees_with_the_reference() {
 }
 
 #[test]
+fn contexts_of_many_blocks_agree_with_the_reference() {
+    // More than 32 blocks a warp: the block table is read several times.
+    for (shape, num_splits) in [
+        (AttentionShape::new(2, 1, 64), 1),
+        (AttentionShape::new(7, 1, 64), 5),
+    ] {
+        for window in [None, Some(1900)] {
+            Check {
+                format: Format::F16,
+                shape: AttentionShape { window, ..shape },
+                context_lens: &[2111, 0, 700],
+                num_splits,
+            }
+            .run();
+        }
+    }
+}
+
+#[test]
+fn scores_that_rise_and_scores_that_are_bounded_agree_with_the_reference() {
+    for (num_heads, head_dim, softcap) in [(4, 128, None), (8, 96, Some(3.0)), (3, 80, None)] {
+        Check {
+            format: Format::F16,
+            // Scores of up to some hundred: maxima are raised again and again.
+            shape: AttentionShape {
+                scale: 3.0,
+                softcap,
+                ..AttentionShape::new(num_heads, 1, head_dim)
+            },
+            context_lens: &[300, 45],
+            num_splits: 2,
+        }
+        .run();
+    }
+}
+
+#[test]
 fn splits_that_get_no_tokens_change_nothing() {
     for num_splits in [2, 7, 32] {
         Check {
@@ -223,16 +270,24 @@ fn splits_that_get_no_tokens_change_nothing() {
 
 #[test]
 fn a_window_and_a_bound_of_scores_agree_with_the_reference() {
-    for window in [1, 16, 20, 500] {
+    for (window, format, num_splits) in [
+        (1, Format::F32, 2),
+        (1, Format::F16, 3),
+        (16, Format::F16, 2),
+        (20, Format::F32, 2),
+        (50, Format::F16, 7),
+        (100, Format::F16, 1),
+        (500, Format::F16, 2),
+    ] {
         Check {
-            format: Format::F32,
+            format,
             shape: AttentionShape {
                 window: Some(window),
                 softcap: Some(1.5),
                 ..AttentionShape::new(4, 2, 96)
             },
-            context_lens: &[1, 16, 70, 129],
-            num_splits: 2,
+            context_lens: &[1, 16, 70, 129, 301],
+            num_splits,
         }
         .run();
     }

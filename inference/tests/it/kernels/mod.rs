@@ -4,8 +4,10 @@
 //! `inference/kernels/host/emulator.h` says how, and what such a run cannot show.
 
 mod attention;
-mod gemv;
 mod harness;
+mod packed;
+mod packed_gemm;
+mod prefill;
 mod ptx;
 mod runner;
 mod small;

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::runner::Case;
+use super::{random, runner::Case};
 
 const M: usize = 16;
 const N: usize = 8;
@@ -135,6 +135,65 @@ fn products_of_16_bit_fragments_are_matrix_products() {
 }
 
 #[test]
+fn products_of_a_warpgroup_are_matrix_products() {
+    const K: usize = 16;
+    let (a, b, d) = (
+        integers(1, 4 * M * K, 50),
+        integers(2, K * 2 * N, 50),
+        integers(3, 4 * M * 2 * N, 50),
+    );
+    let bits = |x: &i32| f16::from_f32(*x as f32).to_bits();
+    let warps = |matrix: &[i32], place: &dyn Fn(&[i32]) -> Vec<i32>| -> Vec<i32> {
+        matrix
+            .chunks_exact(matrix.len() / 4)
+            .flat_map(place)
+            .collect()
+    };
+    // Sums of a lane: those of columns 0..8, then of 8..16.
+    let sums = |rows: &[i32]| -> Vec<i32> {
+        let halves = [0, N].map(|first| {
+            let columns: Vec<i32> = rows
+                .chunks_exact(2 * N)
+                .flat_map(|row| row[first..first + N].to_vec())
+                .collect();
+            fragments(&columns, N, 4, accumulator)
+        });
+        (0..32)
+            .flat_map(|lane| {
+                halves
+                    .each_ref()
+                    .map(|half| half[4 * lane..4 * lane + 4].to_vec())
+                    .concat()
+            })
+            .collect()
+    };
+    // "Core matrices": 8 columns with 8 numbers along k each, here first along the columns, then along k.
+    let cores: Vec<u16> = (0..256)
+        .map(|at| (at / 128 * 8 + at % 8, at / 64 % 2 * 8 + at / 8 % 8))
+        .map(|(k, column)| bits(&b[k * 2 * N + column]))
+        .collect();
+    let of_a = warps(&a, &|rows| fragments(rows, K, 8, a_16_bit));
+    let out = Case::new("wgmma_f16")
+        .buffer("a", &of_a.iter().map(bits).collect::<Vec<_>>())
+        .buffer("b", &cores)
+        .buffer(
+            "d",
+            &warps(&d, &sums)
+                .iter()
+                .map(|&x| x as f32)
+                .collect::<Vec<_>>(),
+        )
+        .run();
+    let want: Vec<i32> = product(&a, &b, 2 * N)
+        .iter()
+        .zip(&d)
+        .map(|(sum, d)| 2 * sum + d)
+        .collect();
+    let want: Vec<f32> = warps(&want, &sums).iter().map(|&x| x as f32).collect();
+    assert_eq!(out.get::<f32>("d"), want);
+}
+
+#[test]
 fn products_of_8_bit_fragments_are_matrix_products() {
     const K: usize = 32;
     let (a, b, d) = (
@@ -202,5 +261,81 @@ fn a_tile_product_with_a_ragged_end_is_the_matrix_product() {
             .buffer("b", &bits(&b))
             .run();
         assert_eq!(out.get::<f32>("d"), want, "k {k}");
+    }
+}
+
+#[test]
+fn arithmetic_of_single_numbers_is_that_of_the_manual() {
+    let mut x = random(9, 200);
+    x.extend([0.5, -0.25, 30.0, -40.0, 1e-3, -3e4, 7e4, -127.0]);
+    let out = Case::new("arithmetic").buffer("x", &x).run();
+    let halves: Vec<u16> = x.iter().map(|&x| f16::from_f32(x).to_bits()).collect();
+    assert_eq!(out.get::<u16>("halves"), halves);
+    let results = ["exp2", "reciprocal", "tanh"].map(|name| out.get::<f32>(name));
+    for (i, &x) in x.iter().enumerate() {
+        let [exp2, reciprocal, tanh] = [0, 1, 2].map(|result| results[result][i]);
+        // What would be denormal is 0.
+        let want = if x < -126.0 { 0.0 } else { x.exp2() };
+        // Written so that two infinities agree.
+        assert!(
+            exp2 == want || (exp2 / want - 1.0).abs() < 1e-6,
+            "2^{x} is {exp2}"
+        );
+        assert!((reciprocal * x - 1.0).abs() < 1e-6, "1/{x} is {reciprocal}");
+        assert!((tanh - x.tanh()).abs() < 3e-7, "tanh({x}) is {tanh}");
+    }
+}
+
+#[test]
+fn pairs_of_halves_are_rounded_once() {
+    // The last: 2048 + 1, in the middle between two numbers, and then a bit more or less than f32, or f64, keeps beside it.
+    let tie = (2048.0, 1.0, 1.0);
+    let mut triples: Vec<(f32, f32, f32)> = random(1, 600)
+        .chunks(3)
+        .map(|x| (30.0 * x[0], x[1], 1e-2 * x[2]))
+        .collect();
+    triples.extend([
+        tie,
+        (-2048.0, 1.0, -1.0),
+        (1e-5, 3e-6, 0.0),
+        (6e4, 2.0, 1.0),
+        (0.0, 1.0, 0.0),
+        (1e-7, 0.25, 6e-8),
+    ]);
+    triples.extend([
+        (33.0 / 32.0, 63.0 / 62.0, 6e-8),
+        (2049.0 / 2048.0 * 2.0, 1.0 + 1.0 / 1024.0, -6e-8),
+    ]);
+    let bits = |number: fn(&(f32, f32, f32)) -> f32| -> Vec<u16> {
+        triples
+            .iter()
+            .map(|triple| f16::from_f32(number(triple)).to_bits())
+            .collect()
+    };
+    let [a, b, c] = [bits(|x| x.0), bits(|x| x.1), bits(|x| x.2)];
+    let out = Case::new("pairs")
+        .size("places", 0x4341)
+        .buffer("a", &a)
+        .buffer("b", &b)
+        .buffer("c", &c)
+        .run();
+    let number = |bits: u16| f16::from_bits(bits).to_f64();
+    let (fma, add) = (out.get::<u16>("fma"), out.get::<u16>("add"));
+    for i in 0..a.len() {
+        let (x, y, z) = (number(a[i]), number(b[i]), number(c[i]));
+        // Products and sums of these are exact in f64.
+        assert_eq!(
+            fma[i],
+            f16::from_f64(x * y + z).to_bits(),
+            "{x} * {y} + {z}"
+        );
+        assert_eq!(add[i], f16::from_f64(x + z).to_bits(), "{x} + {z}");
+    }
+    let bytes = |halves: &[u16], i: usize| {
+        [halves[2 * i].to_le_bytes(), halves[2 * i + 1].to_le_bytes()].concat()
+    };
+    for (i, word) in out.get::<u32>("bytes").into_iter().enumerate() {
+        let (a, b) = (bytes(&a, i), bytes(&b, i));
+        assert_eq!(word.to_le_bytes(), [a[1], b[0], a[3], b[0]]);
     }
 }

@@ -37,10 +37,21 @@ fn rounding(format: &str) -> f32 {
     }
 }
 
+/// What numbers in halves are multiplied by.
+const HALVES_SCALE: f32 = 1.0 / 64.0;
+
 #[test]
 fn gated_activation_agrees_with_the_reference() {
+    let shapes = [
+        (1, 1, 0),
+        (1, 256, 0),
+        (3, 257, 40),
+        (33, 100, 100),
+        (2, 1304, 1308),
+        (2, 1033, 0),
+    ];
     for (name, activation) in [(0, Activation::Silu), (1, Activation::GeluTanh)] {
-        for (rows, width, apart) in [(1, 1, 0), (1, 256, 0), (3, 257, 40), (33, 100, 100)] {
+        for (i, (rows, width, apart)) in shapes.into_iter().enumerate() {
             let stride = width + apart;
             let rows_of = |seed| {
                 random(seed, rows * stride)
@@ -54,20 +65,25 @@ fn gated_activation_agrees_with_the_reference() {
                     .flat_map(|row| row[..width].to_vec())
                     .collect::<Vec<f32>>()
             };
-            let want = gated_activation::reference::gated(activation, &dense(&gate), &dense(&up));
-            let out = Case::new("gated_activation")
+            let mut want =
+                gated_activation::reference::gated(activation, &dense(&gate), &dense(&up));
+            let format = FORMATS[(i + name) % 3];
+            if format == "f16" {
+                want.iter_mut().for_each(|x| *x *= HALVES_SCALE);
+            }
+            let out = Case::new(format!("gated_activation_{format}"))
                 .size("rows", rows)
                 .size("width", width)
                 .size("stride", stride)
-                .scalar("gelu_tanh", name)
+                .size("gelu_tanh", name)
                 .buffer("gate", &gate)
                 .buffer("up", &up)
                 .run();
             assert_close(
-                &format!("{activation:?} {rows} x {width}"),
-                &out.get("out"),
+                &format!("{activation:?} {format} {rows} x {width}"),
+                &floats(format, &out.get("out")),
                 &want,
-                1e-5,
+                1e-5 + rounding(format),
             );
         }
     }
@@ -75,14 +91,24 @@ fn gated_activation_agrees_with_the_reference() {
 
 #[test]
 fn add_rms_norm_agrees_with_the_reference() {
-    for format in FORMATS {
+    for (format, scale, name) in FORMATS
+        .map(|format| (format, 1.0, format))
+        .into_iter()
+        .chain([("f16", HALVES_SCALE, "f16_scaled")])
+    {
         for (rows, hidden, adds) in [
             (1, 1, true),
             (2, 255, true),
             (1, 576, false),
             (33, 100, true),
             (3, 2049, true),
+            (33, 104, true),
+            (3, 2056, true),
         ] {
+            // It takes 8 numbers at once.
+            if name == "f16_scaled" && hidden % 8 != 0 {
+                continue;
+            }
             let (residual, delta) = (random(1, rows * hidden), random(2, rows * hidden));
             let weight = random(3, hidden);
             let sum: Vec<f32> = residual
@@ -90,7 +116,7 @@ fn add_rms_norm_agrees_with_the_reference() {
                 .zip(&delta)
                 .map(|(residual, delta)| residual + if adds { *delta } else { 0.0 })
                 .collect();
-            let mut case = Case::new(format!("add_rms_norm_{format}"))
+            let mut case = Case::new(format!("add_rms_norm_{name}"))
                 .size("rows", rows)
                 .size("hidden", hidden)
                 .scalar("eps", 1e-5)
@@ -101,8 +127,9 @@ fn add_rms_norm_agrees_with_the_reference() {
             }
             let out = case.run();
             assert_eq!(out.get::<f32>("residual"), sum);
-            let want = rms_norm::reference::rms_norm(&sum, &weight, 1e-5);
-            let what = format!("{format} {rows} x {hidden}");
+            let mut want = rms_norm::reference::rms_norm(&sum, &weight, 1e-5);
+            want.iter_mut().for_each(|x| *x *= scale);
+            let what = format!("{name} {rows} x {hidden}");
             assert_close(
                 &what,
                 &floats(format, &out.get("out")),
@@ -276,6 +303,34 @@ fn rope_append_agrees_with_both_references() {
                 half,
                 slots: if i == 0 { vec![Some(5)] } else { slots.clone() },
                 fused: i % 2 == 1,
+            }
+            .run();
+        }
+    }
+}
+
+#[test]
+fn rope_append_of_a_prompt_agrees_with_both_references() {
+    // Two blocks of tokens and a part; slots in order from within a block, and in no order.
+    let in_order: Vec<_> = (0..37).map(|token| Some(5 + token)).collect();
+    let scattered: Vec<_> = (0..37)
+        .map(|token| (token % 9 != 4).then_some(token * 29 % 47))
+        .collect();
+    for (i, slots) in [in_order, scattered].into_iter().enumerate() {
+        for (layout, head_dim, half) in [
+            (RopeLayout::Halves, 128, 64),
+            (RopeLayout::Interleaved, 80, 20),
+            (RopeLayout::Halves, 66, 33),
+        ] {
+            RopeCheck {
+                format: FORMATS[(i + head_dim / 16) % 3],
+                layout,
+                num_heads: 3,
+                num_kv_heads: 2,
+                head_dim,
+                half,
+                slots: slots.clone(),
+                fused: i == 1,
             }
             .run();
         }
