@@ -15,6 +15,27 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
+/// How a CUDA device is used. Everything is on unless results or times are to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CudaOptions {
+    /// Our own kernels for models that they take; otherwise candle's.
+    pub kernels: bool,
+    /// Steps of single tokens are captured once and replayed.
+    pub graphs: bool,
+    /// A kernel is set up while the one before ends (compute capability 9.0 and later).
+    pub early_start: bool,
+}
+
+impl Default for CudaOptions {
+    fn default() -> Self {
+        Self {
+            kernels: true,
+            graphs: true,
+            early_start: true,
+        }
+    }
+}
+
 /// Settings of one engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -24,6 +45,7 @@ pub struct EngineConfig {
     pub model_name: String,
     /// Default: the CPU.
     pub device: DeviceChoice,
+    pub cuda: CudaOptions,
     /// CPU threads that compute. `None` leaves the choice to the process (physical cores). The compute pool is
     /// created once a process, so a number that differs from it is a load error; see [`crate::set_cpu_threads`].
     pub threads: Option<usize>,
@@ -54,6 +76,7 @@ impl EngineConfig {
             model_path,
             model_name,
             device: DeviceChoice::Cpu,
+            cuda: CudaOptions::default(),
             threads: None,
             max_num_seqs: 8,
             max_num_batched_tokens: 256,

@@ -81,13 +81,18 @@ fn open_cuda(index: usize) -> Result<Device, DeviceError> {
     let problem = GpuDriver::problem(GpuDriver::find().as_ref());
     ready(index, problem.as_ref(), cuda_libraries::open)?;
     // Where the system tells what is wrong, its reason is clearer than the number that CUDA gives.
-    Device::new_cuda(index).map_err(|source| match problem {
+    let device = Device::new_cuda_with_stream(index).map_err(|source| match problem {
         Some(reason) => DeviceError::Driver { index, reason },
         None => DeviceError::Open {
             index,
             source: Box::new(source),
         },
-    })
+    })?;
+    if let Device::Cuda(cuda) = &device {
+        // SAFETY: everything runs on this one stream, in the order in which it was launched.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    Ok(device)
 }
 
 /// Returns whether CUDA can be called: the driver has no known problem, and the libraries open. Asks for the driver first, whose

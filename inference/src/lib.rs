@@ -11,6 +11,7 @@ mod device;
 pub mod encoder;
 pub mod engine;
 pub mod gguf;
+mod gpu;
 mod gpu_driver;
 pub mod kv_cache;
 pub mod layers;
@@ -23,12 +24,13 @@ pub mod runner;
 pub mod sampling;
 pub mod scheduler;
 pub mod sequence;
+mod sizing;
 pub mod text;
 
-pub use config::{DeviceChoice, EngineConfig};
+pub use config::{CudaOptions, DeviceChoice, EngineConfig};
 pub use device::{
     DeviceError, HAS_CUDA, LibraryProblem, cpu_threads, describe as describe_device,
-    set_cpu_threads,
+    open as open_device, set_cpu_threads,
 };
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
@@ -43,6 +45,7 @@ pub use model::LoadProgress;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
+pub use sizing::{Sizes, default_sizes};
 pub use text::{
     AddSpecial, AnswerParts, ChatMessage, ChatTemplate, ChatTemplateError, Conversation,
     Detokenizer, PromptEnd, ReasoningReader, Role, StopMatcher, StopOutcome, Tokenizer,

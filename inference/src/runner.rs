@@ -20,6 +20,8 @@ pub struct StepInput {
     pub sequences: Vec<AttentionSequence>,
     /// Tokens whose logits are needed, ascending.
     pub logits_rows: Vec<u32>,
+    /// Whether each of them needs all logits, not only which is the largest. Shorter: the rest does.
+    pub wants_logits: Vec<bool>,
 }
 
 impl StepInput {

@@ -87,6 +87,8 @@ pub enum EngineError {
     NothingLeft,
     #[error("the engine failed while computing: {0}")]
     Step(String),
+    #[error("the device no longer computes and the engine has stopped: {0}")]
+    Device(String),
 }
 
 /// Why a request was not accepted.
@@ -149,6 +151,20 @@ pub enum LoadError {
         value: usize,
         reason: String,
     },
+    #[error(
+        "{path} needs at least {:.1} GiB of the GPU's memory, and {:.1} GiB are free: other programs use the rest, or a smaller model \
+         or quantization is needed",
+        gib(*needed), gib(*free)
+    )]
+    Memory {
+        path: PathBuf,
+        needed: u64,
+        free: u64,
+    },
     #[error("the engine's thread could not be started: {0}")]
     Thread(std::io::Error),
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -95,6 +95,8 @@ pub struct EngineStats {
     pub preemptions_total: u64,
     pub cancelled_total: u64,
     pub steps_total: u64,
+    /// The device failed and the engine has stopped; only a restart helps.
+    pub is_broken: bool,
 }
 
 /// Written by the step loop, read by handles. Each number is right by itself; together they may be a step apart.
@@ -110,6 +112,7 @@ pub(super) struct Counters {
     pub preemptions: AtomicU64,
     pub cancelled: AtomicU64,
     pub steps: AtomicU64,
+    pub is_broken: AtomicBool,
     /// Running mean of a request's time from first step to end, 0 until one has ended.
     mean_service_us: AtomicU64,
 }
@@ -126,6 +129,7 @@ impl Counters {
             preemptions: 0.into(),
             cancelled: 0.into(),
             steps: 0.into(),
+            is_broken: false.into(),
             mean_service_us: 0.into(),
         }
     }
@@ -172,6 +176,7 @@ impl Counters {
             preemptions_total: self.preemptions.load(Ordering::Relaxed),
             cancelled_total: self.cancelled.load(Ordering::Relaxed),
             steps_total: self.steps.load(Ordering::Relaxed),
+            is_broken: self.is_broken.load(Ordering::Relaxed),
         }
     }
 }

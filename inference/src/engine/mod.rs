@@ -41,7 +41,7 @@ use crate::{
     device,
     gguf::GgufFile,
     kv_cache::BLOCK_SIZE,
-    model::{KvCache, LoadProgress, Model, ModelConfig, ModelError},
+    model::{KvCache, LoadProgress, Model, ModelConfig, ModelError, ModelUse},
     sampling::{Sampler, SamplingParams, Vocabulary},
     sequence::{Priority, SequenceId},
     text::{
@@ -369,8 +369,12 @@ impl Loaded {
         let model = Model::load(
             &file,
             model_config,
-            tokenizer.vocab_size(),
-            max_model_len,
+            ModelUse {
+                vocab_size: tokenizer.vocab_size(),
+                max_len: max_model_len,
+                kv_cache_dtype: config.kv_cache_dtype,
+                cuda: config.cuda,
+            },
             &device,
             on_progress,
         )

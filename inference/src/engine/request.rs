@@ -15,7 +15,7 @@ use super::{
     event::{EngineError, Event, FinishReason, ScoredToken, Timings, TokenLogprobs, Usage},
 };
 use crate::{
-    sampling::{Logprobs, SampleError, Sampler},
+    sampling::{Choice, Logprobs, SampleError, Sampler},
     sequence::{Priority, SequenceId},
     text::{Detokenizer, StopMatcher, Tokenizer},
 };
@@ -118,6 +118,29 @@ impl Request {
                 return None;
             }
         };
+        self.take(choice, tokenizer, is_full)
+    }
+
+    /// [`Self::advance`] of a request that does not want logits, with the token of the largest.
+    pub fn advance_with(
+        &mut self,
+        largest: u32,
+        tokenizer: &Tokenizer,
+        is_full: bool,
+    ) -> Option<u32> {
+        let choice = Choice {
+            token: largest,
+            logprobs: None,
+        };
+        self.take(choice, tokenizer, is_full)
+    }
+
+    /// Whether the next token depends on more than which logit is the largest.
+    pub fn wants_logits(&self) -> bool {
+        self.sampler.wants_logits()
+    }
+
+    fn take(&mut self, choice: Choice, tokenizer: &Tokenizer, is_full: bool) -> Option<u32> {
         let token = choice.token;
         let now = Instant::now();
         self.first_token.get_or_insert(now);

@@ -35,6 +35,9 @@ use crate::{
 /// How long running answers may wait for a step that also prefills: about the pace at which people read.
 const TARGET_MIXED_STEP: Duration = Duration::from_millis(250);
 
+/// The same on a GPU, which reads a long prompt in many such steps while answers stay smooth.
+const TARGET_MIXED_STEP_GPU: Duration = Duration::from_millis(30);
+
 /// What the loop works with.
 pub(super) struct Parts {
     pub model: Model,
@@ -58,7 +61,14 @@ impl StepLoop {
             max_num_seqs: config.max_num_seqs,
             num_blocks: config.num_blocks(),
             window: parts.model.config.window(),
-            budget: TokenBudget::new(config.max_num_batched_tokens, TARGET_MIXED_STEP),
+            budget: TokenBudget::new(
+                config.max_num_batched_tokens,
+                if parts.model.device().is_cpu() {
+                    TARGET_MIXED_STEP
+                } else {
+                    TARGET_MIXED_STEP_GPU
+                },
+            ),
         });
         Self {
             parts,
@@ -175,13 +185,28 @@ impl StepLoop {
                 for row in &plan.rows {
                     self.fail(row.id, EngineError::Step(message.clone()));
                 }
+                if let Some(fault) = self.parts.model.device_fault() {
+                    self.give_up(&fault);
+                }
             }
         }
         self.parts.counters.steps.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Stops for good: fails everybody at once instead of letting them wait for a device that is lost.
+    fn give_up(&mut self, fault: &str) {
+        tracing::error!(%fault, "the device no longer computes; the engine stops");
+        self.parts.counters.is_broken.store(true, Ordering::Relaxed);
+        for id in self.scheduler.ids() {
+            self.fail(id, EngineError::Device(fault.to_owned()));
+        }
+        self.stopping = true;
+    }
+
     fn compute_and_sample(&mut self, plan: &StepPlan) -> candle_core::Result<()> {
-        let input = StepInput::from_plan(plan, &self.scheduler);
+        let mut input = StepInput::from_plan(plan, &self.scheduler);
+        let sampling = plan.rows.iter().filter(|row| row.samples);
+        input.wants_logits = sampling.map(|row| self.wants_logits(row.id)).collect();
         let mut output = self.parts.model.forward(&input, &self.parts.cache)?;
         if let Some(output) = &mut output {
             output.logits = output.logits.to_device(&Device::Cpu)?;
@@ -208,6 +233,10 @@ impl StepLoop {
         Ok(())
     }
 
+    fn wants_logits(&self, id: SequenceId) -> bool {
+        self.requests.get(&id).is_none_or(Request::wants_logits)
+    }
+
     /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
     fn sample(
         &mut self,
@@ -220,20 +249,22 @@ impl StepLoop {
             self.fail(id, EngineError::InvalidLogits);
             return Ok(());
         }
-        let vocab_size = self.parts.tokenizer.vocab_size();
-        // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
-        let logits = output
-            .logits
-            .narrow(0, index, 1)?
-            .narrow(1, 0, vocab_size)?;
         let Some(request) = self.requests.get_mut(&id) else {
             return Ok(());
         };
         let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
         let tokenizer = &self.parts.tokenizer;
-        let token = with_f32(&logits, |logits| {
-            Ok(request.advance(logits, tokenizer, is_full))
-        })?;
+        let token = match output.rows[index] {
+            Some(place) => {
+                // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
+                let logits = output.logits.narrow(0, place, 1)?;
+                let logits = logits.narrow(1, 0, tokenizer.vocab_size())?;
+                with_f32(&logits, |logits| {
+                    Ok(request.advance(logits, tokenizer, is_full))
+                })?
+            }
+            None => request.advance_with(output.largest[index], tokenizer, is_full),
+        };
         self.parts
             .counters
             .generated_tokens

@@ -82,12 +82,12 @@ impl Recipe {
 /// What a mixture needs to know of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ModelFacts {
-    num_layers: usize,
-    num_experts: usize,
+    pub num_layers: usize,
+    pub num_experts: usize,
     /// Whether the output matrix is the embedding.
-    tied: bool,
+    pub tied: bool,
     /// Whether several query heads share keys and values.
-    grouped_heads: bool,
+    pub grouped_heads: bool,
 }
 
 impl ModelFacts {

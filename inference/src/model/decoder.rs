@@ -1,18 +1,18 @@
-//! The decoder: embedding, layers, output. One for all architectures.
+//! A loaded model, however its steps are run, and its cache.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    ModelConfig, ModelError, RopeConfig,
-    load::{LoadProgress, load_in_parallel},
+    ModelConfig, ModelError, RopeConfig, layered::LayeredModel, load::LoadProgress,
     weights::Weights,
 };
+#[cfg(feature = "cuda")]
+use crate::gpu::decoder::GpuDecoder;
 use crate::{
+    config::CudaOptions,
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
-    layers::{Attention, FeedForward, LayerCache, Linear, RmsNorm, Turn},
+    layers::LayerCache,
     ops::rope::RopeTable,
     runner::StepInput,
 };
@@ -45,50 +45,35 @@ impl KvCache {
             .collect::<Result<_>>()?;
         Ok(Self { layout, layers })
     }
-}
 
-/// One layer of a decoder.
-#[derive(Debug)]
-pub struct DecoderLayer {
-    pub attention_norm: RmsNorm,
-    pub attention: Attention,
-    /// Over what attention yields, before it is added.
-    pub attention_post_norm: Option<RmsNorm>,
-    pub ffn_norm: RmsNorm,
-    pub feed_forward: FeedForward,
-    /// Over what feed-forward yields, before it is added.
-    pub ffn_post_norm: Option<RmsNorm>,
-    /// Index into the model's ropes; `None`: the layer does not know positions.
-    pub rope: Option<usize>,
+    /// Returns each layer's keys and values.
+    pub fn layers(&self) -> &[LayerCache] {
+        &self.layers
+    }
 }
 
 /// What a forward pass yields.
 #[derive(Debug)]
 pub struct StepLogits {
-    /// `[num_logits, rows of the embedding]` f32
+    /// `[rows that want them, rows of the embedding]` f32
     pub logits: Tensor,
+    /// Where each row's logits are; `None`: only the largest is known.
+    pub rows: Vec<Option<usize>>,
+    /// Each row's largest logit, where it was looked for.
+    pub largest: Vec<u32>,
     /// Whether each row comes from valid numbers. Integer kernels turn NaN into ordinary numbers, so this is known
     /// before the last product only.
     pub is_valid: Vec<bool>,
 }
 
-/// `[rows, hidden]` token_embd.weight; rows are dequantized as they are needed.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // with CUDA; a model has one
-enum Embedding {
-    Own(QTensor),
-    /// The file has no `output.weight`; both are one.
-    Tied(Linear),
-}
-
-impl Embedding {
-    /// Returns `[num_tokens, hidden]` f32.
-    fn forward(&self, token_ids: &[u32], device: &Device) -> Result<Tensor> {
-        match self {
-            Self::Own(table) => {
-                table.embedding(&Tensor::from_slice(token_ids, token_ids.len(), device)?)
-            }
-            Self::Tied(output) => output.rows(token_ids, device),
+impl StepLogits {
+    /// Returns the logits of rows that all want them.
+    pub fn of_all(logits: Tensor, is_valid: Vec<bool>) -> Self {
+        Self {
+            logits,
+            rows: (0..is_valid.len()).map(Some).collect(),
+            largest: Vec::new(),
+            is_valid,
         }
     }
 }
@@ -97,69 +82,59 @@ impl Embedding {
 #[derive(Debug)]
 pub struct Model {
     pub config: ModelConfig,
-    embedding: Embedding,
-    layers: Vec<DecoderLayer>,
-    output_norm: RmsNorm,
-    /// `[rows, hidden]` output.weight, or the embedding where the file has none (tied).
-    output: Linear,
-    ropes: Vec<RopeTable>,
+    body: Body,
     device: Device,
 }
 
+#[derive(Debug)]
+enum Body {
+    Layered(Box<LayeredModel>),
+    #[cfg(feature = "cuda")]
+    Gpu(Box<GpuDecoder>),
+}
+
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelUse {
+    /// The tokenizer's.
+    pub vocab_size: usize,
+    /// Positions below it can be run.
+    pub max_len: usize,
+    pub kv_cache_dtype: KvCacheDtype,
+    pub cuda: CudaOptions,
+}
+
 impl Model {
-    /// Loads the weights. Positions up to `max_len` can be run; `vocab_size` is the tokenizer's.
+    /// Loads the weights.
     ///
     /// # Errors
     /// [`ModelError`] for anything missing, of another shape or type, or too large for the device.
     pub fn load(
         file: &GgufFile,
         config: ModelConfig,
-        vocab_size: usize,
-        max_len: usize,
+        wanted: ModelUse,
         device: &Device,
         on_progress: &(dyn Fn(LoadProgress) + Sync),
     ) -> std::result::Result<Self, ModelError> {
         let weights = Weights::new(file, device);
         let rows = weights.height("token_embd.weight")?;
+        let ModelUse {
+            vocab_size,
+            max_len,
+            ..
+        } = wanted;
         if rows < vocab_size {
             return Err(ModelError::Vocabulary { rows, vocab_size });
         }
-        let is_tied = !weights.has("output.weight");
-        let name = if is_tied { "token_embd" } else { "output" };
-        let output = || weights.linear(name, rows, config.hidden);
-        let (output, layers) = load_in_parallel(output, &weights, &config, on_progress)?;
-        let embedding = if is_tied {
-            Embedding::Tied(output.clone())
-        } else {
-            Embedding::Own(weights.tensor("token_embd.weight", &[rows, config.hidden])?)
-        };
-        let output_norm = weights.norm("output_norm", config.hidden, config.rms_norm_eps)?;
-        let rope = |rope: &RopeConfig| -> std::result::Result<RopeTable, ModelError> {
-            let factors = rope.factors(&weights, max_len)?;
-            let frequencies = rope.frequencies(factors.as_deref());
-            let magnitude = rope.magnitude();
-            Ok(RopeTable::new(
-                rope.layout,
-                &frequencies,
-                magnitude,
-                max_len,
-                device,
-            )?)
-        };
         let ropes = config
             .ropes
             .iter()
-            .map(rope)
+            .map(|rope| table(rope, &weights, max_len))
             .collect::<std::result::Result<_, _>>()?;
-        weights.check_all_used(config.architecture.name())?;
         Ok(Self {
-            ropes,
-            output_norm,
-            embedding,
-            layers,
-            output,
-            device: device.clone(),
+            body: Body::load(&weights, config.clone(), ropes, wanted, on_progress)?,
             config,
+            device: device.clone(),
         })
     }
 
@@ -173,77 +148,18 @@ impl Model {
     /// # Errors
     /// A candle error unless the step fits the model and the cache.
     pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<StepLogits>> {
-        let embedded = self.embedding.forward(&step.token_ids, &self.device)?;
-        let mut x = scaled(embedded, self.config.embedding_scale)?;
-        let temperature = self.temperature(step)?;
-        let last = self.layers.len() - 1;
-        for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
-            let normed = layer.attention_norm.forward(&x)?;
-            let turn = Turn {
-                rope: layer.rope.map(|rope| &self.ropes[rope]),
-                temperature: temperature.as_ref(),
-            };
-            let mut attended = layer.attention.attend(&normed, step, turn, cache)?;
-            if index == last {
-                // Past the last cache write only the rows with logits matter.
-                if step.logits_rows.is_empty() {
-                    return Ok(None);
-                }
-                (x, attended) = (self.select(&x, step)?, self.select(&attended, step)?);
-            }
-            let y = layer.attention.output.forward(&attended)?;
-            x = self.add(x, y, &layer.attention_post_norm)?;
-            let y = layer.feed_forward.forward(&layer.ffn_norm.forward(&x)?)?;
-            x = self.add(x, y, &layer.ffn_post_norm)?;
-        }
-        let normed = self.output_norm.forward(&x)?;
-        let is_valid = normed
-            .sqr()?
-            .sum(1)?
-            .to_vec1::<f32>()?
-            .into_iter()
-            .map(f32::is_finite)
-            .collect();
-        Ok(Some(StepLogits {
-            logits: self.logits(&normed)?,
-            is_valid,
-        }))
-    }
-
-    /// Adds to the residual stream what a part of a layer yields.
-    fn add(&self, x: Tensor, y: Tensor, post_norm: &Option<RmsNorm>) -> Result<Tensor> {
-        let y = match post_norm {
-            Some(norm) => norm.forward(&y)?,
-            None => y,
-        };
-        x + scaled(y, self.config.residual_scale)?
-    }
-
-    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = scaled(self.output.forward(normed)?, self.config.logits_scale)?;
-        match self.config.logits_softcap {
-            Some(softcap) => (logits / softcap)?.tanh()? * softcap,
-            None => Ok(logits),
+        match &self.body {
+            Body::Layered(model) => model.forward(step, cache),
+            #[cfg(feature = "cuda")]
+            Body::Gpu(model) => model.forward(step, cache),
         }
     }
 
-    /// Returns the factors of the step's queries, `[num_tokens, 1]`, of models that have such.
-    fn temperature(&self, step: &StepInput) -> Result<Option<Tensor>> {
-        let Some(temperature) = self.config.temperature else {
-            return Ok(None);
-        };
-        let factors = step.positions.iter();
-        let factors: Vec<f32> = factors.map(|&at| temperature.factor(at)).collect();
-        let shape = (factors.len(), 1);
-        Tensor::from_vec(factors, shape, &self.device).map(Some)
-    }
-
-    fn select(&self, x: &Tensor, step: &StepInput) -> Result<Tensor> {
-        let rows = &step.logits_rows;
-        if rows.len() == x.dim(0)? {
-            return Ok(x.clone());
-        }
-        x.index_select(&Tensor::from_slice(rows, rows.len(), &self.device)?, 0)
+    /// Returns what is wrong with the device, after a step on it has failed: a GPU that has met an error of its own (an illegal
+    /// address, a fallen bus) answers nothing else until the process ends.
+    pub fn device_fault(&self) -> Option<String> {
+        let fault = self.device.synchronize().err()?;
+        Some(fault.to_string())
     }
 
     /// Runs every matrix that candle multiplies once, so that it repacks the weights now, on all threads, and not within
@@ -252,43 +168,78 @@ impl Model {
     /// # Errors
     /// A candle error when memory runs out.
     pub fn warm_up(&self, threads: usize) -> Result<()> {
-        let linears: Vec<&Linear> = self
-            .layers
-            .iter()
-            .flat_map(|layer| {
-                layer
-                    .attention
-                    .linears()
-                    .into_iter()
-                    .chain(layer.feed_forward.linears())
-            })
-            .chain([&self.output])
-            .filter(|linear| linear.is_packed_late())
-            .collect();
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<()> {
-            while let Some(linear) = linears.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // Two rows: `Q6_K` is repacked for more than one only.
-                linear.forward(&Tensor::zeros(
-                    (2, linear.in_features()?),
-                    DType::F32,
-                    &self.device,
-                )?)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| {
-                    candle_core::bail!("a thread panicked while repacking weights")
-                })
-            })
-        })
+        match &self.body {
+            Body::Layered(model) => model.warm_up(threads),
+            #[cfg(feature = "cuda")]
+            Body::Gpu(_) => Ok(()),
+        }
     }
 }
 
-/// Returns `x * scale`; most models have no such scale.
-fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
-    if scale == 1.0 { Ok(x) } else { x * scale }
+impl Body {
+    #[cfg(feature = "cuda")]
+    fn load(
+        weights: &Weights<'_>,
+        config: ModelConfig,
+        ropes: Vec<RopeTable>,
+        wanted: ModelUse,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+    ) -> std::result::Result<Self, ModelError> {
+        if weights.device.is_cuda() && wanted.cuda.kernels {
+            match GpuDecoder::refuses(weights, &config, wanted.kv_cache_dtype) {
+                None => {
+                    let ModelUse {
+                        vocab_size,
+                        max_len,
+                        cuda,
+                        ..
+                    } = wanted;
+                    let mut model =
+                        GpuDecoder::load(weights, config, ropes, vocab_size, max_len, on_progress)?;
+                    model.set_options(cuda.graphs, cuda.early_start);
+                    return Ok(Self::Gpu(Box::new(model)));
+                }
+                Some(reason) => tracing::warn!("slower kernels run this model, which has {reason}"),
+            }
+        }
+        Self::layered(weights, config, ropes, on_progress)
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn load(
+        weights: &Weights<'_>,
+        config: ModelConfig,
+        ropes: Vec<RopeTable>,
+        _: ModelUse,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+    ) -> std::result::Result<Self, ModelError> {
+        Self::layered(weights, config, ropes, on_progress)
+    }
+
+    fn layered(
+        weights: &Weights<'_>,
+        config: ModelConfig,
+        ropes: Vec<RopeTable>,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+    ) -> std::result::Result<Self, ModelError> {
+        LayeredModel::load(weights, config, ropes, on_progress)
+            .map(|model| Self::Layered(Box::new(model)))
+    }
+}
+
+fn table(
+    rope: &RopeConfig,
+    weights: &Weights<'_>,
+    max_len: usize,
+) -> std::result::Result<RopeTable, ModelError> {
+    let factors = rope.factors(weights, max_len)?;
+    let frequencies = rope.frequencies(factors.as_deref());
+    let magnitude = rope.magnitude();
+    Ok(RopeTable::new(
+        rope.layout,
+        &frequencies,
+        magnitude,
+        max_len,
+        weights.device,
+    )?)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{
     ModelConfig, ModelError,
     config::{ExpertsConfig, FeedForwardConfig},
-    decoder::DecoderLayer,
+    layered::DecoderLayer,
     weights::Weights,
 };
 use crate::{

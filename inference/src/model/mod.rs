@@ -6,15 +6,16 @@ pub mod architecture;
 pub mod config;
 mod decoder;
 mod keys;
+mod layered;
 mod load;
 mod rope;
-mod weights;
+pub(crate) mod weights;
 
 use crate::gguf::GgufError;
 
 pub use architecture::Architecture;
 pub use config::ModelConfig;
-pub use decoder::{KvCache, Model, StepLogits};
+pub use decoder::{KvCache, Model, ModelUse, StepLogits};
 pub use load::LoadProgress;
 pub use rope::{RopeConfig, Yarn};
 

@@ -12,6 +12,8 @@ use std::{
 use candle_core::{Device, Tensor, quantized::QTensor};
 
 use super::ModelError;
+#[cfg(feature = "cuda")]
+use crate::gguf::EncodedMatrix;
 use crate::{gguf::GgufFile, layers::Linear, layers::RmsNorm};
 
 /// Loads tensors of one file to one device.
@@ -81,6 +83,22 @@ impl<'a> Weights<'a> {
         let name = format!("{name}.weight");
         self.check_shape(&name, &[count, out, inp])?;
         self.load(&name, index * out..(index + 1) * out, None)
+    }
+
+    /// Returns some rows of `{name}.weight` of `[out, inp]` as the file has them, and their bias on the device. Whoever has
+    /// copied them gives the pages back.
+    #[cfg(feature = "cuda")]
+    pub fn encoded(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        out: usize,
+        inp: usize,
+    ) -> Result<(EncodedMatrix<'a>, Option<Tensor>), ModelError> {
+        let weight = format!("{name}.weight");
+        self.check_shape(&weight, &[out, inp])?;
+        let bias = self.bias(name, rows.clone(), out)?;
+        Ok((self.file.matrix(&weight, rows)?, bias))
     }
 
     pub fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, ModelError> {

@@ -99,6 +99,11 @@ impl Sampler {
         Ok(Choice { token, logprobs })
     }
 
+    /// Whether a choice depends on more than which logit is the largest.
+    pub fn wants_logits(&self) -> bool {
+        self.adjusts() || self.params.temperature != 0.0 || self.params.logprobs.is_some()
+    }
+
     /// Whether anything changes logits before the choice; greedy requests without it read the model's logits in place.
     fn adjusts(&self) -> bool {
         !self.params.logit_bias.is_empty()

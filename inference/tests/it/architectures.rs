@@ -11,10 +11,10 @@ use std::{
 use base64::Engine as _;
 use candle_core::Device;
 use inference::{
-    GenerateRequest, GgufFile, KvCacheDtype, Priority, SamplingParams,
+    CudaOptions, GenerateRequest, GgufFile, KvCacheDtype, Priority, SamplingParams,
     gguf::synthetic::{SyntheticModel, catalogue, types},
     kv_cache::{BlockId, blocks_for},
-    model::{Architecture, KvCache, Model, ModelConfig},
+    model::{Architecture, KvCache, Model, ModelConfig, ModelUse},
     runner::StepInput,
     sequence::{Sequence, SequenceId},
 };
@@ -98,7 +98,19 @@ pub fn logits_of(path: &Path, text: &[u32], max_len: usize, chunk: usize) -> Vec
     let config = ModelConfig::from_gguf(&file).unwrap();
     let blocks = blocks_for(text.len());
     let layout = config.cache_layout(blocks, KvCacheDtype::F32);
-    let model = Model::load(&file, config, 0, max_len, &Device::Cpu, &|_| ()).unwrap();
+    let model = Model::load(
+        &file,
+        config,
+        ModelUse {
+            vocab_size: 0,
+            max_len,
+            kv_cache_dtype: KvCacheDtype::F32,
+            cuda: CudaOptions::default(),
+        },
+        &Device::Cpu,
+        &|_| (),
+    )
+    .unwrap();
     let cache = KvCache::new(layout, &Device::Cpu).unwrap();
     let mut sequence = Sequence::new(SequenceId(0), Priority::Batch, text.to_vec());
     // From the last block to the first: neighbours in the table are not neighbours in memory.

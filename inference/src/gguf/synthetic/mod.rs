@@ -17,7 +17,7 @@ use candle_core::quantized::GgmlDType;
 pub use self::catalogue::{catalogue, types};
 pub use self::everything::everything;
 use self::vocabulary::put_vocabulary;
-use super::{Array, Value, writer::GgufWriter};
+use super::{Array, Recipe, Value, writer::GgufWriter};
 use crate::model::Architecture;
 
 /// Description of a synthetic model.
@@ -36,6 +36,9 @@ pub struct SyntheticModel {
     pub context: usize,
     /// Type of the matrices; norms and biases are F32.
     pub weights: GgmlDType,
+    /// Types of the matrices instead. They then repeat one pattern of blocks, which takes no time to make in the size of real
+    /// models; whoever measures speed needs no more.
+    pub mixture: Option<Recipe>,
     /// Whether the output matrix is the embedding matrix.
     pub tied: bool,
     /// Rows of the embedding beyond the vocabulary.
@@ -84,6 +87,7 @@ impl Default for SyntheticModel {
             ffn: 96,
             context: 512,
             weights: GgmlDType::Q8_0,
+            mixture: None,
             tied: true,
             padding_rows: 0,
             unused_tokens: 0,

@@ -5,11 +5,17 @@
 //! `splitmix64(fnv1a(name) ^ seed * G + (i + 1) * G)` and `G` is the golden ratio in 64 bits; all exact in f32 up to
 //! the two last operations.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use candle_core::quantized::GgmlDType;
 
 use super::{SyntheticExperts, SyntheticModel};
 use crate::{
-    gguf::writer::GgufWriter,
+    gguf::{
+        GgmlType, Recipe, encode,
+        recipe::{ModelFacts, target_type},
+        writer::GgufWriter,
+    },
     model::{Architecture, architecture::SharedExpert},
 };
 
@@ -44,6 +50,7 @@ pub fn put_weights(
         model,
         architecture,
         writer,
+        patterns: HashMap::new(),
     };
     // Small beside what the layers add; otherwise a tied output only ever repeats the last token.
     let spread = if architecture.scaled_embedding {
@@ -95,7 +102,12 @@ struct Tensors<'a> {
     model: &'a SyntheticModel,
     architecture: &'a Architecture,
     writer: &'a mut GgufWriter,
+    /// Blocks of mixtures, by type and the bits of their spread.
+    patterns: HashMap<(GgmlType, u32), Vec<u8>>,
 }
+
+/// Weights of a pattern: a prime number of the largest blocks, so that rows differ.
+const PATTERN: usize = 1_021 * 256;
 
 impl Tensors<'_> {
     fn put_vector(&mut self, name: &str, values: &[f32]) -> candle_core::Result<()> {
@@ -123,11 +135,54 @@ impl Tensors<'_> {
         spread: f32,
     ) -> candle_core::Result<()> {
         let count = shape.iter().product();
+        if let Some(recipe) = self.model.mixture {
+            return self.pattern_matrix(recipe, name, shape, spread);
+        }
         let values = uniform(self.model.seed, name, count, 0.0, spread);
         let dtype = self.model.weights;
         self.writer
             .quantize(name, shape, dtype, &values)
             .map(|_| ())
+    }
+
+    /// A matrix of repeated blocks in the type that a recipe gives it.
+    fn pattern_matrix(
+        &mut self,
+        recipe: Recipe,
+        name: &str,
+        shape: &[usize],
+        spread: f32,
+    ) -> candle_core::Result<()> {
+        let model = self.model;
+        let facts = ModelFacts {
+            num_layers: model.num_layers,
+            num_experts: model.experts.map_or(0, |experts| experts.count),
+            tied: model.tied,
+            grouped_heads: model.num_heads != model.num_kv_heads,
+        };
+        let ggml_type = target_type(recipe, &facts, name, shape.last().copied().unwrap_or(0));
+        let bytes = |weights: usize| {
+            let bytes = ggml_type.bytes_of(weights);
+            bytes.ok_or_else(|| candle_core::Error::Msg(format!("{name}: no whole blocks")))
+        };
+        let key = (ggml_type, spread.to_bits());
+        let pattern_bytes = bytes(PATTERN)?;
+        let pattern = match self.patterns.entry(key) {
+            Entry::Occupied(pattern) => pattern.into_mut(),
+            Entry::Vacant(place) => {
+                let weights = uniform(model.seed, name, PATTERN, 0.0, spread);
+                let mut blocks = vec![0; pattern_bytes];
+                encode(ggml_type, &weights, &mut blocks).map_err(candle_core::Error::wrap)?;
+                place.insert(blocks)
+            }
+        };
+        let len = bytes(shape.iter().product())?;
+        let mut data = Vec::with_capacity(len);
+        while data.len() < len {
+            data.extend_from_slice(&pattern[..pattern.len().min(len - data.len())]);
+        }
+        self.writer.tensor(name, shape, ggml_type, data);
+        Ok(())
     }
 
     /// A matrix that keeps the variance of what it multiplies.
@@ -208,6 +263,11 @@ impl Tensors<'_> {
                 continue;
             }
             let spread = (3.0 / columns as f32).sqrt();
+            if self.model.mixture.is_some() {
+                let name = name(&format!("{part}_exps"));
+                self.spread_matrix(&name, &[experts.count, rows, columns], spread)?;
+                continue;
+            }
             let stack: Vec<f32> = (0..experts.count)
                 .flat_map(|expert| uniform(seed, &of_expert(expert), rows * columns, 0.0, spread))
                 .collect();
