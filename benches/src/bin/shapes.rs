@@ -3,14 +3,18 @@
 //!
 //! `cargo run --release -p benches --bin shapes -- FOLDER [NAME...]` writes `NAME.f16.gguf` for each of
 //! `llama-3.2-1b` (16 layers of 2048, 128,256 tokens, 2.5 GB) and `mixtral-small` (6 layers of 2048, 2 of 8 experts, 2.3 GB);
-//! `cloister models quantize` makes the types of them that are measured.
+//! `cloister models quantize` makes the types of them that are measured. Two more are only written when they are named, as `Q4_K_M`
+//! at once, for GPUs: `llama-3.1-8b` (4.9 GB) and `mixtral-8x7b` (28 GB).
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::GgmlDType;
 use clap::Parser;
-use inference::gguf::synthetic::{SyntheticExperts, SyntheticModel};
+use inference::gguf::{
+    Recipe,
+    synthetic::{SyntheticExperts, SyntheticModel},
+};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -31,8 +35,11 @@ fn main() -> Result<()> {
         }
     }
     for (name, model) in shapes {
-        if arguments.names.is_empty() || arguments.names.iter().any(|wanted| wanted == name) {
-            let path = arguments.folder.join(format!("{name}.f16.gguf"));
+        let is_large = model.mixture.is_some();
+        let is_wanted = arguments.names.iter().any(|wanted| wanted == name);
+        if is_wanted || arguments.names.is_empty() && !is_large {
+            let kind = if is_large { "q4_k_m" } else { "f16" };
+            let path = arguments.folder.join(format!("{name}.{kind}.gguf"));
             model
                 .write(&path)
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -72,5 +79,28 @@ fn shapes() -> Vec<(&'static str, SyntheticModel)> {
         unused_tokens: 32_000 - 267,
         ..common
     };
-    vec![("llama-3.2-1b", llama), ("mixtral-small", mixtral)]
+    let large = SyntheticModel {
+        num_layers: 32,
+        hidden: 4096,
+        ffn: 14_336,
+        head_dim: 128,
+        context: 32_768,
+        tied: false,
+        mixture: Some(Recipe::Q4KM),
+        ..llama.clone()
+    };
+    let large_mixtral = SyntheticModel {
+        experts: mixtral.experts.map(|experts| SyntheticExperts {
+            ffn: 14_336,
+            ..experts
+        }),
+        unused_tokens: mixtral.unused_tokens,
+        ..large.clone()
+    };
+    vec![
+        ("llama-3.2-1b", llama),
+        ("mixtral-small", mixtral),
+        ("llama-3.1-8b", large),
+        ("mixtral-8x7b", large_mixtral),
+    ]
 }

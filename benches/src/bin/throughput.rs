@@ -17,7 +17,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use inference::{Engine, EngineConfig, Event, GenerateRequest, Priority, SamplingParams};
+use inference::{
+    DeviceChoice, Engine, EngineConfig, Event, GenerateRequest, Priority, SamplingParams,
+};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -27,6 +29,9 @@ struct Arguments {
     /// CPU threads; all physical cores when absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// CUDA device; the CPU when absent.
+    #[arg(long)]
+    cuda: Option<usize>,
     /// Prompt tokens of each request.
     #[arg(long, default_value_t = 512)]
     prompt: usize,
@@ -64,6 +69,7 @@ fn main() -> Result<()> {
     let length = arguments.depth + arguments.prompt + arguments.generate;
     let mut config = EngineConfig::new(&arguments.model);
     config.threads = arguments.threads;
+    config.device = arguments.cuda.map_or(DeviceChoice::Cpu, DeviceChoice::Cuda);
     config.max_num_seqs = largest;
     config.max_num_batched_tokens = arguments.step_tokens.max(largest);
     // A block more for each, because every request ends within a block of its own.
