@@ -79,7 +79,10 @@ fn load_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<
         return Ok(None);
     };
     let bar = output::loading(&chosen.name);
-    let engine = load_with_bar(&chosen, config.engine(&chosen), &bar);
+    let settings = config.engine(&chosen);
+    let engine = settings
+        .map_err(|error| load_failure(&chosen, &error))
+        .and_then(|settings| load_with_bar(&chosen, settings, &bar));
     bar.finish_and_clear();
     engine.map(Some)
 }
@@ -144,7 +147,8 @@ pub fn load_engine(
 ) -> Outcome<Engine> {
     let store = ModelStore::open(&config.models_dir)?;
     let chosen = choose::resolve(&store, spec, ModelKind::Chat)?;
-    let mut engine_config = config.engine(&chosen);
+    let engine_config = config.engine(&chosen);
+    let mut engine_config = engine_config.map_err(|error| load_failure(&chosen, &error))?;
     adjust(&mut engine_config);
     // What these commands print is for programs, too: no line where nobody watches.
     let bar = match output::is_interactive() {
@@ -173,6 +177,8 @@ pub fn load_failure(chosen: &Chosen, error: &LoadError) -> Failure {
     let message = format!("cannot load the model {}: {}", chosen.name, chain(error));
     match error {
         LoadError::Device(_) => Failure::config(message).hint("choose a device that is there, e.g. --device cpu"),
+        LoadError::Memory { .. } => Failure::config(message)
+            .hint("`cloister doctor --plan` shows what a card needs for a model; --device cpu computes without it"),
         _ => Failure::user(message)
             .hint("`cloister models list` shows models that work; a file that was cut off must be fetched again"),
     }

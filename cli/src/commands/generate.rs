@@ -175,7 +175,8 @@ pub fn perplexity(config: &Config, args: &PerplexityArgs) -> Outcome<()> {
         .map_err(|error| Failure::user(format!("cannot read {}: {error}", args.file.display())))?;
     let store = ModelStore::open(&config.models_dir)?;
     let chosen = resolve(&store, &args.model, ModelKind::Chat)?;
-    let mut engine = config.engine(&chosen);
+    let engine = config.engine(&chosen);
+    let mut engine = engine.map_err(|error| compose::load_failure(&chosen, &error))?;
     engine.threads = args.threads.or(engine.threads);
     let report =
         inference::perplexity(&engine, &text, args.window).map_err(|error| match &error {

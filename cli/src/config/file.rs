@@ -73,12 +73,16 @@ pub struct EngineSection {
     /// CPU threads. Default: physical cores. More than there are makes every token slower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Answers that advance together. Default 8. More raises total speed and slows each one.
-    pub max_num_seqs: usize,
-    /// Tokens of one step. Default 256. More reads long prompts faster and lets running answers wait longer.
-    pub max_num_batched_tokens: usize,
-    /// Tokens of KV cache over all answers. Default 16384. More costs memory (28 kB a token for the 1.5B model).
-    pub kv_cache_tokens: usize,
+    /// Answers that advance together. Default 8, on a GPU 64. More raises total speed and slows each one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_seqs: Option<usize>,
+    /// Tokens of one step. Default 256, on a GPU 2048. More reads long prompts faster and lets running answers wait longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_batched_tokens: Option<usize>,
+    /// Tokens of KV cache over all answers. Default 16384, on a GPU what its free memory holds. More costs memory (28 kB a token for
+    /// the 1.5B model).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cache_tokens: Option<usize>,
     /// Longest prompt plus answer, in tokens. Default: what the model and the cache hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
@@ -91,9 +95,9 @@ impl Default for EngineSection {
         EngineSection {
             device: "cpu".to_owned(),
             threads: None,
-            max_num_seqs: 8,
-            max_num_batched_tokens: 256,
-            kv_cache_tokens: 16_384,
+            max_num_seqs: None,
+            max_num_batched_tokens: None,
+            kv_cache_tokens: None,
             max_model_len: None,
             queue_capacity: 32,
         }
@@ -232,24 +236,28 @@ impl FileConfig {
     fn check(&self) -> Result<(), String> {
         let engine = &self.engine;
         let at_least_one = [
-            ("max_num_seqs", engine.max_num_seqs),
-            ("max_num_batched_tokens", engine.max_num_batched_tokens),
-            ("kv_cache_tokens", engine.kv_cache_tokens),
+            ("max_num_seqs", engine.max_num_seqs.unwrap_or(1)),
+            (
+                "max_num_batched_tokens",
+                engine.max_num_batched_tokens.unwrap_or(1),
+            ),
+            ("kv_cache_tokens", engine.kv_cache_tokens.unwrap_or(1)),
             ("threads", engine.threads.unwrap_or(1)),
             ("max_model_len", engine.max_model_len.unwrap_or(1)),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` under [engine] must be at least 1"));
         }
-        if engine.max_num_batched_tokens < engine.max_num_seqs {
+        if let (Some(tokens), Some(sequences)) =
+            (engine.max_num_batched_tokens, engine.max_num_seqs)
+            && tokens < sequences
+        {
             return Err(format!(
-                "`max_num_batched_tokens` ({}) under [engine] must not be below `max_num_seqs` ({}): every running answer needs a token of each step",
-                engine.max_num_batched_tokens, engine.max_num_seqs
+                "`max_num_batched_tokens` ({tokens}) under [engine] must not be below `max_num_seqs` ({sequences}): every running answer needs a token of each step",
             ));
         }
-        if engine
-            .max_model_len
-            .is_some_and(|len| len > engine.kv_cache_tokens)
+        if let (Some(len), Some(tokens)) = (engine.max_model_len, engine.kv_cache_tokens)
+            && len > tokens
         {
             return Err(
                 "`max_model_len` under [engine] must not exceed `kv_cache_tokens`".to_owned(),
@@ -332,7 +340,7 @@ mod tests {
                 "must not be below",
             ),
             (
-                "[engine]\nmax_model_len = 20000\n",
+                "[engine]\nmax_model_len = 20000\nkv_cache_tokens = 16384\n",
                 "",
                 "must not exceed `kv_cache_tokens`",
             ),

@@ -8,7 +8,7 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use inference::{DeviceChoice, EngineConfig};
+use inference::{DeviceChoice, EngineConfig, LoadError};
 use rag::{Extractor, Limits, StoreChoice};
 use web_server::SuiteConfig;
 
@@ -70,20 +70,27 @@ impl Config {
         })
     }
 
-    /// Engine settings for a chosen model.
-    pub fn engine(&self, chosen: &Chosen) -> EngineConfig {
+    /// Engine settings for a chosen model: those of the file, and the device's own where it says nothing.
+    ///
+    /// # Errors
+    /// The device cannot be used, or has too little memory for the model.
+    pub fn engine(&self, chosen: &Chosen) -> Result<EngineConfig, LoadError> {
         let engine = &self.file.engine;
-        EngineConfig {
+        let sizes = inference::default_sizes(&self.device, &chosen.path)?;
+        let max_num_seqs = engine.max_num_seqs.unwrap_or(sizes.max_num_seqs);
+        let tokens = engine.max_num_batched_tokens;
+        Ok(EngineConfig {
             model_name: chosen.name.clone(),
             device: self.device.clone(),
             threads: engine.threads,
-            max_num_seqs: engine.max_num_seqs,
-            max_num_batched_tokens: engine.max_num_batched_tokens,
-            kv_cache_tokens: engine.kv_cache_tokens,
+            max_num_seqs,
+            max_num_batched_tokens: tokens
+                .unwrap_or(sizes.max_num_batched_tokens.max(max_num_seqs)),
+            kv_cache_tokens: engine.kv_cache_tokens.unwrap_or(sizes.kv_cache_tokens),
             max_model_len: engine.max_model_len,
             queue_capacity: engine.queue_capacity,
             ..EngineConfig::new(&chosen.path)
-        }
+        })
     }
 
     /// Extraction in child processes of this very program.

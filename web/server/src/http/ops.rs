@@ -5,16 +5,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Failure;
 use crate::suite::Suite;
 
-/// `{"status": "ok", "model": NAME|null}` once the database answers.
+/// `{"status": "ok", "model": NAME|null}` once the database answers; 503 and `"status": "broken"` when the model's device has failed,
+/// so that a supervisor restarts the server.
 pub(super) async fn healthz(State(suite): State<Arc<Suite>>) -> Result<Response, Failure> {
     suite.has_admin().await?;
     let model = suite.model.as_ref().map(|model| model.name());
+    let is_broken = suite
+        .model
+        .as_ref()
+        .is_some_and(|model| model.stats().is_broken);
+    if is_broken {
+        let body = Json(serde_json::json!({ "status": "broken", "model": model }));
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+    }
     Ok(Json(serde_json::json!({ "status": "ok", "model": model })).into_response())
 }
 

@@ -439,6 +439,18 @@ fn a_panic_under_an_answer_ends_it_with_a_sentence() {
 }
 
 #[test]
+fn a_model_whose_device_has_failed_makes_the_server_unhealthy() {
+    let app = spawn_app();
+    assert_eq!(app.client().get("/healthz").status, 200);
+    app.model.is_broken.store(true, Ordering::Relaxed);
+    let reply = app.client().get("/healthz");
+    assert_eq!(
+        (reply.status, reply.json["status"].as_str()),
+        (503, Some("broken"))
+    );
+}
+
+#[test]
 fn conversations_are_renamed_searched_and_deleted() {
     let app = spawn_app();
     let client = app.signed_in(MEMBER);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub struct ScriptedModel {
     script: Mutex<VecDeque<Script>>,
     pub requests: Mutex<Vec<(String, SamplingParams, Priority)>>,
     pub cancelled: Arc<AtomicUsize>,
+    /// Whether its device has failed.
+    pub is_broken: AtomicBool,
 }
 
 pub const DEFAULT_ANSWER: &str = "Every employee has 30 days of vacation per year.";
@@ -252,6 +254,7 @@ impl LanguageModel for ScriptedModel {
             running: 1,
             num_blocks: 64,
             free_blocks: 32,
+            is_broken: self.is_broken.load(Ordering::Relaxed),
             ..EngineStats::default()
         }
     }
