@@ -119,6 +119,9 @@ impl Engine {
             model.device(),
         )
         .map_err(|error| model_error(&config, error.into()))?;
+        model
+            .reserve(config.max_num_batched_tokens, config.max_num_seqs)
+            .map_err(|error| model_error(&config, error.into()))?;
         let counters = Arc::new(Counters::new(config.num_blocks()));
         let (commands, receiver) = mpsc::channel();
         let step_loop = StepLoop::new(

@@ -270,6 +270,36 @@ impl GpuDecoder {
         }
     }
 
+    /// Makes room for steps of so many tokens and sequences, and decides how weights in f16 are had, so that no request waits for it
+    /// and none finds the memory gone.
+    ///
+    /// # Errors
+    /// A candle error when the device is out of memory.
+    pub fn reserve(&self, max_tokens: usize, max_sequences: usize) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = BUCKETS[BUCKETS.len() - 1];
+        state.decode = Some(Buffers::new(self, most, most, 0, most)?);
+        state.prefill = Some(self.prefill_buffers(max_tokens, max_sequences, max_sequences)?);
+        self.decide_scratch(&mut state)
+    }
+
+    fn prefill_buffers(
+        &self,
+        tokens: usize,
+        sequences: usize,
+        logits_rows: usize,
+    ) -> Result<Buffers> {
+        let tokens = tokens.next_multiple_of(256);
+        let (sequences, logits_rows) = (sequences.max(16), logits_rows.max(16));
+        Buffers::new(
+            self,
+            tokens,
+            sequences,
+            tokens / 16 + sequences,
+            logits_rows,
+        )
+    }
+
     /// Captured steps name the cache's places.
     fn follow_cache(&self, state: &mut State, cache: &KvCache) -> Result<()> {
         let address = |layer: &LayerCache| -> Result<CacheAddresses> {
@@ -357,8 +387,8 @@ impl GpuDecoder {
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .w()?;
         let launched = launch();
-        // SAFETY: 0 asks for nothing special.
-        let flags = unsafe { std::mem::transmute::<u32, sys::CUgraphInstantiate_flags>(1) };
+        // There is no flag for none; a step allocates nothing that this one would free.
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = stream.end_capture(flags).w();
         launched?;
         graph?.ok_or_else(|| candle_core::Error::Msg("nothing was captured".to_owned()))
@@ -375,14 +405,7 @@ impl GpuDecoder {
         };
         if !state.prefill.as_ref().is_some_and(fits) {
             state.prefill = None;
-            let tokens = tokens.next_multiple_of(256);
-            state.prefill = Some(Buffers::new(
-                self,
-                tokens,
-                sequences.max(16),
-                tokens / 16 + sequences,
-                logits_rows.max(16),
-            )?);
+            state.prefill = Some(self.prefill_buffers(tokens, sequences, logits_rows)?);
         }
         let State {
             prefill: Some(buffers),

@@ -162,6 +162,19 @@ impl Model {
         Some(fault.to_string())
     }
 
+    /// Makes room on a GPU for steps of so many tokens and sequences; elsewhere there is nothing to do.
+    ///
+    /// # Errors
+    /// A candle error when the device is out of memory.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+    pub fn reserve(&self, max_tokens: usize, max_sequences: usize) -> Result<()> {
+        match &self.body {
+            Body::Layered(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Body::Gpu(model) => model.reserve(max_tokens, max_sequences),
+        }
+    }
+
     /// Runs every matrix that candle multiplies once, so that it repacks the weights now, on all threads, and not within
     /// the first request.
     ///
