@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-/// Kernels of these names are launched; `src/gpu/kernels.rs` has the same list.
+/// The sources whose kernels are launched; `src/gpu/kernels.rs` includes what comes of this list.
 const MODULES: [&str; 9] = [
     "add_rms_norm",
     "gated_activation",
@@ -32,6 +32,14 @@ fn main() -> ExitCode {
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "80".to_owned());
     println!("cargo::rustc-env=CLOISTER_COMPUTE_CAP={capability}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let rows = MODULES.map(|name| {
+        format!("({name:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.fatbin\")))")
+    });
+    let list = format!(
+        "const MODULES: &[(&str, &[u8])] = &[{}];\n",
+        rows.join(", ")
+    );
+    fs::write(out.join("modules.rs"), list).expect("cargo's folder is writable");
     let failures: Vec<String> = thread::scope(|scope| {
         let out = &out;
         let capability = &capability;

@@ -144,3 +144,28 @@ DEVICE unsigned char *packed_unit(unsigned char *packed, long long token, int nu
 DEVICE unsigned char *halves_unit(unsigned char *packed, long long token, int num_units, int unit) {
     return packed + (token / TILE_TOKENS_PACKED * num_units + unit) * HALVES_UNIT_BYTES;
 }
+
+// Writes a warp's products of activations in halves, as `mma` and `wgmma` leave them: rows g and g + 8 of each tile from `first_row`, tokens
+// 2t and 2t + 1 of each tile of tokens. Shape: ROW_TILES and TILES of them.
+template <typename Shape>
+DEVICE void write_products(const PackedGemm &p, const PackedMatrix &matrix, int first_row,
+                       const float (&total)[Shape::ROW_TILES][Shape::TILES][4]) {
+    int g = lane_id() / 4, t = lane_id() % 4;
+#pragma unroll
+    for (int tile = 0; tile < Shape::ROW_TILES; ++tile)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            int row = first_row + tile * TILE_ROWS + half * 8 + g;
+            if (row >= matrix.rows)
+                continue;
+            float bias = matrix.bias != nullptr ? matrix.bias[row] : 0.0f;
+#pragma unroll
+            for (int x_tile = 0; x_tile < Shape::TILES; ++x_tile)
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    int token = x_tile * TILE_TOKENS_PACKED + 2 * t + i;
+                    if (token < p.batch)
+                        matrix.y[token * matrix.y_stride + row] = total[tile][x_tile][2 * half + i] * (1.0f / HALVES_SCALE) + bias;
+                }
+        }
+}

@@ -373,29 +373,6 @@ template <typename Shape> DEVICE bool join_neighbours(const PackedGemm &p, float
     return true;
 }
 
-template <typename Shape>
-DEVICE void write_products(const PackedGemm &p, const PackedMatrix &matrix, int first_row,
-                       const float (&total)[Shape::ROW_TILES][Shape::TILES][4]) {
-    int g = lane_id() / 4, t = lane_id() % 4;
-#pragma unroll
-    for (int tile = 0; tile < Shape::ROW_TILES; ++tile)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            int row = first_row + tile * TILE_ROWS + half * 8 + g;
-            if (row >= matrix.rows)
-                continue;
-            float bias = matrix.bias != nullptr ? matrix.bias[row] : 0.0f;
-#pragma unroll
-            for (int x_tile = 0; x_tile < Shape::TILES; ++x_tile)
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    int token = x_tile * TILE_TOKENS_PACKED + 2 * t + i;
-                    if (token < p.batch)
-                        matrix.y[token * matrix.y_stride + row] = total[tile][x_tile][2 * half + i] * (1.0f / HALVES_SCALE) + bias;
-                }
-        }
-}
-
 template <typename Shape> DEVICE void packed_wgmma(const PackedGemm &p) {
     int block = static_cast<int>(blockIdx.x), part = 0;
     while (part + 1 < p.num_parts && block >= (p.part[part].rows + Shape::ROWS - 1) / Shape::ROWS) {

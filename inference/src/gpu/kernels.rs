@@ -13,25 +13,8 @@ use candle_core::{
     },
 };
 
-/// A source file's kernels; empty where the compute capability has none.
-macro_rules! modules {
-    ($($name:literal),* $(,)?) => {
-        const MODULES: &[(&str, &[u8])] =
-            &[$(($name, include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin")))),*];
-    };
-}
-
-modules!(
-    "add_rms_norm",
-    "gated_activation",
-    "packed_gemm",
-    "packed_gemm_wgmma",
-    "packed_gemv",
-    "paged_decode_attention",
-    "paged_prefill_attention",
-    "rope_append",
-    "rows",
-);
+// `MODULES`: each source's name and kernels, empty where the compute capability has none.
+include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 /// Most bytes of shared memory of a launch that has not asked for more.
 const PLAIN_SHARED: usize = 48 << 10;
