@@ -26,6 +26,10 @@ const WORTH_THREADS: usize = 16_384;
 /// Bytes of quants that stay in a core's cache while all tiles pass by.
 const CACHED_QUANTS: usize = 384 * 1024;
 
+/// Groups of rows that a kernel is given at once where both are whole: 16 sums in registers, as many as keep two units busy whose
+/// products take five cycles each.
+pub const GROUPS: usize = 2;
+
 /// Sums of the products of a group of rows with a tile of outputs.
 pub type GroupSums = [[f32; LANES]; ROW_GROUP];
 
@@ -268,15 +272,15 @@ pub(super) fn build_tiles<T: Send>(
     tiles
 }
 
-/// Returns the products plus the bias (`[out]` f32), `[num_rows, out]`: `kernel(group, tile_column, sums)` writes the
-/// products of a group of rows with the [`LANES`] outputs of a tile column.
+/// Returns the products plus the bias (`[out]` f32), `[num_rows, out]`: `kernel(groups, tile_column, sums)` writes the
+/// products of a group of rows, or of [`GROUPS`] whole ones, with the [`LANES`] outputs of a tile column.
 ///
 /// Tile columns are handed out to threads. Many rows are taken in parts whose quants stay in the cache.
 pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     rows: &QuantizedRows<S, BLOCK>,
     out: usize,
     bias: Option<&[f32]>,
-    kernel: impl Fn(&RowGroup<'_, S>, usize, &mut GroupSums) + Sync,
+    kernel: impl Fn(&[RowGroup<'_, S>], usize, &mut [GroupSums]) + Sync,
 ) -> Vec<f32> {
     assert!(bias.is_none_or(|bias| bias.len() == out) && out.is_multiple_of(LANES));
     let len = rows.num_rows * out;
@@ -286,25 +290,39 @@ pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     let groups = rows.num_rows.div_ceil(ROW_GROUP);
     let group_bytes = ROW_GROUP * rows.blocks_per_row * BLOCK;
     let cached = (CACHED_QUANTS / group_bytes.max(1)).max(1);
+    let whole = rows.num_rows / ROW_GROUP;
     parallel(out / LANES, true, |columns| {
         for part in (0..groups).step_by(cached) {
             for column in columns.clone() {
                 let bias = bias.map(|bias| &bias[column * LANES..][..LANES]);
-                for index in part..groups.min(part + cached) {
-                    let group = rows.group(index);
-                    let mut sums = [[0f32; LANES]; ROW_GROUP];
-                    kernel(&group, column, &mut sums);
-                    for (row, sums) in sums.iter_mut().take(group.rows).enumerate() {
-                        if let Some(bias) = bias {
-                            sums.iter_mut()
-                                .zip(bias)
-                                .for_each(|(sum, bias)| *sum += bias);
+                let end = groups.min(part + cached);
+                let mut index = part;
+                while index < end {
+                    let count = if index + GROUPS <= end.min(whole) {
+                        GROUPS
+                    } else {
+                        1
+                    };
+                    let both = std::array::from_fn::<_, GROUPS, _>(|next| {
+                        rows.group(index + next % count)
+                    });
+                    let mut sums = [[[0f32; LANES]; ROW_GROUP]; GROUPS];
+                    kernel(&both[..count], column, &mut sums[..count]);
+                    let all = both[..count].iter().zip(&mut sums).enumerate();
+                    for (next, (group, sums)) in all {
+                        let first = (index + next) * ROW_GROUP;
+                        for (row, sums) in sums.iter_mut().take(group.rows).enumerate() {
+                            if let Some(bias) = bias {
+                                let pairs = sums.iter_mut().zip(bias);
+                                pairs.for_each(|(sum, bias)| *sum += bias);
+                            }
+                            let at = (first + row) * out + column * LANES;
+                            // SAFETY: a tile column is in one range, and its rows are apart.
+                            let y = unsafe { shared.range(at, LANES) };
+                            y.write_copy_of_slice(sums);
                         }
-                        let at = (index * ROW_GROUP + row) * out + column * LANES;
-                        // SAFETY: a tile column is in one range, and its rows are apart.
-                        let y = unsafe { shared.range(at, LANES) };
-                        y.write_copy_of_slice(sums);
                     }
+                    index += count;
                 }
             }
         }
@@ -347,34 +365,49 @@ pub(super) fn half_at(raw: &[u8], at: usize) -> f16 {
 /// Building blocks of the kernels.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512 {
-    use std::{arch::x86_64::*, sync::OnceLock};
+    use std::{
+        arch::{asm, x86_64::*},
+        sync::OnceLock,
+    };
 
     use half::f16;
 
     use super::{LANES, RoundBlock, SPAN, Strip};
 
-    /// Adds the products of 16 columns, 4 a vector of weights, of `R` rows. `quants`: the first row's; a row is [`SPAN`]
-    /// bytes further on.
+    /// Adds the products of 4 columns of `R` rows. `quants`: the first row's; a row is [`SPAN`] bytes further on.
     ///
     /// # Safety
-    /// From `quants` on, `(R - 1) * SPAN + 16` bytes are readable.
+    /// From `quants` on, `(R - 1) * SPAN + 4` bytes are readable.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub unsafe fn add_products<const R: usize>(
         products: &mut [__m512i; R],
-        weights: [__m512i; 4],
+        weights: __m512i,
         quants: *const i8,
     ) {
-        for (group, weights) in weights.into_iter().enumerate() {
-            for (row, products) in products.iter_mut().enumerate() {
-                // SAFETY: `row` is below R and `group` below 4: the caller's promise.
-                let four = unsafe {
-                    let at = quants.add(row * SPAN + group * 4);
-                    at.cast::<i32>().read_unaligned()
-                };
-                *products = _mm512_dpbusd_epi32(*products, weights, _mm512_set1_epi32(four));
-            }
+        for (row, products) in products.iter_mut().enumerate() {
+            // SAFETY: `row` is below R: the caller's promise.
+            let four = unsafe { quants.add(row * SPAN).cast::<i32>().read_unaligned() };
+            *products = _mm512_dpbusd_epi32(*products, weights, _mm512_set1_epi32(four));
         }
+    }
+
+    /// Adds the products of pairs of 16 bits with `pair`. Written by name: for the intrinsic the compiler puts a broadcast, a
+    /// product and a sum, which take two instructions' time more.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn add_pairs(mut sums: __m512i, pairs: __m512i, pair: &[i16; 2]) -> __m512i {
+        // SAFETY: it reads the 4 bytes of `pair` and writes no memory.
+        unsafe {
+            asm!(
+                "vpdpwssd {sums}, {pairs}, dword ptr [{pair}]{{1to16}}",
+                sums = inout(zmm_reg) sums,
+                pairs = in(zmm_reg) pairs,
+                pair = in(reg) pair.as_ptr(),
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        sums
     }
 
     /// Loads 16 halves as f32.
@@ -394,22 +427,17 @@ pub(super) mod avx512 {
         unsafe { _mm512_loadu_si512(bytes.as_ptr().add(at).cast()) }
     }
 
-    /// Returns 4 bits of half a span, 4 columns a vector: the low nibbles of its 4 vectors, or the high ones.
+    /// Returns 4 columns of half a span, of 4 bits: the low nibbles of vector `group`, or the high ones.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub fn nibbles(all: &[u8; SPAN * LANES / 2], half: usize) -> [__m512i; 4] {
-        let low = _mm512_set1_epi8(15);
-        let mut nibbles = [_mm512_setzero_si512(); 4];
-        for (group, nibbles) in nibbles.iter_mut().enumerate() {
-            let both = bytes(all, group * 64);
-            let both = if half == 0 {
-                both
-            } else {
-                _mm512_srli_epi32::<4>(both)
-            };
-            *nibbles = _mm512_and_si512(both, low);
-        }
-        nibbles
+    pub fn nibbles(all: &[u8; SPAN * LANES / 2], half: usize, group: usize) -> __m512i {
+        let both = bytes(all, group * 64);
+        let nibbles = if half == 0 {
+            both
+        } else {
+            _mm512_srli_epi32::<4>(both)
+        };
+        _mm512_and_si512(nibbles, _mm512_set1_epi8(15))
     }
 
     /// The same with a fifth bit, which of group `g` is bit `g` of its byte.
@@ -419,29 +447,22 @@ pub(super) mod avx512 {
         all: &[u8; SPAN * LANES / 2],
         fifth: &[u8; SPAN * LANES / 8],
         half: usize,
-    ) -> [__m512i; 4] {
+        group: usize,
+    ) -> __m512i {
         let fifth = bytes(fifth, 0);
         // Bit `4 * half + group` to bit 4.
-        let fifth = if half == 0 {
-            [
-                _mm512_slli_epi32::<4>(fifth),
-                _mm512_slli_epi32::<3>(fifth),
-                _mm512_slli_epi32::<2>(fifth),
-                _mm512_slli_epi32::<1>(fifth),
-            ]
-        } else {
-            [
-                fifth,
-                _mm512_srli_epi32::<1>(fifth),
-                _mm512_srli_epi32::<2>(fifth),
-                _mm512_srli_epi32::<3>(fifth),
-            ]
+        let fifth = match (half, group) {
+            (0, 0) => _mm512_slli_epi32::<4>(fifth),
+            (0, 1) => _mm512_slli_epi32::<3>(fifth),
+            (0, 2) => _mm512_slli_epi32::<2>(fifth),
+            (0, _) => _mm512_slli_epi32::<1>(fifth),
+            (_, 0) => fifth,
+            (_, 1) => _mm512_srli_epi32::<1>(fifth),
+            (_, 2) => _mm512_srli_epi32::<2>(fifth),
+            (_, _) => _mm512_srli_epi32::<3>(fifth),
         };
-        let mut weights = nibbles(all, half);
-        for (weights, fifth) in weights.iter_mut().zip(fifth) {
-            *weights = _mm512_or_si512(*weights, _mm512_and_si512(fifth, _mm512_set1_epi8(16)));
-        }
-        weights
+        let fifth = _mm512_and_si512(fifth, _mm512_set1_epi8(16));
+        _mm512_or_si512(nibbles(all, half, group), fifth)
     }
 
     #[inline]

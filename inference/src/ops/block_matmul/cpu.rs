@@ -1,4 +1,4 @@
-//! The product on the CPU: one tile of 16 rows against up to 8 rows of activations, integer products of a block, then
+//! The product on the CPU: one tile of 16 rows against up to 16 rows of activations, integer products of a block, then
 //! one multiplication with both scales. With AVX-512-VNNI eight `vpdpbusd` do a block of 16 outputs; `kernel.rs` is the
 //! product for other instructions. A row's result does not depend on the other rows.
 //! One row is bound by reading the weights, many rows by the integer products.
@@ -101,16 +101,18 @@ pub(super) fn matmul(
     instructions: Instructions,
 ) -> Result<Tensor> {
     let y = with_bias(bias, |bias| {
-        products(rows, weights.out, bias, |group, column, sums| {
+        products(rows, weights.out, bias, |groups, column, sums| {
             let at = column * weights.blocks_per_row;
             for_tiles!(&weights.tiles, tiles => {
                 let tiles = &tiles[at..][..weights.blocks_per_row];
                 #[cfg(target_arch = "x86_64")]
                 if let Set::Avx512(_) = instructions.0 {
                     // SAFETY: the value says that the CPU has avx512f, avx512bw and avx512vnni.
-                    return unsafe { avx512::rows_times_tiles(group, tiles, sums) };
+                    return unsafe { avx512::rows_times_tiles(groups, tiles, sums) };
                 }
-                rows_times_tiles(instructions, group, tiles, sums);
+                for (group, sums) in groups.iter().zip(sums) {
+                    rows_times_tiles(instructions, group, tiles, sums);
+                }
             });
         })
     })?;
@@ -126,97 +128,128 @@ mod avx512 {
         block_matmul::pack::{Bytes, FiveBits, Nibbles, Offset, Quants, Tile},
         cpu::for_rows,
         quantized_matmul::{
-            GroupSums, RowGroup,
+            GROUPS, GroupSums, ROW_GROUP, RowGroup,
             avx512::{add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store},
         },
     };
 
     /// What a type adds to the skeleton.
     pub trait Unpack {
-        /// Returns the unsigned weights of half a block, 4 columns of 16 rows a vector.
+        /// Returns the unsigned weights of 4 columns of half a block, those from `4 * columns` on.
         ///
         /// # Safety
-        /// The CPU has avx512f; `half` is below 2.
-        unsafe fn half(&self, half: usize) -> [__m512i; 4];
+        /// The CPU has avx512f; `half` is below 2 and `columns` below 4.
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i;
     }
 
-    /// Writes the products of a group of rows with a column of tiles.
+    /// Writes the products of groups of rows with a column of tiles.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub fn rows_times_tiles<U: Quants + Unpack, M: Offset>(
-        group: &RowGroup<'_, BlockSum>,
+        groups: &[RowGroup<'_, BlockSum>],
         tiles: &[Tile<U, M>],
-        out: &mut GroupSums,
+        out: &mut [GroupSums],
     ) {
-        for_rows!(group.rows, R => some_rows_times_tiles::<U, M, R>(group, tiles, out));
+        if let (Some(groups), Some(out)) = (groups.as_array(), out.as_mut_array()) {
+            return some_rows_times_tiles::<U, M, GROUPS, ROW_GROUP>(groups, tiles, out);
+        }
+        for (group, out) in groups.iter().zip(out) {
+            let (groups, out) = (std::array::from_ref(group), std::array::from_mut(out));
+            for_rows!(group.rows, R => some_rows_times_tiles::<U, M, 1, R>(groups, tiles, out));
+        }
     }
 
+    /// `G` groups of `R` rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn some_rows_times_tiles<U: Quants + Unpack, M: Offset, const R: usize>(
-        group: &RowGroup<'_, BlockSum>,
+    fn some_rows_times_tiles<U: Quants + Unpack, M: Offset, const G: usize, const R: usize>(
+        groups: &[RowGroup<'_, BlockSum>; G],
         tiles: &[Tile<U, M>],
-        out: &mut GroupSums,
+        out: &mut [GroupSums; G],
     ) {
-        assert!(group.rows == R && group.quants.len() == tiles.len() * R * BLOCK);
-        let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
-        let blocks = group.quants.chunks_exact(R * BLOCK).zip(factors);
-        let ahead = ahead(R);
-        let mut totals = [_mm512_setzero_ps(); R];
-        for (tile, (quants, (scales, sums))) in tiles.iter().zip(blocks) {
+        for group in groups {
+            assert!(group.rows == R && group.quants.len() == tiles.len() * R * BLOCK);
+        }
+        let factors = groups.map(|group| {
+            (
+                group.scales.as_chunks::<R>().0,
+                group.sums.as_chunks::<R>().0,
+            )
+        });
+        let mut quants = groups.map(|group| group.quants.as_ptr());
+        let ahead = ahead(G * R);
+        let mut totals = [[_mm512_setzero_ps(); R]; G];
+        for (index, tile) in tiles.iter().enumerate() {
             prefetch(tile, (0, 1), ahead);
-            let mut products = [_mm512_setzero_si512(); R];
+            let mut products = [[_mm512_setzero_si512(); R]; G];
             if tile.m.own().is_none() {
-                for row in 0..R {
-                    let sum = _mm512_set1_epi32(sums[row].negated);
-                    products[row] = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(U::CENTRE_BITS as i32));
+                for ((_, sums), products) in factors.iter().zip(&mut products) {
+                    for row in 0..R {
+                        let sum = _mm512_set1_epi32(sums[index][row].negated);
+                        let centre = _mm_cvtsi32_si128(U::CENTRE_BITS as i32);
+                        products[row] = _mm512_sll_epi32(sum, centre);
+                    }
                 }
             }
-            for half in 0..2 {
-                // SAFETY: this function has the features.
-                let weights = unsafe { tile.u.half(half) };
-                // SAFETY: `quants` has R rows of BLOCK = SPAN = 2 * 16 bytes.
-                unsafe { add_products(&mut products, weights, quants.as_ptr().add(half * 16)) };
+            // Written out, because the compiler keeps the sums in memory where it does not unroll.
+            macro_rules! add {
+                ($half:literal, $($columns:literal)+) => {$(
+                    // SAFETY: this function has the features; `$half` and `$columns` are in range.
+                    let weights = unsafe { tile.u.vector($half, $columns) };
+                    for (quants, products) in quants.iter().zip(&mut products) {
+                        // SAFETY: each group has R rows of BLOCK = SPAN = 2 * 16 bytes of every tile, as asserted above.
+                        unsafe { add_products(products, weights, quants.add($half * 16 + $columns * 4)) };
+                    }
+                )+};
             }
+            add!(0, 0 1 2 3);
+            add!(1, 0 1 2 3);
+            // SAFETY: at most the end of the quants.
+            quants
+                .iter_mut()
+                .for_each(|at| *at = unsafe { at.add(R * BLOCK) });
             let d = halves(&tile.d);
-            for row in 0..R {
-                let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
-                totals[row] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[row]), d, totals[row]);
-            }
-            if let Some(m) = tile.m.own() {
-                let m = halves(m);
+            let all = products.iter().zip(&mut totals);
+            for ((scales, sums), (products, totals)) in factors.iter().zip(all) {
+                let (scales, sums) = (&scales[index], &sums[index]);
                 for row in 0..R {
-                    let sum = _mm512_set1_ps(sums[row].scaled);
-                    totals[row] = _mm512_fmadd_ps(m, sum, totals[row]);
+                    let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
+                    totals[row] =
+                        _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[row]), d, totals[row]);
+                }
+                if let Some(m) = tile.m.own() {
+                    let m = halves(m);
+                    for row in 0..R {
+                        let sum = _mm512_set1_ps(sums[row].scaled);
+                        totals[row] = _mm512_fmadd_ps(m, sum, totals[row]);
+                    }
                 }
             }
         }
-        store(&totals, out);
+        for (totals, out) in totals.iter().zip(out) {
+            store(totals, out);
+        }
     }
 
     impl Unpack for Bytes {
         #[inline]
         #[target_feature(enable = "avx512f")]
-        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            let mut weights = [_mm512_setzero_si512(); 4];
-            for (group, weights) in weights.iter_mut().enumerate() {
-                *weights = bytes(&self.0, (half * 4 + group) * 64);
-            }
-            weights
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i {
+            bytes(&self.0, (half * 4 + columns) * 64)
         }
     }
 
     impl Unpack for Nibbles {
         #[inline]
         #[target_feature(enable = "avx512f")]
-        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            nibbles(&self.0, half)
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i {
+            nibbles(&self.0, half, columns)
         }
     }
 
     impl Unpack for FiveBits {
         #[inline]
         #[target_feature(enable = "avx512f")]
-        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            five_bits(&self.nibbles.0, &self.fifth, half)
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i {
+            five_bits(&self.nibbles.0, &self.fifth, half, columns)
         }
     }
 }

@@ -168,7 +168,7 @@ mod tests {
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
         for dtype in TYPES {
             let packed = pack(&weights(dtype, 48, 576)).expect("packable");
-            for num_rows in [2, 7, 13] {
+            for num_rows in [2, 7, 13, 16, 35] {
                 let x = tensor(&random(2, num_rows * 576), &[num_rows, 576]);
                 for (name, together) in by_all(&QuantizedRows::new(&x).unwrap(), &packed) {
                     for row in 0..num_rows {

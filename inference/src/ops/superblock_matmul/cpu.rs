@@ -1,25 +1,22 @@
-//! The product on the CPU: a tile of 16 rows against up to 8 rows of activations. With AVX-512-VNNI eight `vpdpbusd` a span
+//! The product on the CPU: a tile of 16 rows against up to 16 rows of activations. With AVX-512-VNNI eight `vpdpbusd` a span
 //! and row of activations, scales applied to integer sums, one multiplication with both float scales a super-block;
 //! `kernel.rs` is the product for other instructions.
 //! A row's result does not depend on the other rows. One row is bound by reading the weights, many by `vpdpbusd`.
 
 use candle_core::{Device, Result, Tensor};
 
-#[cfg(target_arch = "x86_64")]
-use super::kernel::Unpack;
 use super::{
     BlockSums, QuantizedRows, SUM_COLUMNS, SUPERBLOCK,
-    kernel::rows_times_tiles,
+    kernel::{Unpack, rows_times_tiles},
     pack::{SuperblockWeights, Tiles},
 };
 #[cfg(target_arch = "x86_64")]
-use crate::ops::quantized_matmul::{
-    GroupSums, RowGroup, avx512 as kernels, has_vnni, instructions::Set,
-};
+use crate::ops::quantized_matmul::{avx512 as kernels, has_vnni, instructions::Set};
 use crate::ops::{
     cpu::multiversion,
     quantized_matmul::{
-        Instructions, RoundBlock, Strip, largest_magnitude, products, round_into, with_bias,
+        GroupSums, Instructions, RoundBlock, RowGroup, Strip, largest_magnitude, products,
+        round_into, with_bias,
     },
 };
 
@@ -101,35 +98,42 @@ pub(super) fn matmul(
     instructions: Instructions,
 ) -> Result<Tensor> {
     let y = with_bias(bias, |bias| {
-        products(rows, weights.out, bias, |group, column, sums| {
+        products(rows, weights.out, bias, |groups, column, sums| {
             let tiles = column * weights.blocks_per_row..(column + 1) * weights.blocks_per_row;
             match &weights.tiles {
-                Tiles::Q4K(all) => run(instructions, group, &all[tiles], sums),
-                Tiles::Q5K(all) => run(instructions, group, &all[tiles], sums),
-                Tiles::Q6K(all) => run(instructions, group, &all[tiles], sums),
+                Tiles::Q4K(all) => run(instructions, groups, &all[tiles], sums),
+                Tiles::Q5K(all) => run(instructions, groups, &all[tiles], sums),
+                Tiles::Q6K(all) => run(instructions, groups, &all[tiles], sums),
             }
         })
     })?;
     Tensor::from_vec(y, (rows.num_rows, weights.out), &Device::Cpu)
 }
 
-/// Runs a group of rows against a tile column.
-#[cfg(target_arch = "x86_64")]
-fn run<T: Unpack + avx512::Unpack>(
+/// Runs groups of rows against a tile column.
+fn run<T: Tile>(
     instructions: Instructions,
-    group: &RowGroup<'_, BlockSums>,
+    groups: &[RowGroup<'_, BlockSums>],
     tiles: &[T],
-    sums: &mut GroupSums,
+    sums: &mut [GroupSums],
 ) {
-    match instructions.0 {
+    #[cfg(target_arch = "x86_64")]
+    if let Set::Avx512(_) = instructions.0 {
         // SAFETY: the value says that the CPU has avx512f, avx512bw and avx512vnni.
-        Set::Avx512(_) => unsafe { avx512::rows_times_tiles(group, tiles, sums) },
-        _ => rows_times_tiles(instructions, group, tiles, sums),
+        return unsafe { avx512::rows_times_tiles(groups, tiles, sums) };
+    }
+    for (group, sums) in groups.iter().zip(sums) {
+        rows_times_tiles(instructions, group, tiles, sums);
     }
 }
 
+/// A tile that every kernel of this target takes.
+#[cfg(target_arch = "x86_64")]
+trait Tile: Unpack + avx512::Unpack {}
+#[cfg(target_arch = "x86_64")]
+impl<T: Unpack + avx512::Unpack> Tile for T {}
 #[cfg(not(target_arch = "x86_64"))]
-use rows_times_tiles as run;
+use Unpack as Tile;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
@@ -139,8 +143,10 @@ mod avx512 {
     use crate::ops::{
         cpu::{LANES, for_rows},
         quantized_matmul::{
-            SPAN,
-            avx512::{add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store},
+            GROUPS, ROW_GROUP, SPAN,
+            avx512::{
+                add_pairs, add_products, ahead, bytes, five_bits, halves, nibbles, prefetch, store,
+            },
         },
         superblock_matmul::pack::{SPANS, SpanQ4K, SpanQ5K, TileQ6K, TileWithMins},
     };
@@ -148,13 +154,13 @@ mod avx512 {
     /// What a format adds to the skeleton. A span is two halves of 16 columns, 4 vectors each.
     ///
     /// # Safety
-    /// Of all methods: the CPU has avx512f, avx512bw and avx512vnni; spans are below [`SPANS`], halves below 2.
+    /// Of all methods: the CPU has avx512f, avx512bw and avx512vnni; spans are below [`SPANS`], halves below 2, `columns` below 4.
     pub trait Unpack: Sized {
         /// Whether the halves of a span have scales of their own.
         const SCALE_A_HALF: bool;
 
-        /// Returns the unsigned weights of half a span, 4 columns of 16 rows a vector.
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4];
+        /// Returns the unsigned weights of 4 columns of half a span, those from `4 * columns` on.
+        unsafe fn vector(&self, span: usize, half: usize, columns: usize) -> __m512i;
 
         /// Returns the whole-number scales of half a span, or of the span after its second half.
         unsafe fn scale(&self, span: usize, half: usize) -> __m512;
@@ -166,62 +172,118 @@ mod avx512 {
         unsafe fn d(&self) -> __m512;
     }
 
-    /// Writes the products of a group of rows with a column of tiles.
+    /// Writes the products of groups of rows with a column of tiles.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub fn rows_times_tiles<T: Unpack>(
-        group: &RowGroup<'_, BlockSums>,
+        groups: &[RowGroup<'_, BlockSums>],
         tiles: &[T],
-        out: &mut GroupSums,
+        out: &mut [GroupSums],
     ) {
-        for_rows!(group.rows, R => some_rows_times_tiles::<T, R>(group, tiles, out));
+        if let (Some(groups), Some(out)) = (groups.as_array(), out.as_mut_array()) {
+            return some_rows_times_tiles::<T, GROUPS, ROW_GROUP>(groups, tiles, out);
+        }
+        for (group, out) in groups.iter().zip(out) {
+            let (groups, out) = (std::array::from_ref(group), std::array::from_mut(out));
+            for_rows!(group.rows, R => some_rows_times_tiles::<T, 1, R>(groups, tiles, out));
+        }
     }
 
+    /// `G` groups of `R` rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn some_rows_times_tiles<T: Unpack, const R: usize>(
-        group: &RowGroup<'_, BlockSums>,
+    fn some_rows_times_tiles<T: Unpack, const G: usize, const R: usize>(
+        groups: &[RowGroup<'_, BlockSums>; G],
         tiles: &[T],
-        out: &mut GroupSums,
+        out: &mut [GroupSums; G],
     ) {
-        assert!(group.rows == R && group.quants.len() == tiles.len() * R * SUPERBLOCK);
-        let factors = group.scales.chunks_exact(R).zip(group.sums.chunks_exact(R));
-        let ahead = ahead(R);
-        let mut totals = [_mm512_setzero_ps(); R];
-        for (index, (tile, (scales, sums))) in tiles.iter().zip(factors).enumerate() {
+        for group in groups {
+            assert!(group.rows == R && group.quants.len() == tiles.len() * R * SUPERBLOCK);
+        }
+        let factors = groups.map(|group| {
+            (
+                group.scales.as_chunks::<R>().0,
+                group.sums.as_chunks::<R>().0,
+            )
+        });
+        let mut quants = groups.map(|group| group.quants.as_ptr());
+        let ahead = ahead(G * R);
+        let mut totals = [[_mm512_setzero_ps(); R]; G];
+        for (index, tile) in tiles.iter().enumerate() {
             // In f32 a scale takes two instructions that every vector port has, in i32 three, two of them on one port.
             // Each product of a sum and its scale is exact: below 2^24.
-            let mut scaled = [_mm512_setzero_ps(); R];
-            for row in 0..R {
-                let x = _mm512_set1_ps(scales[row]);
-                // SAFETY: this function has the features.
-                (scaled[row], totals[row]) = unsafe { tile.start(&sums[row], x, totals[row]) };
+            let mut scaled = [[_mm512_setzero_ps(); R]; G];
+            for (group, (scaled, totals)) in scaled.iter_mut().zip(&mut totals).enumerate() {
+                let (scales, sums) = (&factors[group].0[index], &factors[group].1[index]);
+                for row in 0..R {
+                    let x = _mm512_set1_ps(scales[row]);
+                    // SAFETY: this function has the features.
+                    (scaled[row], totals[row]) = unsafe { tile.start(&sums[row], x, totals[row]) };
+                }
             }
             for span in 0..SPANS {
                 prefetch(tile, (span, SPANS), ahead);
-                let mut products = [_mm512_setzero_si512(); R];
-                let quants = &group.quants[(index * SPANS + span) * R * SPAN..][..R * SPAN];
-                for half in 0..2 {
-                    // SAFETY: this function has the features; `span` and `half` are in range.
-                    let (weights, scale) =
-                        unsafe { (tile.half(span, half), tile.scale(span, half)) };
-                    // SAFETY: `quants` has R rows of SPAN = 2 * 16 bytes.
-                    unsafe { add_products(&mut products, weights, quants.as_ptr().add(half * 16)) };
-                    if T::SCALE_A_HALF || half == 1 {
-                        for (scaled, products) in scaled.iter_mut().zip(&mut products) {
-                            *scaled =
-                                _mm512_fmadd_ps(_mm512_cvtepi32_ps(*products), scale, *scaled);
-                            *products = _mm512_setzero_si512();
-                        }
-                    }
+                // SAFETY: this function has the features; `span` is in range. Each group has R rows of SPAN bytes of every span of
+                // every tile, as asserted above.
+                unsafe {
+                    add_span::<T, G, R>(tile, span, quants, &mut scaled);
+                    quants.iter_mut().for_each(|at| *at = at.add(R * SPAN));
                 }
             }
             // SAFETY: this function has the features.
             let d = unsafe { tile.d() };
-            for row in 0..R {
-                let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
-                totals[row] = _mm512_fmadd_ps(scaled[row], d, totals[row]);
+            for (group, (scaled, totals)) in scaled.iter().zip(&mut totals).enumerate() {
+                let scales = &factors[group].0[index];
+                for row in 0..R {
+                    let d = _mm512_mul_ps(d, _mm512_set1_ps(scales[row]));
+                    totals[row] = _mm512_fmadd_ps(scaled[row], d, totals[row]);
+                }
             }
         }
-        store(&totals, out);
+        for (totals, out) in totals.iter().zip(out) {
+            store(totals, out);
+        }
+    }
+
+    /// Adds the scaled sums of a span.
+    ///
+    /// # Safety
+    /// As of [`Unpack`]; each of `quants` is at R rows of SPAN bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add_span<T: Unpack, const G: usize, const R: usize>(
+        tile: &T,
+        span: usize,
+        quants: [*const i8; G],
+        scaled: &mut [[__m512; R]; G],
+    ) {
+        let mut products = [[_mm512_setzero_si512(); R]; G];
+        // Written out, because the compiler keeps the sums in memory where it does not unroll.
+        macro_rules! add {
+            ($half:literal, $($columns:literal)+) => {$(
+                // SAFETY: the caller's promises.
+                let weights = unsafe { tile.vector(span, $half, $columns) };
+                for (products, quants) in products.iter_mut().zip(quants) {
+                    // SAFETY: the caller's promise: 32 bytes a row, of which these are the `4 * $columns`th of its half.
+                    unsafe { add_products(products, weights, quants.add($half * 16 + $columns * 4)) };
+                }
+            )+};
+        }
+        macro_rules! scale {
+            ($half:literal) => {
+                // SAFETY: the caller's promises.
+                let scale = unsafe { tile.scale(span, $half) };
+                let sums = products.as_flattened_mut().iter_mut();
+                for (scaled, sum) in scaled.as_flattened_mut().iter_mut().zip(sums) {
+                    *scaled = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), scale, *scaled);
+                    *sum = _mm512_setzero_si512();
+                }
+            };
+        }
+        add!(0, 0 1 2 3);
+        if T::SCALE_A_HALF {
+            scale!(0);
+        }
+        add!(1, 0 1 2 3);
+        scale!(1);
     }
 
     /// Returns the sums of 16 quants each.
@@ -247,36 +309,28 @@ mod avx512 {
         out
     }
 
-    /// Returns `sums[2 * index]` and `sums[2 * index + 1]` in every lane.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn pair(sums: &[i16], index: usize) -> __m512i {
-        let pair = [sums[2 * index], sums[2 * index + 1]];
-        _mm512_set1_epi32(i32::from(pair[0] as u16) | i32::from(pair[1]) << 16)
-    }
-
     /// The weights of a span of a [`TileWithMins`].
     ///
     /// # Safety
     /// As of [`Unpack`].
     pub trait SpanWeights {
-        /// Returns those of half the span, 4 columns of 16 rows a vector.
-        unsafe fn half(&self, half: usize) -> [__m512i; 4];
+        /// Returns those of 4 columns of half the span.
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i;
     }
 
     impl SpanWeights for SpanQ4K {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            nibbles(&self.nibbles, half)
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i {
+            nibbles(&self.nibbles, half, columns)
         }
     }
 
     impl SpanWeights for SpanQ5K {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, half: usize) -> [__m512i; 4] {
-            five_bits(&self.nibbles, &self.fifth, half)
+        unsafe fn vector(&self, half: usize, columns: usize) -> __m512i {
+            five_bits(&self.nibbles, &self.fifth, half, columns)
         }
     }
 
@@ -285,9 +339,9 @@ mod avx512 {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
+        unsafe fn vector(&self, span: usize, half: usize, columns: usize) -> __m512i {
             // SAFETY: the caller's promise.
-            unsafe { self.spans[span].half(half) }
+            unsafe { self.spans[span].vector(half, columns) }
         }
 
         #[inline]
@@ -307,7 +361,7 @@ mod avx512 {
                 // SAFETY: 16 pairs of bytes.
                 let mins =
                     _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(mins.as_ptr().cast()) });
-                offset = _mm512_dpwssd_epi32(offset, mins, pair(&sums.of_32, index));
+                offset = add_pairs(offset, mins, &sums.of_32.as_chunks().0[index]);
             }
             let dmin = _mm512_mul_ps(halves(&self.dmin), x);
             let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset), dmin, total);
@@ -326,21 +380,17 @@ mod avx512 {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn half(&self, span: usize, half: usize) -> [__m512i; 4] {
-            let two = _mm512_set1_epi8(0x30);
+        unsafe fn vector(&self, span: usize, half: usize, columns: usize) -> __m512i {
             let upper = bytes(&self.spans[span].upper, half * 64);
             // The wanted bits to 4 and 5: each group has them 2 further up.
-            let upper = [
-                _mm512_slli_epi32::<4>(upper),
-                _mm512_slli_epi32::<2>(upper),
-                upper,
-                _mm512_srli_epi32::<2>(upper),
-            ];
-            let mut weights = nibbles(&self.spans[span].nibbles, half);
-            for (weights, upper) in weights.iter_mut().zip(upper) {
-                *weights = _mm512_or_si512(*weights, _mm512_and_si512(upper, two));
-            }
-            weights
+            let upper = match columns {
+                0 => _mm512_slli_epi32::<4>(upper),
+                1 => _mm512_slli_epi32::<2>(upper),
+                2 => upper,
+                _ => _mm512_srli_epi32::<2>(upper),
+            };
+            let upper = _mm512_and_si512(upper, _mm512_set1_epi8(0x30));
+            _mm512_or_si512(nibbles(&self.spans[span].nibbles, half, columns), upper)
         }
 
         #[inline]
@@ -362,7 +412,7 @@ mod avx512 {
             let mut offset = _mm512_setzero_si512();
             for span in 0..SPANS {
                 let scales = scale_pairs(self, span);
-                offset = _mm512_dpwssd_epi32(offset, scales, pair(&sums.of_16, span));
+                offset = add_pairs(offset, scales, &sums.of_16.as_chunks().0[span]);
             }
             let offset = _mm512_slli_epi32::<5>(offset);
             let offset = _mm512_sub_epi32(_mm512_setzero_si512(), offset);

@@ -163,7 +163,7 @@ mod tests {
     fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
         for dtype in [GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K] {
             let packed = pack(&weights(dtype, 48, 512)).expect("packable");
-            for num_rows in [2, 7, 13] {
+            for num_rows in [2, 7, 13, 16, 35] {
                 let x = tensor(&random(2, num_rows * 512), &[num_rows, 512]);
                 for (name, together) in by_all(&QuantizedRows::new(&x).unwrap(), &packed) {
                     for row in 0..num_rows {
