@@ -287,42 +287,39 @@ pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     // Not zeroed first: that took a tenth of the time of a long prompt.
     let mut y = Vec::with_capacity(len);
     let shared = DisjointMut::new(&mut y.spare_capacity_mut()[..len]);
-    let groups = rows.num_rows.div_ceil(ROW_GROUP);
+    let groups: Vec<_> = (0..rows.num_rows.div_ceil(ROW_GROUP))
+        .map(|index| rows.group(index))
+        .collect();
     let group_bytes = ROW_GROUP * rows.blocks_per_row * BLOCK;
-    let cached = (CACHED_QUANTS / group_bytes.max(1)).max(1);
-    let whole = rows.num_rows / ROW_GROUP;
+    let cached = (CACHED_QUANTS / group_bytes.max(1))
+        .max(1)
+        .next_multiple_of(GROUPS);
     parallel(out / LANES, true, |columns| {
-        for part in (0..groups).step_by(cached) {
+        for part in (0..groups.len()).step_by(cached) {
+            let groups = &groups[..groups.len().min(part + cached)];
             for column in columns.clone() {
                 let bias = bias.map(|bias| &bias[column * LANES..][..LANES]);
-                let end = groups.min(part + cached);
+                let place = |row: usize| row * out + column * LANES;
                 let mut index = part;
-                while index < end {
-                    let count = if index + GROUPS <= end.min(whole) {
-                        GROUPS
-                    } else {
-                        1
-                    };
-                    let both = std::array::from_fn::<_, GROUPS, _>(|next| {
-                        rows.group(index + next % count)
-                    });
+                while index < groups.len() {
+                    let together = taken_together(&groups[index..]);
+                    let count = together.iter().map(|group| group.rows).sum::<usize>();
+                    let rows = index * ROW_GROUP..index * ROW_GROUP + count;
+                    // On their way while the kernel runs.
+                    rows.clone().for_each(|row| shared.fetch(place(row), LANES));
                     let mut sums = [[[0f32; LANES]; ROW_GROUP]; GROUPS];
-                    kernel(&both[..count], column, &mut sums[..count]);
-                    let all = both[..count].iter().zip(&mut sums).enumerate();
-                    for (next, (group, sums)) in all {
-                        let first = (index + next) * ROW_GROUP;
-                        for (row, sums) in sums.iter_mut().take(group.rows).enumerate() {
-                            if let Some(bias) = bias {
-                                let pairs = sums.iter_mut().zip(bias);
-                                pairs.for_each(|(sum, bias)| *sum += bias);
-                            }
-                            let at = (first + row) * out + column * LANES;
-                            // SAFETY: a tile column is in one range, and its rows are apart.
-                            let y = unsafe { shared.range(at, LANES) };
-                            y.write_copy_of_slice(sums);
+                    kernel(together, column, &mut sums[..together.len()]);
+                    for (row, sums) in rows.zip(sums.as_flattened_mut()) {
+                        if let Some(bias) = bias {
+                            sums.iter_mut()
+                                .zip(bias)
+                                .for_each(|(sum, bias)| *sum += bias);
                         }
+                        // SAFETY: a tile column is in one range, and its rows are apart.
+                        let y = unsafe { shared.range(place(row), LANES) };
+                        y.write_copy_of_slice(sums);
                     }
-                    index += count;
+                    index += together.len();
                 }
             }
         }
@@ -330,6 +327,14 @@ pub(super) fn products<S: Copy + Default + Send + Sync, const BLOCK: usize>(
     // SAFETY: `parallel` has covered all tile columns (it panics otherwise), and each wrote its part of every row.
     unsafe { y.set_len(len) };
     y
+}
+
+/// Returns the first groups that a kernel takes at once: [`GROUPS`] whole ones, or one.
+fn taken_together<'a, 'b, S>(groups: &'a [RowGroup<'b, S>]) -> &'a [RowGroup<'b, S>] {
+    match groups.get(..GROUPS) {
+        Some(first) if first.iter().all(|group| group.rows == ROW_GROUP) => first,
+        _ => &groups[..1],
+    }
 }
 
 /// Whether this CPU has the instructions of the integer kernels: AVX-512F, BW and VNNI.
