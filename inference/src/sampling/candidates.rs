@@ -77,20 +77,99 @@ pub(super) fn keep_until<T>(
 /// [`SampleError::InvalidLogits`] when a logit is NaN or plus infinity, or there is none;
 /// [`SampleError::NothingLeft`] when all are minus infinity.
 pub fn argmax(logits: &[f32]) -> Result<Candidate, SampleError> {
-    // NaN fails the comparison, so one pass finds NaN and plus infinity.
-    let valid = logits
-        .iter()
-        .fold(true, |valid, logit| valid & (*logit < f32::INFINITY));
+    let (largest, valid) = largest(logits);
     if !valid || logits.is_empty() {
         return Err(SampleError::InvalidLogits);
     }
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let first = logits.iter().position(|&logit| logit == largest);
+    let is_largest = |logit: &f32| *logit == largest;
+    // Sixteen at a time, until one of them is it.
+    let (chunks, _) = logits.as_chunks::<LANES>();
+    let before = chunks
+        .iter()
+        .position(|chunk| {
+            chunk
+                .iter()
+                .fold(false, |found, logit| found | is_largest(logit))
+        })
+        .unwrap_or(chunks.len())
+        * LANES;
+    let first = logits[before..]
+        .iter()
+        .position(is_largest)
+        .map(|at| before + at);
     match first {
         Some(id) if largest > f32::NEG_INFINITY => Ok(Candidate {
             logit: largest,
             id: id as u32,
         }),
         _ => Err(SampleError::NothingLeft),
+    }
+}
+
+/// Logits that are compared side by side: a fold over single ones waits for each comparison.
+const LANES: usize = 16;
+
+/// Returns the largest logit, and whether none is NaN or plus infinity.
+fn largest(logits: &[f32]) -> (f32, bool) {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let mut valid = [true; LANES];
+    let mut add = |lane: usize, logit: f32| {
+        // NaN fails both comparisons.
+        most[lane] = if logit > most[lane] {
+            logit
+        } else {
+            most[lane]
+        };
+        valid[lane] &= logit < f32::INFINITY;
+    };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            add(lane, chunk[lane]);
+        }
+    }
+    rest.iter()
+        .enumerate()
+        .for_each(|(lane, logit)| add(lane, *logit));
+    let largest = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    (largest, valid.into_iter().all(|valid| valid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_is_found_wherever_it_lies() {
+        for len in 1..70 {
+            for at in 0..len {
+                let mut logits = vec![-3.0; len];
+                logits[at] = -0.5;
+                // A later one of the same size does not count.
+                logits[len - 1] = -0.5;
+                let best = argmax(&logits).unwrap();
+                assert_eq!((best.id, best.logit), (at as u32, -0.5), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_logits_are_found_wherever_they_lie() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            for at in 0..40 {
+                let mut logits = vec![1.0; 40];
+                logits[at] = bad;
+                assert_eq!(
+                    argmax(&logits),
+                    Err(SampleError::InvalidLogits),
+                    "{bad} at {at}"
+                );
+            }
+        }
+        assert_eq!(argmax(&[]), Err(SampleError::InvalidLogits));
+        assert_eq!(
+            argmax(&[f32::NEG_INFINITY; 20]),
+            Err(SampleError::NothingLeft)
+        );
     }
 }
