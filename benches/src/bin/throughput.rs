@@ -4,7 +4,8 @@
 //! tokens. Prefill: all prompt tokens over the time until the last request has its first token. Decode: tokens that
 //! arrive between that moment and the first request's end, so that the batch is full all the time. Prefill is bound by
 //! integer products, decode by reading the weights. One warm-up request runs first. A line of JSON a batch size on
-//! stdout with `--json`, a table otherwise.
+//! stdout with `--json`, a table otherwise. `--memory` adds how fast the same threads read memory by plain loads just before; beside
+//! how fast decoding read weights (without keys and values) that is the share of the roofline.
 //!
 //! `cargo run --release -p benches --bin throughput -- --model FILE.gguf --threads 2 --prompt 512 --generate 128 --batch 1,4`
 
@@ -18,7 +19,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use inference::{
-    DeviceChoice, Engine, EngineConfig, Event, GenerateRequest, Priority, SamplingParams,
+    DeviceChoice, Engine, EngineConfig, Event, GenerateRequest, GgufFile, KvCacheDtype, Priority,
+    SamplingParams, ops::pool::pool, roofline::ModelNeeds,
 };
 
 #[derive(Debug, Parser)]
@@ -47,6 +49,9 @@ struct Arguments {
     /// Tokens of one step.
     #[arg(long, default_value_t = 256)]
     step_tokens: usize,
+    /// Also measures how fast the same threads read memory by plain loads; takes 1 GiB.
+    #[arg(long)]
+    memory: bool,
     /// Prints JSON, one line a batch size.
     #[arg(long)]
     json: bool,
@@ -58,6 +63,13 @@ struct Figures {
     prefill_tokens_per_s: f64,
     decode_tokens_per_s: f64,
 }
+
+/// Words of the memory that is read for its speed: 1 GiB, more than any cache holds.
+const READ_WORDS: usize = 1 << 27;
+/// Words that a thread takes at a time, 2 MiB.
+const READ_PART: usize = 1 << 18;
+/// Readings, of which the fastest counts.
+const READINGS: usize = 4;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -95,11 +107,40 @@ fn main() -> Result<()> {
             "batch", "prefill tok/s", "decode tok/s"
         ));
     }
+    let needs = ModelNeeds::from_gguf(&GgufFile::open(&arguments.model)?, KvCacheDtype::F16)?;
     for &batch in &arguments.batch {
+        let memory_bytes_per_s = arguments.memory.then(memory_bytes_per_s);
         let figures = measure(&engine, &arguments, batch)?;
-        report(&arguments, &figures, load_s);
+        let weights_bytes_per_s =
+            needs.read_bytes(batch) * figures.decode_tokens_per_s / batch as f64;
+        report(
+            &arguments,
+            &figures,
+            load_s,
+            (memory_bytes_per_s, weights_bytes_per_s),
+        );
     }
     Ok(())
+}
+
+/// Returns how fast the compute threads read memory by plain loads.
+fn memory_bytes_per_s() -> f64 {
+    let words: Vec<u64> = (0..READ_WORDS as u64).collect();
+    let fastest = (0..READINGS).map(|_| {
+        let started = Instant::now();
+        pool(None).run(READ_WORDS / READ_PART, &|parts| {
+            let words = &words[parts.start * READ_PART..parts.end * READ_PART];
+            let mut sums = [0u64; 16];
+            for words in words.as_chunks::<16>().0 {
+                for (sum, word) in sums.iter_mut().zip(words) {
+                    *sum = sum.wrapping_add(*word);
+                }
+            }
+            std::hint::black_box(sums);
+        });
+        started.elapsed().as_secs_f64()
+    });
+    (8 * READ_WORDS) as f64 / fastest.fold(f64::INFINITY, f64::min)
 }
 
 /// The fields a warm-up shares with the measurement.
@@ -198,7 +239,8 @@ fn figures(
     })
 }
 
-fn report(arguments: &Arguments, figures: &Figures, load_s: f64) {
+/// `read`: bytes a second by plain loads, and of weights while decoding.
+fn report(arguments: &Arguments, figures: &Figures, load_s: f64, read: (Option<f64>, f64)) {
     let Figures {
         batch,
         prefill_tokens_per_s,
@@ -218,6 +260,8 @@ fn report(arguments: &Arguments, figures: &Figures, load_s: f64) {
         "prefill_tokens_per_s": prefill_tokens_per_s,
         "decode_tokens_per_s": decode_tokens_per_s,
         "load_s": load_s,
+        "memory_bytes_per_s": read.0,
+        "weights_bytes_per_s": read.1,
         "rss_bytes": rss_bytes("VmRSS:"),
         "peak_rss_bytes": rss_bytes("VmHWM:"),
     });
