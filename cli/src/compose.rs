@@ -44,18 +44,21 @@ pub enum Need {
 pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
     let lock = DataLock::acquire(&config.data_dir)?;
     let store = ModelStore::open(&config.models_dir)?;
-    let model = match need {
-        Need::Retrieval => None,
-        Need::Answers(args) => load_model(config, &store, args)?,
-    };
-    let embedder: Arc<dyn Embedder> = Arc::new(load_embedder(config, &store)?);
-    let library_config = LibraryConfig {
-        data_dir: config.data_dir.clone(),
-        store: config.store()?,
-        extractor: config.extractor()?,
-    };
-    let library = Library::open(library_config, Arc::clone(&embedder))
-        .map_err(|error| library_failure(config, &error))?;
+    let (model, library) = std::thread::scope(|scope| {
+        // Beside the model: encoder and indexes take as long as a small model does.
+        let library = scope.spawn(|| open_library(config, &store));
+        let model = match need {
+            Need::Retrieval => Ok(None),
+            Need::Answers(args) => load_model(config, &store, args),
+        };
+        let library = library.join();
+        (
+            model,
+            library.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    let model = model?;
+    let (library, embedder) = library?;
     let model_name = model.as_ref().map(|engine| engine.model().name.clone());
     let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
     let suite =
@@ -71,6 +74,19 @@ pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
         model_name,
         _lock: lock,
     })
+}
+
+/// Opens the documents, with the encoder that finds them.
+fn open_library(config: &Config, store: &ModelStore) -> Outcome<(Library, Arc<dyn Embedder>)> {
+    let embedder: Arc<dyn Embedder> = Arc::new(load_embedder(config, store)?);
+    let library_config = LibraryConfig {
+        data_dir: config.data_dir.clone(),
+        store: config.store()?,
+        extractor: config.extractor()?,
+    };
+    let library = Library::open(library_config, Arc::clone(&embedder))
+        .map_err(|error| library_failure(config, &error))?;
+    Ok((library, embedder))
 }
 
 /// Loads the language model that flags, settings or memory choose; `None` means quote-only, and says so.
