@@ -10,8 +10,9 @@ use std::{
 };
 
 /// The sources whose kernels are launched; `src/gpu/kernels.rs` includes what comes of this list.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
     "add_rms_norm",
+    "candidates_of_row",
     "gated_activation",
     "packed_gemm",
     "packed_gemm_wgmma",

@@ -2,6 +2,8 @@
 
 use std::sync::Once;
 
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 use candle_core::{Device, DeviceLocation};
 
 #[cfg(feature = "cuda")]
@@ -68,6 +70,65 @@ pub fn name(device: &Device) -> String {
         DeviceLocation::Cpu => format!("CPU, {} threads", cpu_threads()),
         DeviceLocation::Cuda { gpu_id } => format!("CUDA {gpu_id}"),
         DeviceLocation::Metal { gpu_id } => format!("Metal {gpu_id}"),
+    }
+}
+
+/// The compute capability whose machine code a CUDA build has, for example `90`; later cards compile its kernels when they load them.
+pub const BUILT_FOR: Option<&str> = option_env!("CLOISTER_COMPUTE_CAP");
+
+/// A card as CUDA sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CudaCard {
+    /// Of `--device cuda:N`.
+    pub index: usize,
+    pub name: String,
+    /// Major and minor.
+    pub capability: (i32, i32),
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+}
+
+/// Returns the cards that CUDA sees, each with what it says or why it cannot be used. Takes some hundred MB of each meanwhile.
+///
+/// # Errors
+/// A [`DeviceError`] when there is no CUDA to ask.
+#[cfg(not(feature = "cuda"))]
+pub fn cuda_cards() -> Result<Vec<Result<CudaCard, DeviceError>>, DeviceError> {
+    Err(DeviceError::NoCuda)
+}
+
+/// Returns the cards that CUDA sees, each with what it says or why it cannot be used. Takes some hundred MB of each meanwhile.
+///
+/// # Errors
+/// A [`DeviceError`] when there is no CUDA to ask.
+#[cfg(feature = "cuda")]
+pub fn cuda_cards() -> Result<Vec<Result<CudaCard, DeviceError>>, DeviceError> {
+    let problem = GpuDriver::problem(GpuDriver::find().as_ref());
+    ready(0, problem.as_ref(), cuda_libraries::open)?;
+    let count = CudaContext::device_count().map_err(|error| refused(0, error))?;
+    let cards = 0..usize::try_from(count).unwrap_or(0);
+    let look = |index| look_at(index).map_err(|error| refused(index, error));
+    Ok(cards.map(look).collect())
+}
+
+#[cfg(feature = "cuda")]
+fn look_at(index: usize) -> Result<CudaCard, DriverError> {
+    let card = CudaContext::new(index)?;
+    let (free, total) = card.mem_get_info()?;
+    Ok(CudaCard {
+        index,
+        name: card.name()?,
+        capability: card.compute_capability()?,
+        total_bytes: total as u64,
+        free_bytes: free as u64,
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn refused(index: usize, error: DriverError) -> DeviceError {
+    DeviceError::Open {
+        index,
+        source: Box::new(candle_core::Error::wrap(error)),
     }
 }
 

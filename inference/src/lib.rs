@@ -29,8 +29,8 @@ pub mod text;
 
 pub use config::{CudaOptions, DeviceChoice, EngineConfig};
 pub use device::{
-    DeviceError, HAS_CUDA, LibraryProblem, cpu_threads, describe as describe_device,
-    open as open_device, set_cpu_threads,
+    BUILT_FOR, CudaCard, DeviceError, HAS_CUDA, LibraryProblem, cpu_threads, cuda_cards,
+    describe as describe_device, open as open_device, set_cpu_threads,
 };
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
@@ -45,7 +45,7 @@ pub use model::LoadProgress;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};
 pub use sampling::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
 pub use sequence::Priority;
-pub use sizing::{Sizes, default_sizes};
+pub use sizing::{Fit, Sizes, default_sizes, fit};
 pub use text::{
     AddSpecial, AnswerParts, ChatMessage, ChatTemplate, ChatTemplateError, Conversation,
     Detokenizer, PromptEnd, ReasoningReader, Role, StopMatcher, StopOutcome, Tokenizer,

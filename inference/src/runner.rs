@@ -3,6 +3,7 @@
 use crate::{
     kv_cache::{blocks_for, slot},
     ops::paged_attention::AttentionSequence,
+    sampling::Wanted,
     scheduler::{Scheduler, StepPlan},
     sequence::Sequence,
 };
@@ -20,8 +21,8 @@ pub struct StepInput {
     pub sequences: Vec<AttentionSequence>,
     /// Tokens whose logits are needed, ascending.
     pub logits_rows: Vec<u32>,
-    /// Whether each of them needs all logits, not only which is the largest. Shorter: the rest does.
-    pub wants_logits: Vec<bool>,
+    /// What each of them is wanted for. Shorter: the whole row.
+    pub wanted: Vec<Wanted>,
 }
 
 impl StepInput {
@@ -36,6 +37,11 @@ impl StepInput {
             }
         }
         input
+    }
+
+    /// Returns what a row with logits is wanted for.
+    pub fn wanted(&self, row: usize) -> Wanted {
+        self.wanted.get(row).copied().unwrap_or(Wanted::Row)
     }
 
     /// Appends `len` tokens of a sequence from position `start`; its blocks must be there.

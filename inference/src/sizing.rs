@@ -36,15 +36,24 @@ const GPU_BATCHED_TOKENS: usize = 2_048;
 const USABLE_PERCENT: u64 = 92;
 const SCRATCH_BYTES: u64 = 3 << 30;
 
-/// Returns the sizes for a device and a model.
+/// What a model takes of a GPU's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Free before the model is loaded.
+    pub free_bytes: u64,
+    pub weights_bytes: u64,
+    pub kv_bytes_per_token: u64,
+    /// With the least cache.
+    pub needed_bytes: u64,
+    /// Tokens of cache that there is room for; `None`: the model does not fit.
+    pub kv_tokens: Option<usize>,
+}
+
+/// Returns how a model fits into so much free memory.
 ///
 /// # Errors
-/// [`LoadError`] when the device cannot be used, the file cannot be read, or the model does not fit into the device's memory.
-pub fn default_sizes(choice: &DeviceChoice, model: &Path) -> Result<Sizes, LoadError> {
-    let device = device::open(choice)?;
-    let Some(free) = free_memory(&device) else {
-        return Ok(CPU);
-    };
+/// [`LoadError`] when the file cannot be read or is no model.
+pub fn fit(model: &Path, free_bytes: u64) -> Result<Fit, LoadError> {
     let file = GgufFile::open(model)?;
     let needs =
         ModelNeeds::from_gguf(&file, KvCacheDtype::F16).map_err(|source| LoadError::Model {
@@ -56,9 +65,30 @@ pub fn default_sizes(choice: &DeviceChoice, model: &Path) -> Result<Sizes, LoadE
         .values()
         .map(|tensor| tensor.elements() as u64)
         .sum();
-    let tokens = kv_tokens(free, &needs, parameters).ok_or(LoadError::Memory {
+    Ok(Fit {
+        free_bytes,
+        weights_bytes: needs.weights_bytes,
+        kv_bytes_per_token: needs.kv_bytes_per_token,
+        needed_bytes: needs.weights_bytes
+            + SCRATCH_BYTES
+            + needs.kv_bytes_per_token * BLOCK_SIZE as u64,
+        kv_tokens: kv_tokens(free_bytes, &needs, parameters),
+    })
+}
+
+/// Returns the sizes for a device and a model.
+///
+/// # Errors
+/// [`LoadError`] when the device cannot be used, the file cannot be read, or the model does not fit into the device's memory.
+pub fn default_sizes(choice: &DeviceChoice, model: &Path) -> Result<Sizes, LoadError> {
+    let device = device::open(choice)?;
+    let Some(free) = free_memory(&device) else {
+        return Ok(CPU);
+    };
+    let fit = fit(model, free)?;
+    let tokens = fit.kv_tokens.ok_or(LoadError::Memory {
         path: model.to_owned(),
-        needed: needs.weights_bytes + SCRATCH_BYTES + needs.kv_bytes_per_token * BLOCK_SIZE as u64,
+        needed: fit.needed_bytes,
         free,
     })?;
     Ok(Sizes {

@@ -2,11 +2,14 @@
 //! alone, so that a box can be sized before it is bought.
 
 use inference::{
-    GgufFile, GpuDriver, HAS_CUDA, KvCacheDtype, describe_device,
+    BUILT_FOR, GgufFile, GpuDriver, HAS_CUDA, KvCacheDtype, describe_device,
     roofline::{CARDS, Card, Floor, ModelNeeds, Plan},
 };
 use serde_json::{Value, json};
 
+mod gpus;
+
+use self::gpus::{Gpus, dotted};
 use crate::args::{DoctorArgs, ModelArgs};
 use crate::compose::choose_model;
 use crate::config::Config;
@@ -45,6 +48,7 @@ fn machine(config: &Config) {
     let driver = GpuDriver::find();
     let problem = GpuDriver::problem(driver.as_ref()).map(|problem| problem.to_string());
     let device = describe_device(&config.device).map_err(|error| chain(&error));
+    let gpus = Gpus::look(config);
     if config.json {
         output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -52,6 +56,7 @@ fn machine(config: &Config) {
             "driver": driver.as_ref().map(|driver| &driver.version),
             "gpus": driver.as_ref().map_or(&[][..], |driver| &driver.cards),
             "gpu_problem": problem,
+            "cuda": gpus.map(|gpus| gpus.json()),
             "device": device.as_ref().ok(),
             "device_problem": device.as_ref().err(),
             "available_memory_bytes": available_memory(),
@@ -66,23 +71,31 @@ fn machine(config: &Config) {
         (Some(cards), Some(problem)) => format!("{cards}; {problem}"),
         (None, problem) => format!("none; {}", problem.unwrap_or_default()),
     };
-    let build = if HAS_CUDA {
-        "with CUDA"
-    } else {
-        "without CUDA: computes on the CPU whatever the machine has"
-    };
-    let rows = [
-        ("Cloister", env!("CARGO_PKG_VERSION").to_owned()),
-        ("build", build.to_owned()),
-        ("GPU", gpu),
-        (
-            "models compute on",
-            device.unwrap_or_else(|problem| format!("nothing: {problem}")),
+    let build = match BUILT_FOR {
+        Some(capability) => format!(
+            "with CUDA, for compute capability {} and later",
+            dotted(capability)
         ),
-        ("memory available", size(available_memory())),
-        ("data directory", config.data_dir.display().to_string()),
-        ("models directory", config.models_dir.display().to_string()),
+        None => "without CUDA: computes on the CPU whatever the machine has".to_owned(),
+    };
+    let mut rows = vec![
+        ("Cloister".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("build".to_owned(), build),
+        ("GPU".to_owned(), gpu),
     ];
+    rows.extend(gpus.iter().flat_map(Gpus::rows));
+    rows.extend(
+        [
+            (
+                "models compute on",
+                device.unwrap_or_else(|problem| format!("nothing: {problem}")),
+            ),
+            ("memory available", size(available_memory())),
+            ("data directory", config.data_dir.display().to_string()),
+            ("models directory", config.models_dir.display().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
     for (name, value) in rows {
         output::line(&format!("{name:<18} {value}"));
     }

@@ -134,6 +134,21 @@ inline int __all_sync(unsigned mask, int predicate, HOST_SITE) {
     return __ballot_sync(mask, predicate, file, line) == mask;
 }
 
+// Joins what the lanes of `mask` bring; every lane has the result.
+template <typename T, typename Join> T reduce_sync(unsigned mask, T value, Join join, host::Site site) {
+    auto gathered = host::gather(mask, &value, sizeof value, site);
+    for (unsigned lane = 0; lane < host::WARP; ++lane)
+        if ((mask >> lane & 1) && lane != host::lane())
+            value = join(value, host::brought<T>(*gathered, lane, site));
+    return value;
+}
+inline int __reduce_add_sync(unsigned mask, int value, HOST_SITE) {
+    return reduce_sync(mask, value, [](int a, int b) { return a + b; }, {"__reduce_add_sync", file, line});
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value, HOST_SITE) {
+    return reduce_sync(mask, value, [](unsigned a, unsigned b) { return std::max(a, b); }, {"__reduce_max_sync", file, line});
+}
+
 // One fibre runs at a time, so a plain read and write are atomic. All return the value before.
 template <typename T> T atomicAdd(T *address, T value) {
     T before = *address;
@@ -170,6 +185,8 @@ inline void __threadfence() {}
 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
+
+inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 
 inline float __uint_as_float(unsigned word) { return host::bits<float>(word); }
 inline unsigned __float_as_uint(float x) { return host::bits<unsigned>(x); }

@@ -124,6 +124,8 @@ pub enum SubmitError {
     InvalidSampling(#[from] InvalidSampling),
     #[error("the engine has stopped")]
     Stopped,
+    #[error("the device no longer computes, and only a restart helps: {0}")]
+    Device(String),
 }
 
 /// Why a model could not be loaded.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -112,7 +115,8 @@ pub(super) struct Counters {
     pub preemptions: AtomicU64,
     pub cancelled: AtomicU64,
     pub steps: AtomicU64,
-    pub is_broken: AtomicBool,
+    /// Why the device no longer computes.
+    fault: OnceLock<String>,
     /// Running mean of a request's time from first step to end, 0 until one has ended.
     mean_service_us: AtomicU64,
 }
@@ -129,7 +133,7 @@ impl Counters {
             preemptions: 0.into(),
             cancelled: 0.into(),
             steps: 0.into(),
-            is_broken: false.into(),
+            fault: OnceLock::new(),
             mean_service_us: 0.into(),
         }
     }
@@ -144,6 +148,16 @@ impl Counters {
 
     pub fn leave_queue(&self) {
         self.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Notes that the device no longer computes; the first reason stays.
+    pub fn give_up(&self, fault: String) {
+        self.fault.get_or_init(|| fault);
+    }
+
+    /// Returns why the device no longer computes, once it does not.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
     }
 
     /// Learns how long a request took.
@@ -176,7 +190,7 @@ impl Counters {
             preemptions_total: self.preemptions.load(Ordering::Relaxed),
             cancelled_total: self.cancelled.load(Ordering::Relaxed),
             steps_total: self.steps.load(Ordering::Relaxed),
-            is_broken: self.is_broken.load(Ordering::Relaxed),
+            is_broken: self.fault().is_some(),
         }
     }
 }

@@ -8,6 +8,9 @@ mod event;
 mod info;
 mod request;
 mod step_loop;
+mod step_model;
+#[cfg(test)]
+mod tests;
 
 use std::{
     pin::Pin,
@@ -34,7 +37,8 @@ pub use self::{
 use self::{
     info::Counters,
     request::{Limits, Submission},
-    step_loop::StepLoop,
+    step_loop::{StepLoop, TARGET_MIXED_STEP, TARGET_MIXED_STEP_GPU},
+    step_model::{CachedModel, StepModel},
 };
 use crate::{
     config::EngineConfig,
@@ -101,6 +105,15 @@ impl Engine {
         config: EngineConfig,
         on_progress: &(dyn Fn(LoadProgress) + Sync),
     ) -> Result<Self, LoadError> {
+        Self::start(config, on_progress, |model| Box::new(model))
+    }
+
+    /// Loads a model; `wrapped` makes of it what runs the steps.
+    fn start(
+        config: EngineConfig,
+        on_progress: &(dyn Fn(LoadProgress) + Sync),
+        wrapped: impl FnOnce(CachedModel) -> Box<dyn StepModel>,
+    ) -> Result<Self, LoadError> {
         let loaded = Loaded::open(&config, on_progress)?;
         let info = ModelInfo::new(&config, &loaded);
         let Loaded {
@@ -126,8 +139,13 @@ impl Engine {
         let (commands, receiver) = mpsc::channel();
         let step_loop = StepLoop::new(
             step_loop::Parts {
-                model,
-                cache,
+                window: model.config.window(),
+                target_mixed_step: if model.device().is_cpu() {
+                    TARGET_MIXED_STEP
+                } else {
+                    TARGET_MIXED_STEP_GPU
+                },
+                model: wrapped(CachedModel { model, cache }),
                 tokenizer: tokenizer.clone(),
                 max_model_len,
                 counters: counters.clone(),
@@ -201,6 +219,9 @@ impl Engine {
     pub fn submit(&self, request: GenerateRequest) -> Result<TokenStream, SubmitError> {
         self.check(&request)?;
         let inner = &self.inner;
+        if inner.counters.fault().is_some() {
+            return Err(inner.stopped());
+        }
         if !inner.counters.enter_queue(inner.queue_capacity) {
             let retry_after = inner.counters.estimated_wait(inner.max_num_seqs);
             return Err(SubmitError::QueueFull {
@@ -237,7 +258,7 @@ impl Engine {
             .is_err()
         {
             inner.counters.leave_queue();
-            return Err(SubmitError::Stopped);
+            return Err(inner.stopped());
         }
         Ok(TokenStream {
             receiver,
@@ -300,6 +321,16 @@ impl Engine {
     /// Returns a snapshot of the engine's counters.
     pub fn stats(&self) -> EngineStats {
         self.inner.counters.snapshot()
+    }
+}
+
+impl Inner {
+    /// Returns why nothing is accepted any more.
+    fn stopped(&self) -> SubmitError {
+        match self.counters.fault() {
+            Some(fault) => SubmitError::Device(fault.to_owned()),
+            None => SubmitError::Stopped,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     event::{EngineError, Event, FinishReason, ScoredToken, Timings, TokenLogprobs, Usage},
 };
 use crate::{
-    sampling::{Choice, Logprobs, SampleError, Sampler},
+    sampling::{Choice, Logprobs, RowCandidates, SampleError, Sampler, Wanted},
     sequence::{Priority, SequenceId},
     text::{Detokenizer, StopMatcher, Tokenizer},
 };
@@ -38,6 +38,24 @@ pub(super) struct Limits {
     pub max_tokens: usize,
     pub stop: Vec<String>,
     pub ignore_eos: bool,
+}
+
+/// What is known of the logits of a request's next token.
+pub(super) enum Seen<'a> {
+    Row(&'a [f32]),
+    Candidates(RowCandidates<'a>),
+    Largest(u32),
+}
+
+/// What came of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// The token to continue with.
+    Token(u32),
+    /// The request has ended and waits for [`Request::send_last`].
+    Ended,
+    /// Nothing yet: the candidates do not suffice.
+    NeedsRow,
 }
 
 /// State of an accepted request besides its [`crate::sequence::Sequence`].
@@ -107,39 +125,35 @@ impl Request {
         self.started.get_or_insert(now);
     }
 
-    /// Chooses the next token from the logits over the vocabulary and sends what became certain.
-    ///
-    /// Returns the token to continue with, or `None` when the request has ended and waits for [`Self::send_last`].
-    pub fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer, is_full: bool) -> Option<u32> {
-        let choice = match self.sampler.sample(logits) {
-            Ok(choice) => choice,
+    /// Chooses the next token from what is known of its logits over the vocabulary, and sends what became certain.
+    pub fn advance(&mut self, seen: Seen<'_>, tokenizer: &Tokenizer, is_full: bool) -> Advance {
+        let choice = match seen {
+            Seen::Row(logits) => self.sampler.sample(logits).map(Some),
+            Seen::Candidates(candidates) => self.sampler.sample_candidates(candidates),
+            Seen::Largest(token) => Ok(Some(Choice {
+                token,
+                logprobs: None,
+            })),
+        };
+        match choice {
+            Ok(Some(choice)) => match self.take(choice, tokenizer, is_full) {
+                Some(token) => Advance::Token(token),
+                None => Advance::Ended,
+            },
+            Ok(None) => Advance::NeedsRow,
             Err(error) => {
                 self.fail(error.into());
-                return None;
+                Advance::Ended
             }
-        };
-        self.take(choice, tokenizer, is_full)
+        }
     }
 
-    /// [`Self::advance`] of a request that does not want logits, with the token of the largest.
-    pub fn advance_with(
-        &mut self,
-        largest: u32,
-        tokenizer: &Tokenizer,
-        is_full: bool,
-    ) -> Option<u32> {
-        let choice = Choice {
-            token: largest,
-            logprobs: None,
-        };
-        self.take(choice, tokenizer, is_full)
+    /// What the next token depends on.
+    pub fn wanted(&self) -> Wanted {
+        self.sampler.wanted()
     }
 
-    /// Whether the next token depends on more than which logit is the largest.
-    pub fn wants_logits(&self) -> bool {
-        self.sampler.wants_logits()
-    }
-
+    /// Returns the token to continue with, or `None` when the request has ended.
     fn take(&mut self, choice: Choice, tokenizer: &Tokenizer, is_full: bool) -> Option<u32> {
         let token = choice.token;
         let now = Instant::now();

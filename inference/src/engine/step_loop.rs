@@ -14,34 +14,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::Device;
+use candle_core::{Result, Tensor};
 
 use super::{
     Command,
     event::EngineError,
     info::Counters,
-    request::{Request, Submission},
+    request::{Advance, Request, Seen, Submission},
+    step_model::StepModel,
 };
 use crate::{
     config::EngineConfig,
-    model::{KvCache, Model, StepLogits},
+    model::{RowLogits, StepLogits},
     ops::cpu::with_f32,
     runner::StepInput,
+    sampling::Wanted,
     scheduler::{PlannedRow, Scheduler, SchedulerLimits, StepPlan, TokenBudget},
     sequence::{Sequence, SequenceId},
     text::Tokenizer,
 };
 
 /// How long running answers may wait for a step that also prefills: about the pace at which people read.
-const TARGET_MIXED_STEP: Duration = Duration::from_millis(250);
+pub(super) const TARGET_MIXED_STEP: Duration = Duration::from_millis(250);
 
 /// The same on a GPU, which reads a long prompt in many such steps while answers stay smooth.
-const TARGET_MIXED_STEP_GPU: Duration = Duration::from_millis(30);
+pub(super) const TARGET_MIXED_STEP_GPU: Duration = Duration::from_millis(30);
 
 /// What the loop works with.
 pub(super) struct Parts {
-    pub model: Model,
-    pub cache: KvCache,
+    pub model: Box<dyn StepModel>,
+    /// Positions that every layer sees at most; `None`: all.
+    pub window: Option<usize>,
+    pub target_mixed_step: Duration,
     pub tokenizer: Arc<Tokenizer>,
     pub max_model_len: usize,
     pub counters: Arc<Counters>,
@@ -60,15 +64,8 @@ impl StepLoop {
         let scheduler = Scheduler::new(SchedulerLimits {
             max_num_seqs: config.max_num_seqs,
             num_blocks: config.num_blocks(),
-            window: parts.model.config.window(),
-            budget: TokenBudget::new(
-                config.max_num_batched_tokens,
-                if parts.model.device().is_cpu() {
-                    TARGET_MIXED_STEP
-                } else {
-                    TARGET_MIXED_STEP_GPU
-                },
-            ),
+            window: parts.window,
+            budget: TokenBudget::new(config.max_num_batched_tokens, parts.target_mixed_step),
         });
         Self {
             parts,
@@ -94,10 +91,22 @@ impl StepLoop {
             }
             self.publish();
         }
-        for id in self.scheduler.ids() {
-            self.fail(id, EngineError::Stopped);
-        }
+        self.refuse_rest();
         self.publish();
+    }
+
+    /// Fails what is running and what has been sent meanwhile, with the reason.
+    fn refuse_rest(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command);
+        }
+        let reason = match self.parts.counters.fault() {
+            Some(fault) => EngineError::Device(fault.to_owned()),
+            None => EngineError::Stopped,
+        };
+        for id in self.scheduler.ids() {
+            self.fail(id, reason.clone());
+        }
     }
 
     /// Takes what has arrived; waits for something when there is nothing to do.
@@ -186,94 +195,110 @@ impl StepLoop {
                     self.fail(row.id, EngineError::Step(message.clone()));
                 }
                 if let Some(fault) = self.parts.model.device_fault() {
-                    self.give_up(&fault);
+                    self.give_up(fault);
                 }
             }
         }
         self.parts.counters.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Stops for good: fails everybody at once instead of letting them wait for a device that is lost.
-    fn give_up(&mut self, fault: &str) {
+    /// Stops for good, instead of letting everybody wait for a device that is lost.
+    fn give_up(&mut self, fault: String) {
         tracing::error!(%fault, "the device no longer computes; the engine stops");
-        self.parts.counters.is_broken.store(true, Ordering::Relaxed);
-        for id in self.scheduler.ids() {
-            self.fail(id, EngineError::Device(fault.to_owned()));
-        }
+        self.parts.counters.give_up(fault);
         self.stopping = true;
     }
 
-    fn compute_and_sample(&mut self, plan: &StepPlan) -> candle_core::Result<()> {
+    fn compute_and_sample(&mut self, plan: &StepPlan) -> Result<()> {
         let mut input = StepInput::from_plan(plan, &self.scheduler);
         let sampling = plan.rows.iter().filter(|row| row.samples);
-        input.wants_logits = sampling.map(|row| self.wants_logits(row.id)).collect();
-        let mut output = self.parts.model.forward(&input, &self.parts.cache)?;
-        if let Some(output) = &mut output {
-            output.logits = output.logits.to_device(&Device::Cpu)?;
-        }
-        let mut next_logits = 0;
+        input.wanted = sampling.map(|row| self.wanted(row.id)).collect();
+        let output = self.parts.model.forward(&input)?;
         for row in &plan.rows {
-            let computed = (row.start + row.len) as u64;
-            if let Some(sequence) = self.scheduler.get(row.id) {
-                let prompt_left = sequence.prompt_len.saturating_sub(row.start) as u64;
-                let prompt_tokens = prompt_left.min(computed - row.start as u64);
-                self.parts
-                    .counters
-                    .prompt_tokens
-                    .fetch_add(prompt_tokens, Ordering::Relaxed);
+            self.count_prompt_tokens(row);
+            if output.is_none() || !row.samples {
+                self.scheduler.commit(row, None);
             }
-            match (&output, row.samples) {
-                (Some(output), true) => {
-                    self.sample(row, output, next_logits)?;
-                    next_logits += 1;
-                }
-                _ => self.scheduler.commit(row, None),
+        }
+        output.map_or(Ok(()), |output| self.sample_all(plan, &output))
+    }
+
+    fn count_prompt_tokens(&self, row: &PlannedRow) {
+        if let Some(sequence) = self.scheduler.get(row.id) {
+            let prompt_left = sequence.prompt_len.saturating_sub(row.start);
+            let prompt_tokens = &self.parts.counters.prompt_tokens;
+            prompt_tokens.fetch_add(prompt_left.min(row.len) as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn wanted(&self, id: SequenceId) -> Wanted {
+        self.requests.get(&id).map_or(Wanted::Row, Request::wanted)
+    }
+
+    /// Chooses the token of each row that has logits: from what the step left of them, and where that does not suffice, from the
+    /// whole rows, which then come together.
+    fn sample_all(&mut self, plan: &StepPlan, output: &StepLogits) -> Result<()> {
+        let (mut places, mut undecided) = (Vec::new(), Vec::new());
+        for (index, row) in plan.rows.iter().filter(|row| row.samples).enumerate() {
+            if !output.is_valid[index] {
+                self.fail(row.id, EngineError::InvalidLogits);
+            } else if !self.sample(row, output, index)? {
+                places.push(index);
+                undecided.push(row);
             }
+        }
+        if undecided.is_empty() {
+            return Ok(());
+        }
+        let logits = self.parts.model.rows_of_last_step(&places)?;
+        for (place, row) in undecided.into_iter().enumerate() {
+            self.sample_row(row, &logits, place)?;
         }
         Ok(())
     }
 
-    fn wants_logits(&self, id: SequenceId) -> bool {
-        self.requests.get(&id).is_none_or(Request::wants_logits)
+    /// Chooses the token of one row; returns whether what is known of its logits sufficed.
+    fn sample(&mut self, row: &PlannedRow, output: &StepLogits, index: usize) -> Result<bool> {
+        let seen = match output.rows[index] {
+            RowLogits::Whole(place) => {
+                self.sample_row(row, &output.logits, place)?;
+                return Ok(true);
+            }
+            RowLogits::Candidates => {
+                Seen::Candidates(output.candidates(index, self.parts.tokenizer.vocab_size()))
+            }
+            RowLogits::Largest(token) => Seen::Largest(token),
+        };
+        Ok(self.advance(row, seen))
     }
 
-    /// Chooses the token of one row and hands it to the request; ends the request if that was its last.
-    fn sample(
-        &mut self,
-        row: &PlannedRow,
-        output: &StepLogits,
-        index: usize,
-    ) -> candle_core::Result<()> {
-        let id = row.id;
-        if !output.is_valid[index] {
-            self.fail(id, EngineError::InvalidLogits);
-            return Ok(());
-        }
-        let Some(request) = self.requests.get_mut(&id) else {
-            return Ok(());
+    fn sample_row(&mut self, row: &PlannedRow, logits: &Tensor, place: usize) -> Result<()> {
+        // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
+        let logits = logits.narrow(0, place, 1)?;
+        let logits = logits.narrow(1, 0, self.parts.tokenizer.vocab_size())?;
+        with_f32(&logits, |logits| {
+            self.advance(row, Seen::Row(logits));
+            Ok(())
+        })
+    }
+
+    /// Hands the token of one row to its request, and ends the request if that was its last; returns whether there is one.
+    fn advance(&mut self, row: &PlannedRow, seen: Seen<'_>) -> bool {
+        let Some(request) = self.requests.get_mut(&row.id) else {
+            return true;
         };
         let is_full = row.start + row.len + 1 >= self.parts.max_model_len;
-        let tokenizer = &self.parts.tokenizer;
-        let token = match output.rows[index] {
-            Some(place) => {
-                // Rows of the matrix beyond the vocabulary are padding: their logits mean nothing.
-                let logits = output.logits.narrow(0, place, 1)?;
-                let logits = logits.narrow(1, 0, tokenizer.vocab_size())?;
-                with_f32(&logits, |logits| {
-                    Ok(request.advance(logits, tokenizer, is_full))
-                })?
-            }
-            None => request.advance_with(output.largest[index], tokenizer, is_full),
-        };
-        self.parts
-            .counters
-            .generated_tokens
-            .fetch_add(1, Ordering::Relaxed);
-        match token {
-            Some(token) => self.scheduler.commit(row, Some(token)),
-            None => self.end(id),
+        let advance = request.advance(seen, &self.parts.tokenizer, is_full);
+        if advance != Advance::NeedsRow {
+            let generated_tokens = &self.parts.counters.generated_tokens;
+            generated_tokens.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        match advance {
+            Advance::NeedsRow => return false,
+            Advance::Token(token) => self.scheduler.commit(row, Some(token)),
+            Advance::Ended => self.end(row.id),
+        }
+        true
     }
 
     fn fail(&mut self, id: SequenceId, error: EngineError) {

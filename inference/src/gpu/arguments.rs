@@ -114,6 +114,19 @@ pub struct LargestOfRow {
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
+pub struct CandidatesOfRow {
+    pub logits: Address,
+    pub slice_logits: Address,
+    pub slice_ids: Address,
+    pub slice_rest: Address,
+    pub records: Address,
+    pub stride: i64,
+    pub width: i32,
+    pub num_slices: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct RopeAppend {
     pub q: Address,
     pub k: Address,

@@ -5,7 +5,6 @@
 //! makes cuBLAS ready, the second is captured, later ones are replayed.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -25,6 +24,8 @@ use rayon::prelude::*;
 use super::{
     arguments::Address,
     attention::{self, CacheAddresses},
+    candidates::LogitsRows,
+    captures::{Captures, Way},
     kernels::Kernels,
     loader::{Layer, Loader, prepare},
     memory::{Buffer, Pinned, address_of, download, upload},
@@ -38,8 +39,8 @@ use crate::{
     kv_cache::KvCacheDtype,
     layers::{LayerCache, RmsNorm},
     model::{
-        KvCache, LoadProgress, ModelConfig, ModelError, StepLogits, config::FeedForwardConfig,
-        weights::Weights,
+        KvCache, LoadProgress, ModelConfig, ModelError, RowLogits, StepLogits,
+        config::FeedForwardConfig, weights::Weights,
     },
     ops::{
         packed_matmul::{PackedFormat, units_of},
@@ -76,17 +77,11 @@ pub struct GpuDecoder {
 struct State {
     decode: Option<Buffers>,
     prefill: Option<Buffers>,
-    graphs: HashMap<GraphKey, Captured>,
+    captures: Captures<Graph>,
+    /// With its number of rows; `None` when it failed or had none.
+    last: Option<(LastStep, usize)>,
     cache: Vec<CacheAddresses>,
     scratch: Scratch,
-}
-
-enum Captured {
-    /// Ran once by itself.
-    Seen,
-    Graph(CudaGraph),
-    /// Capturing failed; runs by itself from now on.
-    Never,
 }
 
 /// How weights in f16 are had.
@@ -100,8 +95,18 @@ enum Scratch {
     Shared(Buffer),
 }
 
+/// A captured step.
+struct Graph(CudaGraph);
+
 // SAFETY: a graph is only touched under the state's lock.
-unsafe impl Send for Captured {}
+unsafe impl Send for Graph {}
+
+/// Whose logits are those of the last step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastStep {
+    Decode,
+    Prefill,
+}
 
 impl GpuDecoder {
     /// Returns why a model is left to candle's operations, or `None` when it is not.
@@ -253,10 +258,11 @@ impl GpuDecoder {
         self.kernels.early_start &= early_start;
     }
 
-    /// As [`crate::model::Model::forward`]. Logits come back for the rows that want them; of the others the largest is known.
+    /// As [`crate::model::Model::forward`]. Of each row comes back what it is wanted for.
     pub fn forward(&self, step: &StepInput, cache: &KvCache) -> Result<Option<StepLogits>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
+        state.last = None;
         self.follow_cache(state, cache)?;
         self.decide_scratch(state)?;
         let key = plan::graph_key(
@@ -264,9 +270,30 @@ impl GpuDecoder {
             self.config.layers[0].attention.num_kv_heads,
             self.multiprocessors,
         );
-        match key.filter(|_| step.logits_rows.len() == step.sequences.len()) {
-            Some(key) => self.decode(state, step, key),
-            None => self.prefill(state, step),
+        let (output, of) = match key.filter(|_| step.logits_rows.len() == step.sequences.len()) {
+            Some(key) => (self.decode(state, step, key)?, LastStep::Decode),
+            None => (self.prefill(state, step)?, LastStep::Prefill),
+        };
+        state.last = output.as_ref().map(|output| (of, output.rows.len()));
+        Ok(output)
+    }
+
+    /// As [`crate::model::Model::rows_of_last_step`].
+    pub fn rows_of_last_step(&self, rows: &[usize]) -> Result<Tensor> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        let (buffers, count) = match state.last {
+            Some((LastStep::Decode, count)) => (state.decode.as_mut(), count),
+            Some((LastStep::Prefill, count)) => (state.prefill.as_mut(), count),
+            None => (None, 0),
+        };
+        match buffers {
+            Some(buffers) if rows.iter().all(|&row| row < count) => {
+                self.send_rows(buffers, rows)?;
+                self.kernels.stream().synchronize().w()?;
+                self.sent_rows(buffers, rows.len())
+            }
+            _ => candle_core::bail!("rows {rows:?} of a step that has {count}"),
         }
     }
 
@@ -310,7 +337,7 @@ impl GpuDecoder {
         };
         let addresses: Vec<_> = cache.layers().iter().map(address).collect::<Result<_>>()?;
         if addresses != state.cache {
-            state.graphs.clear();
+            state.captures.forget_graphs();
             state.cache = addresses;
         }
         Ok(())
@@ -328,7 +355,7 @@ impl GpuDecoder {
         }
         let State {
             decode: Some(buffers),
-            graphs,
+            captures,
             cache,
             scratch,
             ..
@@ -352,36 +379,28 @@ impl GpuDecoder {
             all_rows: true,
         };
         let launch = || self.launch(buffers, &layout, batch, cache, scratch);
-        match graphs.get(&key) {
-            Some(Captured::Graph(graph)) => graph.launch().w()?,
-            Some(Captured::Seen) if self.use_graphs => {
-                let captured = self.capture(&launch);
-                match captured {
-                    Ok(graph) => {
-                        graph.launch().w()?;
-                        graphs.insert(key, Captured::Graph(graph));
-                    }
-                    Err(error) => {
-                        tracing::warn!(
-                            "steps of {} sequences are not captured: {error}",
-                            key.bucket
-                        );
-                        graphs.insert(key, Captured::Never);
-                        launch()?;
-                    }
+        match captures.next(key, self.use_graphs) {
+            Way::Plain => launch()?,
+            Way::Capture => match self.capture(&launch) {
+                Ok(graph) => captures.captured(key, graph),
+                Err(error) => {
+                    let free = self.kernels.stream().context().mem_get_info();
+                    let free = free.ok().map(|(free, _)| free);
+                    let told = captures.failed(key, &error.to_string(), free);
+                    tracing::warn!("{told}");
+                    launch()?;
                 }
-            }
-            found => {
-                if found.is_none() {
-                    graphs.insert(key, Captured::Seen);
-                }
-                launch()?;
-            }
+            },
+            Way::Replay => match captures.graph(key) {
+                Some(graph) => graph.0.launch().w()?,
+                None => launch()?,
+            },
         }
         self.receive(buffers, step)
     }
 
-    fn capture(&self, launch: &dyn Fn() -> Result<()>) -> Result<CudaGraph> {
+    /// Captures the step and runs it: its memory on the device is taken when it first runs.
+    fn capture(&self, launch: &dyn Fn() -> Result<()>) -> Result<Graph> {
         let stream = self.kernels.stream();
         stream
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -391,7 +410,11 @@ impl GpuDecoder {
         let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = stream.end_capture(flags).w();
         launched?;
-        graph?.ok_or_else(|| candle_core::Error::Msg("nothing was captured".to_owned()))
+        let Some(graph) = graph? else {
+            candle_core::bail!("nothing was captured");
+        };
+        graph.launch().w()?;
+        Ok(Graph(graph))
     }
 
     fn prefill(&self, state: &mut State, step: &StepInput) -> Result<Option<StepLogits>> {
@@ -522,38 +545,64 @@ impl GpuDecoder {
             stream.synchronize().w()?;
             return Ok(None);
         }
+        let mut rows = plan::rows_to_send(step, buffers.candidates.takes(count));
         let results = buffers.results.address();
         let host = buffers.host_results.as_mut_slice()?;
         download(stream, results, &mut host[..count])?;
         let valid_at = results + 4 * buffers.logits_rows as Address;
         download(stream, valid_at, &mut host[buffers.logits_rows..][..count])?;
-        let wants = |row: usize| step.wants_logits.get(row).copied().unwrap_or(true);
-        let wanted: Vec<usize> = (0..count).filter(|&row| wants(row)).collect();
-        let width = self.vocab_size;
-        if buffers.host_logits.len() < wanted.len() * width {
-            buffers.host_logits = Pinned::new(stream, wanted.len() * width)?;
+        let sends_candidates = rows.contains(&RowLogits::Candidates);
+        if sends_candidates {
+            let of = LogitsRows {
+                logits: buffers.logits.address(),
+                count,
+                stride: self.output.rows(),
+                width: self.vocab_size,
+            };
+            buffers.candidates.choose(&self.kernels, of)?;
+        }
+        let is_whole = |row: &usize| matches!(rows[*row], RowLogits::Whole(_));
+        let whole: Vec<usize> = (0..count).filter(is_whole).collect();
+        self.send_rows(buffers, &whole)?;
+        stream.synchronize().w()?;
+        let host = buffers.host_results.as_slice()?;
+        for (row, token) in rows.iter_mut().zip(host) {
+            if let RowLogits::Largest(largest) = row {
+                *largest = *token;
+            }
+        }
+        let is_valid = host[buffers.logits_rows..][..count].iter();
+        Ok(Some(StepLogits {
+            logits: self.sent_rows(buffers, whole.len())?,
+            records: if sends_candidates {
+                buffers.candidates.records(count)?.to_vec()
+            } else {
+                Vec::new()
+            },
+            rows,
+            is_valid: is_valid.map(|&valid| valid != 0).collect(),
+        }))
+    }
+
+    /// Launches the copies of whole rows of logits to the host.
+    fn send_rows(&self, buffers: &mut Buffers, rows: &[usize]) -> Result<()> {
+        let (stream, width) = (self.kernels.stream(), self.vocab_size);
+        if buffers.host_logits.len() < rows.len() * width {
+            buffers.host_logits = Pinned::new(stream, rows.len() * width)?;
         }
         let logits = buffers.host_logits.as_mut_slice()?;
-        for (index, &row) in wanted.iter().enumerate() {
+        for (index, &row) in rows.iter().enumerate() {
             let from = buffers.logits.address() + 4 * (row * self.output.rows()) as Address;
             download(stream, from, &mut logits[index * width..][..width])?;
         }
-        stream.synchronize().w()?;
-        let mut rows = vec![None; count];
-        for (index, &row) in wanted.iter().enumerate() {
-            rows[row] = Some(index);
-        }
-        let host = buffers.host_results.as_slice()?;
-        let logits = &buffers.host_logits.as_slice()?[..wanted.len() * width];
-        Ok(Some(StepLogits {
-            logits: Tensor::from_slice(logits, (wanted.len(), width), &Device::Cpu)?,
-            rows,
-            largest: host[..count].to_vec(),
-            is_valid: host[buffers.logits_rows..][..count]
-                .iter()
-                .map(|&valid| valid != 0)
-                .collect(),
-        }))
+        Ok(())
+    }
+
+    /// Returns the rows that were copied, once the stream was waited for.
+    fn sent_rows(&self, buffers: &Buffers, count: usize) -> Result<Tensor> {
+        let width = self.vocab_size;
+        let logits = &buffers.host_logits.as_slice()?[..count * width];
+        Tensor::from_slice(logits, (count, width), &Device::Cpu)
     }
 }
 

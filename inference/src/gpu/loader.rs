@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{CudaDevice, Result};
 
 use super::{
-    attention,
+    attention, candidates,
     kernels::Kernels,
     products::{self, Matrices},
     weights::Packed,
@@ -59,6 +59,7 @@ pub fn prepare(kernels: &mut Kernels, config: &ModelConfig) -> Result<()> {
             .try_for_each(|name| kernels.find(module, name, 0))?;
     }
     products::prepare(kernels)?;
+    candidates::prepare(kernels)?;
     let mut shapes = config.layers.iter().map(|layer| &layer.attention);
     shapes.try_for_each(|shape| attention::prepare(kernels, shape))
 }

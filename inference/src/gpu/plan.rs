@@ -2,8 +2,10 @@
 
 use crate::{
     kv_cache::{BLOCK_SIZE, blocks_for},
+    model::RowLogits,
     ops::packed_matmul::{HALVES_UNIT_BYTES, TILE_TOKENS, X_UNIT_BYTES, units_of},
     runner::StepInput,
+    sampling::{ROW_CANDIDATES, Wanted},
 };
 
 /// Sequences of a captured step. A step of single tokens is padded to the next; above the last it is not captured.
@@ -18,6 +20,33 @@ const WAVES: usize = 1;
 pub const TILE_QUERIES: usize = 128;
 /// A row that only fills a batch; the value of `rope_append.cu`.
 pub const NO_SLOT: u32 = u32::MAX;
+
+/// Logits of a slice, and slices of a row, of `candidates_of_row.cu`.
+const SLICE: usize = 8_192;
+const MOST_SLICES: usize = 32;
+// One block joins the candidates of all slices, and takes as many as a slice has logits.
+const _: () = assert!(MOST_SLICES * ROW_CANDIDATES <= SLICE);
+
+/// Returns into how many slices a row of logits is cut to choose its candidates; `None` when it is too long.
+pub fn slices_of(vocab_size: usize) -> Option<usize> {
+    let slices = vocab_size.div_ceil(SLICE);
+    (1..=MOST_SLICES).contains(&slices).then_some(slices)
+}
+
+/// Returns what of each row with logits is sent to the host. Whole rows are numbered in their order; the largest are filled in later.
+pub fn rows_to_send(step: &StepInput, chooses_candidates: bool) -> Vec<RowLogits> {
+    let mut whole = 0;
+    let rows = 0..step.logits_rows.len();
+    let to_send = rows.map(|row| match step.wanted(row) {
+        Wanted::Largest => RowLogits::Largest(0),
+        Wanted::Candidates if chooses_candidates => RowLogits::Candidates,
+        Wanted::Candidates | Wanted::Row => {
+            whole += 1;
+            RowLogits::Whole(whole - 1)
+        }
+    });
+    to_send.collect()
+}
 
 /// What a captured step depends on: the same key, the same launches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -278,6 +307,34 @@ mod tests {
             });
         }
         input
+    }
+
+    #[test]
+    fn of_each_row_what_is_wanted_is_sent() {
+        let mut step = step(&[(1, 40); 5]);
+        // The last has no wish.
+        step.wanted = vec![
+            Wanted::Candidates,
+            Wanted::Row,
+            Wanted::Largest,
+            Wanted::Candidates,
+        ];
+        let (chosen, largest) = (RowLogits::Candidates, RowLogits::Largest(0));
+        let whole = RowLogits::Whole;
+        assert_eq!(
+            rows_to_send(&step, true),
+            [chosen, whole(0), largest, chosen, whole(1)]
+        );
+        assert_eq!(
+            rows_to_send(&step, false),
+            [whole(0), whole(1), largest, whole(2), whole(3)]
+        );
+    }
+
+    #[test]
+    fn a_row_is_cut_into_slices_whose_candidates_fit_a_block() {
+        let slices = [0, 1, 8_192, 8_193, 262_144, 262_145].map(slices_of);
+        assert_eq!(slices, [None, Some(1), Some(1), Some(2), Some(32), None]);
     }
 
     #[test]

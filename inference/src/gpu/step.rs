@@ -5,6 +5,7 @@ use candle_core::Result;
 use super::{
     arguments::{AddRmsNorm, Address, EmbedRows, GatedActivation, LargestOfRow, Rows},
     attention::{self, CacheAddresses, Partial, RopeAddresses, StepAddresses},
+    candidates::CandidateRoom,
     decoder::GpuDecoder,
     kernels::Launch,
     loader::Layer,
@@ -44,6 +45,7 @@ pub struct Buffers {
     pub results: Buffer,
     pub host_results: Pinned<u32>,
     pub host_logits: Pinned<f32>,
+    pub candidates: CandidateRoom,
 }
 
 /// What one step is made of.
@@ -109,6 +111,12 @@ impl Buffers {
             results: Buffer::zeros(device, 8 * logits_rows)?,
             host_results: Pinned::new(stream, 2 * logits_rows)?,
             host_logits: Pinned::new(stream, 1)?,
+            candidates: CandidateRoom::new(
+                device,
+                &decoder.kernels,
+                decoder.vocab_size,
+                logits_rows,
+            )?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    ModelConfig, ModelError, RopeConfig, layered::LayeredModel, load::LoadProgress,
+    ModelConfig, ModelError, RopeConfig, StepLogits, layered::LayeredModel, load::LoadProgress,
     weights::Weights,
 };
 #[cfg(feature = "cuda")]
@@ -49,32 +49,6 @@ impl KvCache {
     /// Returns each layer's keys and values.
     pub fn layers(&self) -> &[LayerCache] {
         &self.layers
-    }
-}
-
-/// What a forward pass yields.
-#[derive(Debug)]
-pub struct StepLogits {
-    /// `[rows that want them, rows of the embedding]` f32
-    pub logits: Tensor,
-    /// Where each row's logits are; `None`: only the largest is known.
-    pub rows: Vec<Option<usize>>,
-    /// Each row's largest logit, where it was looked for.
-    pub largest: Vec<u32>,
-    /// Whether each row comes from valid numbers. Integer kernels turn NaN into ordinary numbers, so this is known
-    /// before the last product only.
-    pub is_valid: Vec<bool>,
-}
-
-impl StepLogits {
-    /// Returns the logits of rows that all want them.
-    pub fn of_all(logits: Tensor, is_valid: Vec<bool>) -> Self {
-        Self {
-            logits,
-            rows: (0..is_valid.len()).map(Some).collect(),
-            largest: Vec::new(),
-            is_valid,
-        }
     }
 }
 
@@ -142,8 +116,8 @@ impl Model {
         &self.device
     }
 
-    /// Returns the logits of the rows the step asks for, or `None` when it asks for none. Writes the step's keys and
-    /// values to the cache.
+    /// Returns what the step asks for of its rows of logits, or `None` when it asks for none; at least that: a device that sends
+    /// nothing sends whole rows. Writes the step's keys and values to the cache.
     ///
     /// # Errors
     /// A candle error unless the step fits the model and the cache.
@@ -152,6 +126,20 @@ impl Model {
             Body::Layered(model) => model.forward(step, cache),
             #[cfg(feature = "cuda")]
             Body::Gpu(model) => model.forward(step, cache),
+        }
+    }
+
+    /// Returns whole rows of the logits of the last step, `[rows, rows of the embedding]`, of which it left less.
+    ///
+    /// # Errors
+    /// A candle error when that step left whole rows, or had fewer.
+    pub fn rows_of_last_step(&self, rows: &[usize]) -> Result<Tensor> {
+        match &self.body {
+            Body::Layered(_) => {
+                candle_core::bail!("{} rows of logits are asked for twice", rows.len())
+            }
+            #[cfg(feature = "cuda")]
+            Body::Gpu(model) => model.rows_of_last_step(rows),
         }
     }
 

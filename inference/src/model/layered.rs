@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 
 use super::{
-    ModelConfig, ModelError,
-    decoder::{KvCache, StepLogits},
+    ModelConfig, ModelError, StepLogits,
+    decoder::KvCache,
     load::{LoadProgress, load_in_parallel},
     weights::Weights,
 };

@@ -9,15 +9,17 @@ mod keys;
 mod layered;
 mod load;
 mod rope;
+mod step_logits;
 pub(crate) mod weights;
 
 use crate::gguf::GgufError;
 
 pub use architecture::Architecture;
 pub use config::ModelConfig;
-pub use decoder::{KvCache, Model, ModelUse, StepLogits};
+pub use decoder::{KvCache, Model, ModelUse};
 pub use load::LoadProgress;
 pub use rope::{RopeConfig, Yarn};
+pub use step_logits::{RECORD_WORDS, RowLogits, StepLogits};
 
 /// Why a file's model cannot be built.
 #[derive(Debug, thiserror::Error)]

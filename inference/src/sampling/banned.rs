@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{SamplingParams, Vocabulary};
+use super::{SamplingParams, Vocabulary, adjust::Adjust};
 
 /// State of one sequence.
 #[derive(Debug, Clone)]
@@ -51,12 +51,8 @@ impl Banned {
     }
 
     /// Forbids the tokens that would complete something banned.
-    pub fn apply(&self, logits: &mut [f32]) {
-        let mut forbid = |id: u32| {
-            if let Some(logit) = logits.get_mut(id as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        };
+    pub(super) fn apply(&self, logits: &mut impl Adjust) {
+        let mut forbid = |id: u32| logits.adjust(id, true, |_| f32::NEG_INFINITY);
         self.always.iter().copied().for_each(&mut forbid);
         for string in &self.strings {
             for begun in 1..string.len() {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::SampleError;
+use super::{SampleError, row_candidates::ROW_CANDIDATES};
 
 /// A token that may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,9 +12,21 @@ pub struct Candidate {
     pub id: u32,
 }
 
-/// Larger logits first, of equals the lower id.
+/// Larger logits first, of equals the lower id. The zeros of both signs are equal, as everywhere but in `total_cmp`: the sum of
+/// minus zero and zero is zero.
 pub(super) fn better_first(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+    let by_logit = (b.logit + 0.0).total_cmp(&(a.logit + 0.0));
+    by_logit.then(a.id.cmp(&b.id))
+}
+
+/// Brings the best candidates to the front, best first: as many as a device would choose from the row. So whatever is drawn from
+/// few is drawn in the same order, wherever they come from.
+pub(super) fn in_order(candidates: &mut [Candidate]) {
+    let best = candidates.len().min(ROW_CANDIDATES);
+    if best < candidates.len() {
+        candidates.select_nth_unstable_by(best - 1, better_first);
+    }
+    candidates[..best].sort_unstable_by(better_first);
 }
 
 /// Replaces `candidates` by the tokens with a finite logit.
@@ -55,7 +67,7 @@ pub(super) fn keep_until<T>(
 ) {
     // Of a vocabulary of 150,000 a step keeps some dozens; sorting all of it would take longer than everything else.
     let mut sorted = 0;
-    let mut next = 256.min(items.len());
+    let mut next = ROW_CANDIDATES.min(items.len());
     while sorted < items.len() {
         let unsorted = &mut items[sorted..];
         if next - sorted < unsorted.len() {

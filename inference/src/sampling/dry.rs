@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Vocabulary, params};
+use super::{Vocabulary, adjust::Adjust, params};
 
 /// State of one sequence.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Dry {
     }
 
     /// Lowers the logits of the tokens that would continue a repetition.
-    pub fn apply(&mut self, logits: &mut [f32]) {
+    pub(super) fn apply(&mut self, logits: &mut impl Adjust) {
         let window = self
             .history
             .len()
@@ -63,12 +63,11 @@ impl Dry {
             if self.breakers.are_in(self.vocabulary.bytes(id)) {
                 continue;
             }
-            if let Some(logit) = logits.get_mut(id as usize) {
-                let exponent = (length - self.params.allowed_length) as f32;
-                let penalty = self.params.multiplier * self.params.base.powf(exponent);
-                // A long repetition must not become minus infinity: that would forbid the token.
-                *logit -= penalty.min(f32::MAX / 2.0);
-            }
+            let exponent = (length - self.params.allowed_length) as f32;
+            let penalty = self.params.multiplier * self.params.base.powf(exponent);
+            // A long repetition must not become minus infinity: that would forbid the token.
+            let penalty = penalty.min(f32::MAX / 2.0);
+            logits.adjust(id, true, |logit| logit - penalty);
         }
     }
 

@@ -11,9 +11,14 @@
 //!
 //! At temperature 0 the best token after step 3 is taken, and of equals the one with the lowest id.
 //!
+//! A device that computes logits need not send them: it chooses the [`RowCandidates`], some hundred tokens, and [`partial`] says for
+//! each step whether what it leaves is certain beside the [`rest`]; if not, the sampler asks for the row. Either way a request has
+//! the same answer: few candidates are drawn from in the order of their logits, wherever they come from.
+//!
 //! The random numbers belong to the sequence, so its answer does not depend on what else is in the batch.
 //! Absent on purpose: tensors, channels, the tokenizer (see [`Vocabulary`]).
 
+mod adjust;
 mod banned;
 mod bias;
 mod candidates;
@@ -22,7 +27,10 @@ mod dry;
 mod logprobs;
 mod mirostat;
 mod params;
+mod partial;
 mod penalties;
+mod rest;
+mod row_candidates;
 mod sampler;
 mod truncation;
 mod vocabulary;
@@ -34,5 +42,6 @@ mod tests;
 pub use candidates::{Candidate, argmax};
 pub use logprobs::Logprobs;
 pub use params::{Dry, InvalidSampling, MOST_TOP_LOGPROBS, Mirostat, SamplingParams};
-pub use sampler::{Choice, SampleError, Sampler};
+pub use row_candidates::{ROW_CANDIDATES, RowCandidates};
+pub use sampler::{Choice, SampleError, Sampler, Wanted};
 pub use vocabulary::Vocabulary;

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::SamplingParams;
+use super::{SamplingParams, adjust::Adjust};
 
 /// Occurrences of one token inside the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,20 +50,20 @@ impl Penalties {
     }
 
     /// Lowers the logits of the tokens inside the window.
-    pub fn apply(&self, logits: &mut [f32]) {
+    pub(super) fn apply(&self, logits: &mut impl Adjust) {
         for (&id, occurrences) in &self.occurrences {
-            let Some(logit) = logits.get_mut(id as usize) else {
-                continue;
-            };
-            // Dividing a negative logit would raise it.
-            if *logit > 0.0 {
-                *logit /= self.repetition;
-            } else {
-                *logit *= self.repetition;
-            }
-            if occurrences.in_answer > 0 {
-                *logit -= self.presence + self.frequency * occurrences.in_answer as f32;
-            }
+            let answer = (occurrences.in_answer > 0)
+                .then_some(self.presence + self.frequency * occurrences.in_answer as f32);
+            let lowers = self.repetition >= 1.0 && answer.is_none_or(|penalty| penalty >= 0.0);
+            logits.adjust(id, lowers, |logit| {
+                // Dividing a negative logit would raise it.
+                let repeated = if logit > 0.0 {
+                    logit / self.repetition
+                } else {
+                    logit * self.repetition
+                };
+                answer.map_or(repeated, |penalty| repeated - penalty)
+            });
         }
     }
 

@@ -6,8 +6,18 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Candidate, Logprobs, SamplingParams, Vocabulary, argmax, banned::Banned, bias, candidates,
-    draw, dry::Dry, logprobs::logprobs, mirostat::Mirostat, penalties::Penalties, truncation, xtc,
+    Candidate, Logprobs, RowCandidates, SamplingParams, Vocabulary,
+    adjust::{Adjust, AdjustedCandidates},
+    argmax,
+    banned::Banned,
+    bias, candidates, draw,
+    dry::Dry,
+    logprobs::logprobs,
+    mirostat::Mirostat,
+    partial,
+    penalties::Penalties,
+    rest::Rest,
+    truncation, xtc,
 };
 
 /// Why no token can be chosen.
@@ -19,6 +29,17 @@ pub enum SampleError {
     /// Every token has been excluded.
     #[error("every token is excluded")]
     NothingLeft,
+}
+
+/// What of a row of logits the next token depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Which is the largest.
+    Largest,
+    /// The candidates, nearly always: [`Sampler::sample_candidates`].
+    Candidates,
+    /// All of it.
+    Row,
 }
 
 /// The chosen token, and its log-probabilities if they were asked for.
@@ -99,9 +120,51 @@ impl Sampler {
         Ok(Choice { token, logprobs })
     }
 
-    /// Whether a choice depends on more than which logit is the largest.
-    pub fn wants_logits(&self) -> bool {
-        self.adjusts() || self.params.temperature != 0.0 || self.params.logprobs.is_some()
+    /// As [`Self::sample`] from the best tokens of a row, with the same result; `None`, with the state as it was, when that depends on
+    /// the others too and the row is needed.
+    ///
+    /// # Errors
+    /// As of [`Self::sample`].
+    pub fn sample_candidates(
+        &mut self,
+        row: RowCandidates<'_>,
+    ) -> Result<Option<Choice>, SampleError> {
+        row.check()?;
+        let mut candidates = std::mem::take(&mut self.buffers.candidates);
+        let rest = if self.adjusts() {
+            let mut adjusted = AdjustedCandidates::new(row, &mut candidates);
+            self.adjust(&mut adjusted);
+            adjusted.finish()
+        } else {
+            row.collect(&mut candidates);
+            Some(row.rest())
+        };
+        let token = rest.map_or(Ok(None), |rest| self.choose_beside(&mut candidates, rest));
+        self.buffers.candidates = candidates;
+        let Some(token) = token? else {
+            return Ok(None);
+        };
+        self.accept(token);
+        let logprobs = self.params.logprobs;
+        let logprobs = logprobs.map(|count| row.logprobs(token, count));
+        Ok(Some(Choice { token, logprobs }))
+    }
+
+    /// Returns what the next token depends on.
+    pub fn wanted(&self) -> Wanted {
+        let params = &self.params;
+        if params.temperature == 0.0 {
+            return if self.adjusts() || params.logprobs.is_some() {
+                Wanted::Candidates
+            } else {
+                Wanted::Largest
+            };
+        }
+        if partial::always_needs_row(params) {
+            Wanted::Row
+        } else {
+            Wanted::Candidates
+        }
     }
 
     /// Whether anything changes logits before the choice; greedy requests without it read the model's logits in place.
@@ -112,7 +175,7 @@ impl Sampler {
             || self.dry.is_some()
     }
 
-    fn adjust(&mut self, logits: &mut [f32]) {
+    fn adjust(&mut self, logits: &mut impl Adjust) {
         bias::apply(logits, &self.params.logit_bias);
         if let Some(banned) = &self.banned {
             banned.apply(logits);
@@ -150,11 +213,50 @@ impl Sampler {
         truncation::typical(candidates, params.typical_p, scored);
         truncation::top_p(candidates, params.top_p);
         truncation::min_p(candidates, params.min_p);
-        if params.xtc_probability > 0.0 && rng.random::<f32>() < params.xtc_probability {
-            xtc::exclude_top_choices(candidates, params.xtc_threshold);
-        }
+        candidates::in_order(candidates);
+        exclude_top_choices(candidates, params, rng);
         draw::temperature(candidates, params.temperature);
         Ok(draw::draw(candidates, rng.random(), weights).id)
+    }
+
+    /// Chooses among the best candidates, in order, beside which there is a rest.
+    fn choose_beside(
+        &mut self,
+        candidates: &mut Vec<Candidate>,
+        rest: Rest,
+    ) -> Result<Option<u32>, SampleError> {
+        let Some(best) = candidates.first() else {
+            return if rest.count == 0 {
+                Err(SampleError::NothingLeft)
+            } else {
+                Ok(None)
+            };
+        };
+        let params = &self.params;
+        if params.temperature == 0.0 {
+            return Ok(Some(best.id));
+        }
+        let Buffers {
+            scored, weights, ..
+        } = &mut self.buffers;
+        let Some(rest) = partial::truncate(candidates, rest, params, scored) else {
+            return Ok(None);
+        };
+        let before = self.rng.clone();
+        exclude_top_choices(candidates, params, &mut self.rng);
+        draw::temperature(candidates, params.temperature);
+        let uniform = self.rng.random();
+        let chosen = match rest {
+            None => Some(draw::draw(candidates, uniform, weights)),
+            Some(rest) => {
+                let mass = rest.mass_at(params.temperature);
+                draw::draw_beside(candidates, mass, uniform, weights)
+            }
+        };
+        if chosen.is_none() {
+            self.rng = before;
+        }
+        Ok(chosen.map(|chosen| chosen.id))
     }
 
     fn accept(&mut self, token: u32) {
@@ -167,6 +269,12 @@ impl Sampler {
         if let Some(dry) = &mut self.dry {
             dry.accept(token);
         }
+    }
+
+    /// The state of the random numbers.
+    #[cfg(test)]
+    pub(super) fn rng(&self) -> &ChaCha8Rng {
+        &self.rng
     }
 
     /// Bytes held by the buffers.
@@ -182,5 +290,16 @@ impl Sampler {
             + candidates.capacity() * size_of::<Candidate>()
             + scored.capacity() * size_of::<truncation::Scored>()
             + weights.capacity() * size_of::<f64>()
+    }
+}
+
+/// XTC, where it strikes.
+fn exclude_top_choices(
+    candidates: &mut Vec<Candidate>,
+    params: &SamplingParams,
+    rng: &mut ChaCha8Rng,
+) {
+    if params.xtc_probability > 0.0 && rng.random::<f32>() < params.xtc_probability {
+        xtc::exclude_top_choices(candidates, params.xtc_threshold);
     }
 }

@@ -4,7 +4,9 @@
 
 use std::cmp::Ordering;
 
-use super::candidates::{Candidate, better_first, keep_until, largest_logit, total_weight, weight};
+use super::candidates::{
+    Candidate, better_first, in_order, keep_until, largest_logit, total_weight, weight,
+};
 
 /// Keeps logits at most `n` standard deviations below the largest; 0 keeps all. Source: arXiv 2411.07641.
 pub fn top_n_sigma(candidates: &mut Vec<Candidate>, n: f32) {
@@ -23,11 +25,12 @@ pub fn top_n_sigma(candidates: &mut Vec<Candidate>, n: f32) {
     candidates.retain(|candidate| f64::from(candidate.logit) >= bound);
 }
 
-/// Keeps the `k` best; 0 keeps all.
+/// Keeps the `k` best, in order; 0 keeps all.
 pub fn top_k(candidates: &mut Vec<Candidate>, k: usize) {
-    if k > 0 && k < candidates.len() {
+    if k > 0 && k <= candidates.len() {
         candidates.select_nth_unstable_by(k - 1, better_first);
         candidates.truncate(k);
+        in_order(candidates);
     }
 }
 

@@ -104,6 +104,11 @@ pub enum ModelError {
     /// The model has stopped.
     #[error("the language model has stopped; restart the server")]
     Stopped,
+    /// The model has stopped because its device no longer computes.
+    #[error(
+        "the language model has stopped, because its device no longer computes ({reason}); restart the server"
+    )]
+    DeviceLost { reason: String },
 }
 
 impl From<SubmitError> for ModelError {
@@ -126,6 +131,7 @@ impl From<SubmitError> for ModelError {
                 limit,
             },
             SubmitError::Stopped => ModelError::Stopped,
+            SubmitError::Device(reason) => ModelError::DeviceLost { reason },
             SubmitError::InvalidSampling(inference::InvalidSampling { name: param, .. })
             | SubmitError::InvalidSamplingToken { name: param, .. } => ModelError::InvalidParam {
                 param,

@@ -7,6 +7,8 @@ use candle_core::{Device, quantized::GgmlDType};
 use inference::{
     CudaOptions, GgufFile,
     gguf::{GgmlType, synthetic::SyntheticModel, writer::GgufWriter},
+    model::RowLogits,
+    sampling::Wanted,
 };
 
 use super::{
@@ -170,12 +172,13 @@ fn compare(name: &str, path: &Path, device: &Device) -> Result<()> {
     }
     let chunked = chunks(&gpu, &prompt, &wanted)?;
     let (batch, same_largest) = batches(&gpu, &prompt)?;
+    let candidates_fit = candidates(&gpu, &prompt)?;
     let graph_bits = captured_equals_plain(path, device, &prompt)?;
     print_line(&serde_json::json!({
         "check": name, "prefill_kl": prefill.divergence, "decode_kl": decode.divergence, "chunked_kl": chunked.divergence,
         "batch_kl": batch.divergence, "cpu_kl": of_cpu.divergence, "same_argmax": prefill.same_largest && decode.same_largest,
         "logit_spread": prefill.spread, "max_difference": prefill.largest.max(decode.largest),
-        "cpu_max_difference": of_cpu.largest, "largest_is_argmax": same_largest, "graphs_equal_plain": graph_bits,
+        "cpu_max_difference": of_cpu.largest, "largest_is_argmax": same_largest, "candidates_fit": candidates_fit, "graphs_equal_plain": graph_bits,
     }));
     // The CPU rounds activations to 8 bits.
     let bound = of_cpu.divergence.max(MAX_DIVERGENCE);
@@ -194,6 +197,10 @@ fn compare(name: &str, path: &Path, device: &Device) -> Result<()> {
     ensure!(
         same_largest,
         "the largest logit is another than that of the logits"
+    );
+    ensure!(
+        candidates_fit,
+        "the candidates of a row are not its best tokens"
     );
     ensure!(graph_bits, "a captured step differs from a plain one");
     Ok(())
@@ -233,7 +240,7 @@ fn batches(gpu: &Loaded, prompt: &[u32]) -> Result<(Difference, bool)> {
         let fill: Vec<Part> = (0..count)
             .map(|row| part(row, 0, &prompt[..20 + row], false))
             .collect();
-        gpu.run(&fill, true)?;
+        gpu.run(&fill, Wanted::Row)?;
         let tokens = random_tokens(9, count, gpu.vocab_size);
         let parts: Vec<Part> = (0..count)
             .map(|row| part(row, 20 + row, &tokens[row..=row], false))
@@ -241,17 +248,49 @@ fn batches(gpu: &Loaded, prompt: &[u32]) -> Result<(Difference, bool)> {
         // Three times: plain, captured, replayed.
         for _ in 0..3 {
             let together = gpu.logits(&parts)?;
-            let greedy = gpu.run(&parts, false)?;
+            let greedy = gpu.run(&parts, Wanted::Largest)?;
             for (row, logits) in together.iter().enumerate() {
                 let alone = gpu.logits(&parts[row..=row])?;
                 difference.join(worst(&alone, std::slice::from_ref(logits)));
-                if let Some(largest) = greedy.largest.get(row) {
-                    same_largest &= *largest as usize == argmax(logits);
+                if let Some(largest) = greedy.largest(row) {
+                    same_largest &= largest as usize == argmax(logits);
                 }
             }
         }
     }
     Ok((difference, same_largest))
+}
+
+/// Whether the candidates that are found on the device are those of the rows, which are asked for afterwards.
+fn candidates(gpu: &Loaded, prompt: &[u32]) -> Result<bool> {
+    let mut fit = true;
+    for count in [1, 2, 9, SEQUENCES] {
+        let parts: Vec<Part> = (0..count)
+            .map(|row| part(row, 0, &prompt[..20 + row], false))
+            .collect();
+        let step = gpu.run(&parts, Wanted::Candidates)?;
+        let is_sent = |row: &RowLogits| *row == RowLogits::Candidates;
+        if !step.rows.iter().all(is_sent) {
+            continue;
+        }
+        let places: Vec<usize> = (0..count).collect();
+        let rows: Vec<Vec<f32>> = gpu.model.rows_of_last_step(&places)?.to_vec2()?;
+        for (index, row) in rows.iter().enumerate() {
+            let row = &row[..gpu.vocab_size];
+            let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+            let logit = |id: u32| row[id as usize];
+            ids.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
+            let found = step.candidates(index, row.len());
+            let (best, others) = ids.split_at(found.ids.len().min(ids.len()));
+            let rest: f64 = others
+                .iter()
+                .map(|&id| f64::from(logit(id) - logit(best[0])).exp())
+                .sum();
+            fit &= found.ids[..best.len()] == *best
+                && (f64::from(found.rest) - rest).abs() <= 2e-6 * rest;
+        }
+    }
+    Ok(fit)
 }
 
 /// Whether captured steps give the bits of plain ones.

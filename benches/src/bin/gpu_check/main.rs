@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use inference::sampling::Wanted;
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -50,6 +51,9 @@ enum Command {
         /// Steps that are timed.
         #[arg(long, default_value_t = 64)]
         steps: usize,
+        /// Steps send the candidates of their rows, as for answers at a temperature, not the largest token only.
+        #[arg(long)]
+        candidates: bool,
         /// candle's kernels instead of ours.
         #[arg(long)]
         candle: bool,
@@ -74,6 +78,7 @@ fn main() -> Result<()> {
             context,
             prompt,
             steps,
+            candidates,
             candle,
             no_graphs,
             no_early_start,
@@ -84,6 +89,11 @@ fn main() -> Result<()> {
             context,
             prompt,
             steps,
+            wanted: if candidates {
+                Wanted::Candidates
+            } else {
+                Wanted::Largest
+            },
             options: inference::CudaOptions {
                 kernels: !candle,
                 graphs: !no_graphs,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
 use candle_core::Device;
-use inference::{CudaOptions, gguf::synthetic::SyntheticModel};
+use inference::{CudaOptions, gguf::synthetic::SyntheticModel, sampling::Wanted};
 
 use super::{
     print_line,
@@ -19,6 +19,8 @@ pub struct Speed {
     pub prompt: Vec<usize>,
     pub steps: usize,
     pub options: CudaOptions,
+    /// What steps leave of their logits.
+    pub wanted: Wanted,
 }
 
 /// Runs of each prompt.
@@ -76,7 +78,7 @@ fn prompt(loaded: &Loaded, len: usize) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..=PROMPTS {
         let started = Instant::now();
-        loaded.run(std::slice::from_ref(&part), false)?;
+        loaded.run(std::slice::from_ref(&part), Wanted::Largest)?;
         times.push(started.elapsed().as_secs_f64());
     }
     let first = times.remove(0);
@@ -100,10 +102,10 @@ fn decode(loaded: &Loaded, speed: &Speed, batch: usize) -> Result<()> {
             })
             .collect();
         let started = Instant::now();
-        let output = loaded.run(&parts, false)?;
+        let output = loaded.run(&parts, speed.wanted)?;
         times.push(started.elapsed().as_secs_f64());
-        if !output.largest.is_empty() {
-            tokens = output.largest;
+        for (row, token) in tokens.iter_mut().enumerate() {
+            *token = output.largest(row).unwrap_or(*token);
         }
     }
     let mut times = times.split_off(8);

@@ -10,6 +10,7 @@ use inference::{
     model::{KvCache, Model, ModelConfig, ModelUse, StepLogits},
     ops::paged_attention::AttentionSequence,
     runner::StepInput,
+    sampling::Wanted,
 };
 
 pub fn device(name: &str) -> Result<Device> {
@@ -76,7 +77,7 @@ impl Loaded {
         (0..blocks_for(context_len)).map(block).collect()
     }
 
-    pub fn input(&self, parts: &[Part], wants_logits: bool) -> StepInput {
+    pub fn input(&self, parts: &[Part], wanted: Wanted) -> StepInput {
         let mut step = StepInput::default();
         for part in parts {
             let context_len = part.start + part.token_ids.len();
@@ -99,12 +100,12 @@ impl Loaded {
                 block_table,
             });
         }
-        step.wants_logits = vec![wants_logits; step.logits_rows.len()];
+        step.wanted = vec![wanted; step.logits_rows.len()];
         step
     }
 
-    pub fn run(&self, parts: &[Part], wants_logits: bool) -> Result<StepLogits> {
-        let step = self.input(parts, wants_logits);
+    pub fn run(&self, parts: &[Part], wanted: Wanted) -> Result<StepLogits> {
+        let step = self.input(parts, wanted);
         self.model
             .forward(&step, &self.cache)?
             .context("a step without logits")
@@ -112,7 +113,7 @@ impl Loaded {
 
     /// Returns the logits of a step, one row after another.
     pub fn logits(&self, parts: &[Part]) -> Result<Vec<Vec<f32>>> {
-        let output = self.run(parts, true)?;
+        let output = self.run(parts, Wanted::Row)?;
         anyhow::ensure!(
             output.is_valid.iter().all(|valid| *valid),
             "a row that is no number"

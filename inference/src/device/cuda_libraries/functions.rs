@@ -1,4 +1,4 @@
-//! The functions of CUDA's libraries that candle calls, each a jump to where [`open`] found it.
+//! The functions of CUDA's libraries that candle calls and the few that we do, each a jump to where [`open`] found it.
 //!
 //! A function that is missing here shows when the feature is checked: the linker takes it from the library, and the program needs
 //! that library to start. A function more costs 24 bytes, but a library that lacks it is refused.
@@ -96,8 +96,8 @@ unsafe extern "C" {}
 
 libraries! {
     "libcuda.so.1":
-        cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxSynchronize cuDeviceGet cuDeviceGetAttribute cuDevicePrimaryCtxRelease_v2
-        cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventSynchronize cuFuncSetAttribute
+        cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxSynchronize cuDeviceGet cuDeviceGetAttribute cuDeviceGetCount cuDeviceGetName
+        cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventSynchronize cuFuncSetAttribute
         cuGetErrorString cuGraphDestroy cuGraphExecDestroy cuGraphInstantiateWithFlags cuGraphLaunch cuInit cuLaunchKernel
         cuLaunchKernelEx
         cuMemAllocAsync cuMemAlloc_v2 cuMemFreeAsync cuMemFree_v2 cuMemFreeHost cuMemGetInfo_v2 cuMemHostAlloc cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2

@@ -81,7 +81,7 @@ fn kept(logits: &[f32], step: impl Fn(&mut Vec<Candidate>)) -> Vec<u32> {
 }
 
 /// Our two penalties, with the history as the answer: llama.cpp counts prompt and answer for all of them.
-fn penalised(case: &Case, golden: &Golden, logits: &mut [f32], penalties: bool, dry: bool) {
+fn penalised(case: &Case, golden: &Golden, logits: &mut Vec<f32>, penalties: bool, dry: bool) {
     let p = &case.parameters;
     let params = SamplingParams {
         repetition_penalty: p.repetition,

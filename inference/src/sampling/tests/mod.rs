@@ -2,6 +2,7 @@
 //! distribution.
 
 mod examples;
+mod from_candidates;
 mod golden;
 mod properties;
 mod reference;

@@ -195,7 +195,7 @@ impl From<ModelError> for Failure {
             },
             ModelError::Invalid { .. } => Failure::invalid(message),
             ModelError::InvalidParam { param, .. } => Failure::invalid_param(param, message),
-            ModelError::Stopped => {
+            ModelError::Stopped | ModelError::DeviceLost { .. } => {
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "model_stopped", message)
             }
         }

@@ -208,7 +208,9 @@ impl From<AskError> for LocalError {
                 hint: Some("--quote-only answers without the model".to_owned()),
                 ..Self::internal(&error)
             },
-            AskError::Model(error @ ModelError::Stopped) => Self::internal(&error),
+            AskError::Model(error @ (ModelError::Stopped | ModelError::DeviceLost { .. })) => {
+                Self::internal(&error)
+            }
         }
     }
 }

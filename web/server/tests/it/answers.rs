@@ -448,6 +448,20 @@ fn a_model_whose_device_has_failed_makes_the_server_unhealthy() {
         (reply.status, reply.json["status"].as_str()),
         (503, Some("broken"))
     );
+    // Requests are refused with the reason, at once.
+    let chat =
+        json!({ "model": "scripted-model", "messages": [{ "role": "user", "content": "hi" }] });
+    let reply = app.with_key(MEMBER).post("/v1/chat/completions", chat);
+    let error = &reply.json["error"];
+    assert_eq!(
+        (reply.status, error["code"].as_str()),
+        (503, Some("model_stopped"))
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("fallen off the bus") && message.contains("restart"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -93,6 +93,11 @@ impl ScriptedModel {
         sampling: SamplingParams,
         priority: Priority,
     ) -> Result<ModelStream, ModelError> {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return Err(ModelError::DeviceLost {
+                reason: "Xid 79, the GPU has fallen off the bus".to_owned(),
+            });
+        }
         let prompt_tokens = self.count_tokens(&prompt);
         let max_tokens = sampling.max_tokens;
         let num_top = sampling.logprobs;
