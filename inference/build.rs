@@ -10,8 +10,12 @@ use std::{
 };
 
 /// The sources whose kernels are launched; `src/gpu/kernels.rs` includes what comes of this list.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 13] = [
     "add_rms_norm",
+    "expert_gemm",
+    "expert_gemv",
+    "expert_routing",
+    "expert_rows",
     "gated_activation",
     "packed_gemm",
     "packed_gemm_wgmma",

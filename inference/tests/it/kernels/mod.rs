@@ -4,6 +4,7 @@
 //! `inference/kernels/host/emulator.h` says how, and what such a run cannot show.
 
 mod attention;
+mod experts;
 mod harness;
 mod packed;
 mod packed_gemm;
