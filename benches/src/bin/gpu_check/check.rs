@@ -6,7 +6,11 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, quantized::GgmlDType};
 use inference::{
     CudaOptions, GgufFile,
-    gguf::{GgmlType, synthetic::SyntheticModel, writer::GgufWriter},
+    gguf::{
+        GgmlType,
+        synthetic::{SyntheticExperts, SyntheticModel},
+        writer::GgufWriter,
+    },
 };
 
 use super::{
@@ -67,7 +71,7 @@ pub fn run(files: &[PathBuf], only: Option<&str>, device: &Device) -> Result<()>
     Ok(())
 }
 
-/// Every type of weights, head size and group, biases, windows, and both ways of rope.
+/// Every type of weights, head size and group, biases, windows, both ways of rope, and experts.
 fn small_models() -> Vec<(String, SyntheticModel)> {
     let base = SyntheticModel {
         num_layers: 3,
@@ -119,10 +123,49 @@ fn small_models() -> Vec<(String, SyntheticModel)> {
     let window = SyntheticModel {
         architecture: "llama",
         window: Some(40),
-        ..base
+        ..base.clone()
     };
     models.push(("window".to_owned(), window));
+    models.extend(models_with_experts(&base));
     models
+}
+
+/// 2 of 8 experts, in both layouts of a file, and many beside one that all tokens use.
+fn models_with_experts(base: &SyntheticModel) -> Vec<(String, SyntheticModel)> {
+    let mixtral = SyntheticExperts {
+        count: 8,
+        used: 2,
+        ffn: 768,
+        shared_ffn: None,
+        split: false,
+        router: GgmlDType::F32,
+    };
+    let of = |architecture, weights, experts| SyntheticModel {
+        architecture,
+        weights,
+        experts: Some(experts),
+        ..base.clone()
+    };
+    let split = SyntheticExperts {
+        split: true,
+        router: GgmlDType::F16,
+        ..mixtral
+    };
+    let many = SyntheticExperts {
+        count: 60,
+        used: 4,
+        ffn: 256,
+        shared_ffn: Some(512),
+        ..mixtral
+    };
+    vec![
+        ("mixtral".to_owned(), of("llama", GgmlDType::Q4K, mixtral)),
+        (
+            "mixtral, split".to_owned(),
+            of("llama", GgmlDType::Q5_0, split),
+        ),
+        ("qwen2moe".to_owned(), of("qwen2moe", GgmlDType::Q6K, many)),
+    ]
 }
 
 /// Writes the same model with weights of 32 bits: with them the CPU rounds nothing.
