@@ -213,6 +213,15 @@ pub struct RopeAppend {
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
+pub struct RopeAppendNorm {
+    pub rope: RopeAppend,
+    pub q_norm: Address,
+    pub k_norm: Address,
+    pub norm_eps: f32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct PagedDecodeAttention {
     pub q: Address,
     pub k_cache: Address,

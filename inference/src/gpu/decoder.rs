@@ -1,8 +1,8 @@
 //! Runs the steps of a decoder on a CUDA device.
 //!
-//! Up to 64 tokens go through packed weights, more through weights in f16 (those of experts always through packed ones); attention is that of single queries where every
-//! sequence has one token, and of tiles otherwise. Steps of single tokens are captured: the first of a bucket runs by itself and
-//! makes cuBLAS ready, the second is captured, later ones are replayed.
+//! Up to 64 tokens go through packed weights, more through weights in f16 (those of experts always through packed ones); attention is
+//! that of single queries where every sequence has one token, and of tiles otherwise. Steps of single tokens are captured: the first
+//! of a bucket runs by itself and makes cuBLAS ready, the second is captured, later ones are replayed.
 
 use std::{
     collections::HashMap,
@@ -116,7 +116,6 @@ impl GpuDecoder {
         let architecture = config.architecture;
         let reasons = [
             (architecture.post_norms, "norms after its parts"),
-            (architecture.qk_norm, "norms of queries and keys"),
             (config.residual_scale != 1.0, "scales of what layers add"),
             (config.logits_scale != 1.0, "scales of logits"),
             (config.logits_softcap.is_some(), "bounds of logits"),

@@ -27,6 +27,8 @@ pub struct Layer {
     pub attention_norm: RmsNorm,
     /// q, k, v
     pub qkv: Matrices,
+    /// Of heads of queries and of keys.
+    pub head_norms: Option<[RmsNorm; 2]>,
     pub output: Matrices,
     pub ffn_norm: RmsNorm,
     pub feed_forward: FeedForward,
@@ -163,11 +165,18 @@ impl Loader<'_> {
         } else {
             [whole("attn_q", q), whole("attn_k", kv), whole("attn_v", kv)]
         };
+        let head_norm = |part: &str| self.weights.norm(&name(part), head_dim, rms_norm_eps);
+        let head_norms = if self.config.architecture.qk_norm {
+            Some([head_norm("attn_q_norm")?, head_norm("attn_k_norm")?])
+        } else {
+            None
+        };
         Ok(Layer {
             attention_norm: self
                 .weights
                 .norm(&name("attn_norm"), hidden, rms_norm_eps)?,
             qkv: self.matrices(&qkv, hidden)?,
+            head_norms,
             output: self.matrices(&[whole("attn_output", hidden)], q)?,
             ffn_norm: self.weights.norm(&name("ffn_norm"), hidden, rms_norm_eps)?,
             feed_forward: match layer.feed_forward {

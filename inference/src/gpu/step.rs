@@ -4,7 +4,7 @@ use candle_core::Result;
 
 use super::{
     arguments::{AddRmsNorm, Address, EmbedRows, GatedActivation, LargestOfRow, Rows},
-    attention::{self, CacheAddresses, Partial, RopeAddresses, StepAddresses},
+    attention::{self, CacheAddresses, HeadNorms, Partial, RopeAddresses, StepAddresses},
     decoder::GpuDecoder,
     experts::{ExpertRoom, ExpertStep, Experts},
     kernels::Launch,
@@ -293,12 +293,20 @@ impl Run<'_> {
             pairs: table.cos.dim(1)?,
             is_halves: table.layout == RopeLayout::Halves,
         };
+        let norms = match &layer.head_norms {
+            Some([q, k]) => Some(HeadNorms {
+                q: address_of(&q.weight)?,
+                k: address_of(&k.weight)?,
+                eps: q.eps,
+            }),
+            None => None,
+        };
         let (q, out) = (buffers.q.address(), buffers.attended.address());
         attention::rope_append(
             kernels,
             shape,
             (buffers.qkv.address(), q),
-            &rope,
+            (&rope, norms),
             cache,
             (&self.step, self.batch.tokens),
         )?;

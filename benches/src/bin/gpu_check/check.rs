@@ -120,6 +120,11 @@ fn small_models() -> Vec<(String, SyntheticModel)> {
         ..base.clone()
     };
     models.push(("qwen2, tied".to_owned(), qwen));
+    let qwen3 = SyntheticModel {
+        architecture: "qwen3",
+        ..base.clone()
+    };
+    models.push(("qwen3".to_owned(), qwen3));
     let window = SyntheticModel {
         architecture: "llama",
         window: Some(40),
@@ -130,7 +135,7 @@ fn small_models() -> Vec<(String, SyntheticModel)> {
     models
 }
 
-/// 2 of 8 experts, in both layouts of a file, and many beside one that all tokens use.
+/// 2 of 8 experts, in both layouts of a file, and many beside one that all tokens use, or with norms of queries and keys.
 fn models_with_experts(base: &SyntheticModel) -> Vec<(String, SyntheticModel)> {
     let mixtral = SyntheticExperts {
         count: 8,
@@ -158,7 +163,14 @@ fn models_with_experts(base: &SyntheticModel) -> Vec<(String, SyntheticModel)> {
         shared_ffn: Some(512),
         ..mixtral
     };
+    let qwen3 = SyntheticExperts {
+        count: 128,
+        used: 8,
+        shared_ffn: None,
+        ..many
+    };
     vec![
+        ("qwen3moe".to_owned(), of("qwen3moe", GgmlDType::Q4K, qwen3)),
         ("mixtral".to_owned(), of("llama", GgmlDType::Q4K, mixtral)),
         (
             "mixtral, split".to_owned(),

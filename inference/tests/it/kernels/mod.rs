@@ -6,6 +6,7 @@
 mod attention;
 mod experts;
 mod harness;
+mod head_norms;
 mod packed;
 mod packed_gemm;
 mod prefill;
