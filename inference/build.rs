@@ -10,9 +10,13 @@ use std::{
 };
 
 /// The sources whose kernels are launched; `src/gpu/kernels.rs` includes what comes of this list.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 14] = [
     "add_rms_norm",
     "candidates_of_row",
+    "expert_gemm",
+    "expert_gemv",
+    "expert_routing",
+    "expert_rows",
     "gated_activation",
     "packed_gemm",
     "packed_gemm_wgmma",

@@ -15,6 +15,7 @@ struct AddRmsNorm {
     const float *weight; // [hidden]
     void *out;           // [num_tokens, hidden] of the kernel's type
     unsigned *is_valid;  // [num_tokens]: whether the row is of finite numbers, or null
+    float *plain;         // [num_tokens, hidden]: the result in f32 too, or null; of the kernels that take units
     const unsigned *rows; // [num_tokens]: rows of delta and residual that are taken, or null: all
     int hidden;
     float eps;
@@ -119,6 +120,9 @@ template <typename Pack> DEVICE void add_rms_norm_units(const AddRmsNorm &p, Pac
 #pragma unroll
         for (int j = 0; j < 8; ++j)
             x[i][j] *= scale * weight[i][j];
+        int column = unit * UNIT + lane_id() * 8;
+        if (p.plain != nullptr && column < p.hidden)
+            store8(p.plain + static_cast<long long>(blockIdx.x) * p.hidden + column, x[i]);
         pack(x[i], unit, num_units);
     }
 }

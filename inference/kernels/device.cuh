@@ -55,13 +55,21 @@ DEVICE Bits128 load16(const void *from) {
 #endif
 }
 
-// Reads 16 bytes that other blocks have written while the kernel runs: from L2, which they share. Comes after a fence.
+// Reads 16 bytes, or a float, that other blocks have written while the kernel runs: from L2, which they share. Comes after a fence.
 DEVICE Bits128 load16_of_others(const void *from) {
 #if defined(__CUDACC__)
     uint4 read = __ldcg(static_cast<const uint4 *>(from));
     return {{read.x, read.y, read.z, read.w}};
 #else
     return load16(from);
+#endif
+}
+
+DEVICE float load_of_others(const float *from) {
+#if defined(__CUDACC__)
+    return __ldcg(from);
+#else
+    return *from;
 #endif
 }
 

@@ -8,16 +8,18 @@
 //   gated_activation_f16       f16, times HALVES_SCALE
 //   gated_activation_packed    units of packed.cuh
 //   gated_activation_halves    units of packed.cuh in f16
+//   gated_places_packed, _halves   the same of pairs at the places of their experts (experts.cuh), `rows`
 //
 // Truth: ops/gated_activation/reference.rs. Ladder: lab/cuda.md.
 
-#include "packed.cuh"
+#include "experts.cuh"
 
 constexpr int GATED_THREADS = 128;
 
 struct GatedActivation {
     const float *gate, *up; // [num_tokens] rows of `width`, `stride` apart
     void *out;              // [num_tokens, width] of the kernel's type
+    const unsigned *rows;   // of the kernels that go by places: [num_tokens], rows of all three, or NOWHERE
     long long stride;
     int width;
     int gelu_tanh; // 0: SiLU
@@ -62,14 +64,20 @@ DEVICE void read_columns(const float *from, float (&x)[8], int count) {
             x[i] = from[i];
 }
 
-// Hands the thread's 8 columns to `write(x, row, column)`; those beyond the width are zero. Whole warps leave at the end.
-template <typename Write> DEVICE void gated_columns(const GatedActivation &p, Write write) {
+// Hands the thread's 8 columns to `write(x, row, column)`; those beyond the width are zero. Whole warps leave at the end. BY_PLACES: the
+// row is the one that `rows` names.
+template <bool BY_PLACES = false, typename Write> DEVICE void gated_columns(const GatedActivation &p, Write write) {
     start_kernel_after();
     wait_for_kernel_before();
     int unit = static_cast<int>(blockIdx.x) * (GATED_THREADS / WARP_SIZE) + warp_id(), column = unit * UNIT + lane_id() * 8;
     if (unit * UNIT >= p.width)
         return;
     long long row = blockIdx.y;
+    if constexpr (BY_PLACES) {
+        if (p.rows[row] == NOWHERE)
+            return;
+        row = p.rows[row];
+    }
     float gate[8] = {}, up[8] = {};
     int count = min(p.width - column, 8);
     read_columns(p.gate + row * p.stride + column, gate, count);
@@ -98,16 +106,21 @@ KERNEL(GATED_THREADS) gated_activation_f16(GatedActivation p) {
     });
 }
 
-KERNEL(GATED_THREADS) gated_activation_packed(GatedActivation p) {
-    gated_columns(p, [&](const float(&x)[8], long long row, int column) {
+template <bool BY_PLACES> DEVICE void gated_packed(const GatedActivation &p) {
+    gated_columns<BY_PLACES>(p, [&](const float(&x)[8], long long row, int column) {
         unsigned char *to = packed_unit(static_cast<unsigned char *>(p.out), row, (p.width + UNIT - 1) / UNIT, column / UNIT);
         pack_unit(x, to, static_cast<int>(row) % TILE_TOKENS_PACKED);
     });
 }
 
-KERNEL(GATED_THREADS) gated_activation_halves(GatedActivation p) {
-    gated_columns(p, [&](const float(&x)[8], long long row, int column) {
+template <bool BY_PLACES> DEVICE void gated_halves(const GatedActivation &p) {
+    gated_columns<BY_PLACES>(p, [&](const float(&x)[8], long long row, int column) {
         unsigned char *to = halves_unit(static_cast<unsigned char *>(p.out), row, (p.width + UNIT - 1) / UNIT, column / UNIT);
         pack_unit_halves(x, to, static_cast<int>(row) % TILE_TOKENS_PACKED);
     });
 }
+
+KERNEL(GATED_THREADS) gated_activation_packed(GatedActivation p) { gated_packed<false>(p); }
+KERNEL(GATED_THREADS) gated_activation_halves(GatedActivation p) { gated_halves<false>(p); }
+KERNEL(GATED_THREADS) gated_places_packed(GatedActivation p) { gated_packed<true>(p); }
+KERNEL(GATED_THREADS) gated_places_halves(GatedActivation p) { gated_halves<true>(p); }

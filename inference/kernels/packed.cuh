@@ -148,7 +148,7 @@ DEVICE unsigned char *halves_unit(unsigned char *packed, long long token, int nu
 // Writes a warp's products of activations in halves, as `mma` and `wgmma` leave them: rows g and g + 8 of each tile from `first_row`, tokens
 // 2t and 2t + 1 of each tile of tokens. Shape: ROW_TILES and TILES of them.
 template <typename Shape>
-DEVICE void write_products(const PackedGemm &p, const PackedMatrix &matrix, int first_row,
+DEVICE void write_products(int batch, const PackedMatrix &matrix, int first_row,
                        const float (&total)[Shape::ROW_TILES][Shape::TILES][4]) {
     int g = lane_id() / 4, t = lane_id() % 4;
 #pragma unroll
@@ -164,7 +164,7 @@ DEVICE void write_products(const PackedGemm &p, const PackedMatrix &matrix, int 
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     int token = x_tile * TILE_TOKENS_PACKED + 2 * t + i;
-                    if (token < p.batch)
+                    if (token < batch)
                         matrix.y[token * matrix.y_stride + row] = total[tile][x_tile][2 * half + i] * (1.0f / HALVES_SCALE) + bias;
                 }
         }

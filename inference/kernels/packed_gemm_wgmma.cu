@@ -413,7 +413,7 @@ template <typename Shape> DEVICE void packed_wgmma(const PackedGemm &p) {
         break;
     }
     if (p.num_splits == 1 || join_neighbours<Shape>(p, total))
-        write_products<Shape>(p, matrix, first_tile * TILE_ROWS, total);
+        write_products<Shape>(p.batch, matrix, first_tile * TILE_ROWS, total);
 }
 
 } // namespace warpgroup

@@ -1,4 +1,5 @@
-// rope_append: turns queries and keys of new tokens by their positions and writes keys and values into the paged cache.
+// rope_append: turns queries and keys of new tokens by their positions and writes keys and values into the paged cache. rope_append_norm
+// normalises each head of queries and keys before that (Qwen3), y = x / sqrt(mean(x^2) + eps) * weight.
 //
 // Grid: (num_heads + 2 * num_kv_heads, ceil(num_tokens / 16)), 256 threads: a block has one head of q, k or v of 16 tokens. Replaces
 // four launches. A thread has 8 numbers of a head where everything is aligned, otherwise 2. Latency-bound for decoding,
@@ -27,6 +28,12 @@ struct RopeAppend {
     int half;     // pairs that turn; what is beyond 2 * half passes unchanged
     int halves;   // pairs are (i, i + half) instead of (2i, 2i + 1)
     int num_tokens;
+};
+
+// Of rope_append_norm. Apart, because with these the others would take more registers.
+struct RopeAppendNorm : RopeAppend {
+    const float *q_norm, *k_norm; // [head_dim]
+    float norm_eps;
 };
 
 // Consecutive numbers, read or written at once.
@@ -64,13 +71,57 @@ template <int PAIRS> DEVICE Part<PAIRS> read_part(const float *head, int first, 
     return part;
 }
 
-// Returns the part of a head that begins with pair `pair`, turned to the token's position.
-template <int PAIRS> DEVICE Part<PAIRS> turned(const RopeAppend &p, const float *head, int token, int pair) {
-    if (pair >= p.half)
-        return read_part<PAIRS>(head, 2 * pair, 2 * pair + PAIRS);
+// The factor of the norm of each of the block's heads, once find_head_scales has come.
+DEVICE float *head_scales() {
+    SHARED(float, scales, ROPE_TOKENS);
+    return scales;
+}
+
+// Finds them, before anything is turned: 16 threads a token. All threads of the block take part; of values nothing is wanted.
+DEVICE void find_head_scales(const RopeAppend &) {}
+DEVICE void find_head_scales(const RopeAppendNorm &p) {
+    constexpr int EACH = ROPE_THREADS / ROPE_TOKENS;
+    int head = static_cast<int>(blockIdx.x), row = static_cast<int>(threadIdx.x) / EACH;
+    int token = static_cast<int>(blockIdx.y) * ROPE_TOKENS + row;
+    if (head >= p.num_heads + p.num_kv_heads)
+        return;
+    const float *from = head < p.num_heads ? p.q + token * p.q_stride + head * p.head_dim
+                                           : p.k + token * p.kv_stride + (head - p.num_heads) * p.head_dim;
+    float squares = 0.0f;
+    if (token < p.num_tokens)
+        for (int i = static_cast<int>(threadIdx.x) % EACH; i < p.head_dim; i += EACH)
+            squares += from[i] * from[i];
+#pragma unroll
+    for (int distance = EACH / 2; distance > 0; distance /= 2)
+        squares += __shfl_xor_sync(ALL_LANES, squares, distance);
+    if (threadIdx.x % EACH == 0)
+        head_scales()[row] = 1.0f / sqrtf(squares / static_cast<float>(p.head_dim) + p.norm_eps);
+    __syncthreads();
+}
+
+// Normalises a part of a head of queries or keys.
+template <int PAIRS> DEVICE void normalise(const RopeAppend &, Part<PAIRS> &, int) {}
+template <int PAIRS> DEVICE void normalise(const RopeAppendNorm &p, Part<PAIRS> &part, int token) {
+    const float *weight = static_cast<int>(blockIdx.x) < p.num_heads ? p.q_norm : p.k_norm;
+    float scale = head_scales()[token % ROPE_TOKENS];
+#pragma unroll
+    for (int i = 0; i < PAIRS; ++i) {
+        part.x[i] *= scale * weight[part.first + i];
+        part.x[i + PAIRS] *= scale * weight[part.second + i];
+    }
+}
+
+// Returns the part of a head that begins with pair `pair`, normalised where heads are, and turned to the token's position.
+template <int PAIRS, typename P> DEVICE Part<PAIRS> turned(const P &p, const float *head, int token, int pair) {
+    if (pair >= p.half) {
+        Part<PAIRS> part = read_part<PAIRS>(head, 2 * pair, 2 * pair + PAIRS);
+        normalise(p, part, token);
+        return part;
+    }
     long long angle = static_cast<long long>(p.positions[token]) * p.half + pair;
     int first = p.halves ? pair : 2 * pair, second = p.halves ? pair + p.half : 2 * pair + PAIRS;
     Part<PAIRS> part = read_part<PAIRS>(head, first, second);
+    normalise(p, part, token);
     float cos[PAIRS], sin[PAIRS];
     read_together<PAIRS>(p.cos + angle, cos);
     read_together<PAIRS>(p.sin + angle, sin);
@@ -95,14 +146,15 @@ DEVICE long long cache_tile(const RopeAppend &p, unsigned slot, int head) {
 }
 
 // A part is read whole before it is written, so q may be turned where it is.
-template <int PAIRS> DEVICE void turn_query(const RopeAppend &p, int head, int token, int pair) {
+template <int PAIRS, typename P> DEVICE void turn_query(const P &p, int head, int token, int pair) {
     auto part = turned<PAIRS>(p, p.q + token * p.q_stride + head * p.head_dim, token, pair);
     float *to = p.q_out + (static_cast<long long>(token) * p.num_heads + head) * p.head_dim;
     write_together<float, PAIRS>(to + part.first, part.x);
     write_together<float, PAIRS>(to + part.second, part.x + PAIRS);
 }
 
-template <typename Cache, int PAIRS> DEVICE void append_key(const RopeAppend &p, int head, int token, int pair, unsigned slot) {
+template <typename Cache, int PAIRS, typename P>
+DEVICE void append_key(const P &p, int head, int token, int pair, unsigned slot) {
     auto part = turned<PAIRS>(p, p.k + token * p.kv_stride + head * p.head_dim, token, pair);
     Cache *to = static_cast<Cache *>(p.k_cache) + cache_tile(p, slot, head) * p.head_dim * KV_BLOCK + slot % KV_BLOCK;
 #pragma unroll
@@ -119,7 +171,7 @@ template <typename Cache, int PAIRS> DEVICE void append_value(const RopeAppend &
     write_together<Cache, PAIRS>(to + part.second, part.x + PAIRS);
 }
 
-template <typename Cache, int PAIRS> DEVICE void rope_append_parts(const RopeAppend &p) {
+template <typename Cache, int PAIRS, typename P> DEVICE void rope_append_parts(const P &p) {
     int head = static_cast<int>(blockIdx.x), first_token = static_cast<int>(blockIdx.y) * ROPE_TOKENS;
     int parts = p.head_dim / (2 * PAIRS), kv_head = head - p.num_heads;
     bool is_key = kv_head >= 0 && kv_head < p.num_kv_heads;
@@ -149,9 +201,10 @@ DEVICE bool takes_four(const RopeAppend &p) {
     return are_rows && (address(p.q) | address(p.k) | address(p.v) | address(p.q_out)) % 16 == 0;
 }
 
-template <typename Cache> DEVICE void rope_append(const RopeAppend &p) {
+template <typename Cache, typename P> DEVICE void rope_append(const P &p) {
     start_kernel_after();
     wait_for_kernel_before();
+    find_head_scales(p);
     if (takes_four(p))
         rope_append_parts<Cache, 4>(p);
     else
@@ -160,4 +213,5 @@ template <typename Cache> DEVICE void rope_append(const RopeAppend &p) {
 
 KERNEL(ROPE_THREADS) rope_append_f32(RopeAppend p) { rope_append<float>(p); }
 KERNEL(ROPE_THREADS) rope_append_f16(RopeAppend p) { rope_append<half_t>(p); }
+KERNEL(ROPE_THREADS) rope_append_norm_f16(RopeAppendNorm p) { rope_append<half_t>(p); }
 KERNEL(ROPE_THREADS) rope_append_bf16(RopeAppend p) { rope_append<bf16_t>(p); }

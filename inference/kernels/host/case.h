@@ -70,6 +70,6 @@ struct NamedCase {
     RunCase run;
 };
 extern const std::vector<NamedCase> HARNESS_CASES, PTX_CASES, SMALL_KERNEL_CASES, ATTENTION_CASES, PACKED_CASES,
-    GEMM_CASES, CANDIDATE_CASES;
+    GEMM_CASES, CANDIDATE_CASES, EXPERT_CASES;
 
 } // namespace host

@@ -183,6 +183,7 @@ template <typename T> T atomicCAS(T *address, T expected, T value) {
 }
 inline void __threadfence() {}
 
+inline int __popc(unsigned word) { return __builtin_popcount(word); }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 

@@ -106,6 +106,7 @@ void run_norm_packed(host::Case &run) {
     p.residual = run.in_out<float>("residual");
     p.weight = run.input<float>("weight");
     p.is_valid = run.output<unsigned>("is_valid", static_cast<size_t>(rows));
+    p.plain = run.output<float>("plain", static_cast<size_t>(rows) * p.hidden);
     p.out = packed_output(run, "packed", rows, p.hidden);
     unsigned warps = std::min(tiles(p.hidden, UNIT), static_cast<unsigned>(NORM_MOST_WARPS));
     host::launch({static_cast<unsigned>(rows)}, {warps * WARP_SIZE}, 0, run.seed, [=] { add_rms_norm_packed(p); });

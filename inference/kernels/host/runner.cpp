@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     if (argc != 3)
         misuse("usage: runner CASE SEED");
     for (const auto *cases : {&HARNESS_CASES, &PTX_CASES, &SMALL_KERNEL_CASES, &ATTENTION_CASES,
-                              &PACKED_CASES, &GEMM_CASES, &CANDIDATE_CASES})
+                              &PACKED_CASES, &GEMM_CASES, &CANDIDATE_CASES, &EXPERT_CASES})
         for (const NamedCase &named : *cases)
             if (strcmp(named.name, argv[1]) == 0) {
                 Case run = Case::read(strtoull(argv[2], nullptr, 10));

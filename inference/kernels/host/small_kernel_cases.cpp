@@ -34,8 +34,7 @@ template <typename Out, void (*KERNEL_OF_TYPE)(AddRmsNorm)> void run_add_rms_nor
     host::launch({rows}, {NORM_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
 }
 
-template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_append(host::Case &run) {
-    RopeAppend p{};
+template <typename Cache> void read_rope_append(host::Case &run, RopeAppend &p) {
     p.num_heads = run.integer("num_heads");
     p.num_kv_heads = run.integer("num_kv_heads");
     p.head_dim = run.integer("head_dim");
@@ -57,8 +56,25 @@ template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_appe
     p.sin = run.input<float>("sin");
     p.positions = run.input<unsigned>("positions");
     p.slots = run.input<unsigned>("slots");
-    unsigned heads = static_cast<unsigned>(p.num_heads + 2 * p.num_kv_heads);
-    host::launch({heads, (tokens + ROPE_TOKENS - 1) / ROPE_TOKENS}, {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
+}
+
+host::Dim3 rope_grid(const RopeAppend &p) {
+    return {static_cast<unsigned>(p.num_heads + 2 * p.num_kv_heads), static_cast<unsigned>(p.num_tokens + ROPE_TOKENS - 1) / ROPE_TOKENS};
+}
+
+template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_append(host::Case &run) {
+    RopeAppend p{};
+    read_rope_append<Cache>(run, p);
+    host::launch(rope_grid(p), {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
+}
+
+void run_rope_append_norm(host::Case &run) {
+    RopeAppendNorm p{};
+    read_rope_append<half_t>(run, p);
+    p.q_norm = run.input<float>("q_norm");
+    p.k_norm = run.input<float>("k_norm");
+    p.norm_eps = static_cast<float>(run.number("norm_eps"));
+    host::launch(rope_grid(p), {ROPE_THREADS}, 0, run.seed, [=] { rope_append_norm_f16(p); });
 }
 
 } // namespace
@@ -73,5 +89,6 @@ const std::vector<host::NamedCase> host::SMALL_KERNEL_CASES = {
     {"add_rms_norm_bf16", run_add_rms_norm<bf16_t, add_rms_norm_bf16>},
     {"rope_append_f32", run_rope_append<float, rope_append_f32>},
     {"rope_append_f16", run_rope_append<half_t, rope_append_f16>},
+    {"rope_append_norm_f16", run_rope_append_norm},
     {"rope_append_bf16", run_rope_append<bf16_t, rope_append_bf16>},
 };

@@ -59,6 +59,7 @@ pub struct AddRmsNorm {
     pub weight: Address,
     pub out: Address,
     pub is_valid: Address,
+    pub plain: Address,
     pub rows: Address,
     pub hidden: i32,
     pub eps: f32,
@@ -70,9 +71,84 @@ pub struct GatedActivation {
     pub gate: Address,
     pub up: Address,
     pub out: Address,
+    pub rows: Address,
     pub stride: i64,
     pub width: i32,
     pub gelu_tanh: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct ExpertRouting {
+    pub x: Address,
+    pub router: Address,
+    pub slots: Address,
+    pub logits: Address,
+    pub chosen: Address,
+    pub weights: Address,
+    pub places: Address,
+    pub pairs: Address,
+    pub tiles: Address,
+    pub arrived: Address,
+    pub num_tokens: i32,
+    pub hidden: i32,
+    pub num_experts: i32,
+    pub num_used: i32,
+    pub num_rows: i32,
+    pub tile_rows: i32,
+    pub num_tiles: i32,
+    pub normalise: i32,
+    pub scale: f32,
+}
+
+pub const EXPERT_PARTS: usize = 2;
+
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct ExpertMatrices {
+    pub units: Address,
+    pub expert_bytes: i64,
+    pub rows: i32,
+    pub format: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct ExpertProduct {
+    pub part: [ExpertMatrices; EXPERT_PARTS],
+    pub x: Address,
+    pub y: Address,
+    pub tiles: Address,
+    pub pairs: Address,
+    pub num_parts: i32,
+    pub num_units: i32,
+    pub num_tokens: i32,
+    pub num_used: i32,
+    pub ring_bytes: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct GatherExpertRows {
+    pub x: Address,
+    pub out: Address,
+    pub places: Address,
+    pub width: i32,
+    pub num_used: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CombineExperts {
+    pub y: Address,
+    pub weights: Address,
+    pub places: Address,
+    pub shared: Address,
+    pub gate: Address,
+    pub out: Address,
+    pub gate_stride: i64,
+    pub width: i32,
+    pub num_used: i32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +222,15 @@ pub struct RopeAppend {
     pub half: i32,
     pub halves: i32,
     pub num_tokens: i32,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct RopeAppendNorm {
+    pub rope: RopeAppend,
+    pub q_norm: Address,
+    pub k_norm: Address,
+    pub norm_eps: f32,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use candle_core::Result;
 
 use super::{
-    arguments::{Address, PagedDecodeAttention, PagedPrefillAttention, RopeAppend},
+    arguments::{Address, PagedDecodeAttention, PagedPrefillAttention, RopeAppend, RopeAppendNorm},
     kernels::{Kernels, Launch},
     plan::{TILE_QUERIES, Width},
 };
@@ -23,6 +23,14 @@ pub struct RopeAddresses {
     pub sin: Address,
     pub pairs: usize,
     pub is_halves: bool,
+}
+
+/// Weights of the norms of heads of queries and of keys.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadNorms {
+    pub q: Address,
+    pub k: Address,
+    pub eps: f32,
 }
 
 /// Where a step's numbers lie.
@@ -74,7 +82,9 @@ fn prefill_shared(shape: &AttentionShape) -> usize {
 
 /// Makes the kernels of a shape ready.
 pub fn prepare(kernels: &mut Kernels, shape: &AttentionShape) -> Result<()> {
-    kernels.find("rope_append", "rope_append_f16", 0)?;
+    for name in ["rope_append_f16", "rope_append_norm_f16"] {
+        kernels.find("rope_append", name, 0)?;
+    }
     let merges = [
         "paged_decode_merge",
         "paged_decode_merge_packed",
@@ -90,12 +100,13 @@ pub fn prepare(kernels: &mut Kernels, shape: &AttentionShape) -> Result<()> {
     )
 }
 
-/// Turns the queries of `qkv`, `[tokens, q | k | v]`, into `q`, and stores keys and values.
+/// Turns the queries of `qkv`, `[tokens, q | k | v]`, into `q`, and stores keys and values; normalises heads before that where they have
+/// norms.
 pub fn rope_append(
     kernels: &Kernels,
     shape: &AttentionShape,
     (qkv, q): (Address, Address),
-    rope: &RopeAddresses,
+    (rope, norms): (&RopeAddresses, Option<HeadNorms>),
     cache: CacheAddresses,
     (step, tokens): (&StepAddresses, usize),
 ) -> Result<()> {
@@ -125,11 +136,17 @@ pub fn rope_append(
         num_tokens: tokens as i32,
     };
     let heads = shape.num_heads + 2 * shape.num_kv_heads;
-    kernels.launch(
-        "rope_append_f16",
-        Launch::new([heads, tokens.div_ceil(16), 1], 256),
-        &arguments,
-    )
+    let launch = Launch::new([heads, tokens.div_ceil(16), 1], 256);
+    let Some(norms) = norms else {
+        return kernels.launch("rope_append_f16", launch, &arguments);
+    };
+    let arguments = RopeAppendNorm {
+        rope: arguments,
+        q_norm: norms.q,
+        k_norm: norms.k,
+        norm_eps: norms.eps,
+    };
+    kernels.launch("rope_append_norm_f16", launch, &arguments)
 }
 
 fn window(shape: &AttentionShape) -> i32 {

@@ -1,8 +1,8 @@
-//! Runs the steps of a dense decoder on a CUDA device.
+//! Runs the steps of a decoder on a CUDA device.
 //!
-//! Up to 64 tokens go through packed weights, more through weights in f16; attention is that of single queries where every
-//! sequence has one token, and of tiles otherwise. Steps of single tokens are captured: the first of a bucket runs by itself and
-//! makes cuBLAS ready, the second is captured, later ones are replayed.
+//! Up to 64 tokens go through packed weights, more through weights in f16 (those of experts always through packed ones); attention is
+//! that of single queries where every sequence has one token, and of tiles otherwise. Steps of single tokens are captured: the first
+//! of a bucket runs by itself and makes cuBLAS ready, the second is captured, later ones are replayed.
 
 use std::{
     fmt,
@@ -29,7 +29,10 @@ use super::{
     kernels::Kernels,
     loader::{Layer, Loader, prepare},
     memory::{Buffer, Pinned, address_of, download, upload},
-    plan::{self, BUCKETS, GraphKey, InputLayout, query_tiles, table_width},
+    plan::{
+        self, BUCKETS, GraphKey, InputLayout, MOST_EXPERTS, MOST_EXPERTS_USED, query_tiles,
+        table_width,
+    },
     products::{GemmRoom, Matrices},
     step::{Batch, Buffers, NORM_MOST_WARPS, Run, addresses},
     weights::EmbeddingTable,
@@ -118,7 +121,6 @@ impl GpuDecoder {
         let architecture = config.architecture;
         let reasons = [
             (architecture.post_norms, "norms after its parts"),
-            (architecture.qk_norm, "norms of queries and keys"),
             (config.residual_scale != 1.0, "scales of what layers add"),
             (config.logits_scale != 1.0, "scales of logits"),
             (config.logits_softcap.is_some(), "bounds of logits"),
@@ -137,8 +139,14 @@ impl GpuDecoder {
             return Some(reason.to_owned());
         }
         for layer in &config.layers {
-            if !matches!(layer.feed_forward, FeedForwardConfig::Dense { .. }) {
-                return Some("experts".to_owned());
+            if let FeedForwardConfig::Experts(experts) = layer.feed_forward
+                && (experts.num_experts > MOST_EXPERTS
+                    || experts.routing.num_used > MOST_EXPERTS_USED)
+            {
+                return Some(format!(
+                    "{} experts, {} a token",
+                    experts.num_experts, experts.routing.num_used
+                ));
             }
             if layer.rope.is_none() {
                 return Some("layers without positions".to_owned());
@@ -161,7 +169,10 @@ impl GpuDecoder {
                 .unwrap_or(candle_core::quantized::GgmlDType::Q8_0)
         };
         let tensors = weights.file.tensors();
-        let matrices = tensors.iter().filter(|(_, info)| info.shape.len() == 2);
+        // Routers are read in 32 bits, whatever their type.
+        let matrices = tensors
+            .iter()
+            .filter(|(name, info)| info.shape.len() >= 2 && !name.ends_with("ffn_gate_inp.weight"));
         let mut refused = matrices.filter(|(name, info)| {
             let dtype = of(info.ggml_type);
             if name.as_str() == "token_embd.weight" {
@@ -618,10 +629,7 @@ fn all_matrices<'a>(
     layers: &'a [Layer],
     output: &'a Matrices,
 ) -> impl Iterator<Item = &'a Matrices> {
-    let of_layers = layers
-        .iter()
-        .flat_map(|layer| [&layer.qkv, &layer.output, &layer.gate_up, &layer.down]);
-    of_layers.chain([output])
+    layers.iter().flat_map(Layer::matrices).chain([output])
 }
 
 fn set_workspace(device: &CudaDevice) -> Result<Buffer> {

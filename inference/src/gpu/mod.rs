@@ -3,8 +3,8 @@
 //! [`plan`] says how a step is run and [`captures`] which steps are captured (pure, tested everywhere). The rest exists with the `cuda`
 //! feature: `kernels` loads and launches,
 //! `arguments` are what launches pass, `memory` buffers, `weights` and `loader` put a file on the device, `products` and `attention`
-//! launch those, `candidates` chooses a row's best tokens, `step` launches all of a step, and `decoder` captures and replays it. candle's operations stay as what these are
-//! compared with, and run the models that [`decoder::GpuDecoder::refuses`].
+//! launch those, `experts` a mixture of experts, `candidates` chooses a row's best tokens, `step` launches all of a step, and `decoder` captures
+//! and replays it. candle's operations stay as what these are compared with, and run the models that [`decoder::GpuDecoder::refuses`].
 //!
 //! A step allocates nothing and depends on nothing but buffers of fixed places, so a step of single tokens is captured in a graph and
 //! replayed. Nothing here knows requests, scheduling or sampling beyond the largest logits of a row.
@@ -23,6 +23,8 @@ mod attention;
 mod candidates;
 #[cfg(feature = "cuda")]
 pub mod decoder;
+#[cfg(feature = "cuda")]
+mod experts;
 #[cfg(feature = "cuda")]
 mod kernels;
 #[cfg(feature = "cuda")]

@@ -203,6 +203,54 @@ pub fn wgmma_splits(row_blocks: usize, num_units: usize, multiprocessors: usize)
         .unwrap_or(1)
 }
 
+/// Most experts of a layer and of a token for which there are kernels (`expert_routing.cu`).
+pub const MOST_EXPERTS: usize = 256;
+pub const MOST_EXPERTS_USED: usize = 8;
+/// Most tokens that are routed by one launch.
+pub const ROUTED_AT_ONCE: usize = 64;
+
+/// What the routing of so many tokens has room for: no size depends on which experts they choose (`experts.cuh`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertPlan {
+    /// A token and one of its experts.
+    pub pairs: usize,
+    /// Rows of activations, those of an expert from a multiple of 8 on.
+    pub places: usize,
+    /// Most places of a tile, which a block multiplies.
+    pub tile_rows: usize,
+    /// As many as there can be.
+    pub num_tiles: usize,
+}
+
+impl ExpertPlan {
+    pub fn new(tokens: usize, num_experts: usize, num_used: usize) -> Self {
+        let pairs = tokens * num_used;
+        let in_use = pairs.min(num_experts);
+        let tile_rows = if tokens <= TILE_TOKENS {
+            TILE_TOKENS
+        } else {
+            // Half more than an expert has on average, so that most need one tile, whose weights are read once.
+            let wanted = (3 * pairs).div_ceil(2 * num_experts.max(1));
+            gemm_entry(wanted).unwrap_or(64)
+        };
+        Self {
+            pairs,
+            places: pairs + in_use * (TILE_TOKENS - 1),
+            tile_rows,
+            num_tiles: pairs / tile_rows + in_use,
+        }
+    }
+
+    /// Returns room for the plan of any number of tokens up to this one.
+    pub fn room(tokens: usize, num_experts: usize, num_used: usize) -> Self {
+        let plan = Self::new(tokens, num_experts, num_used);
+        Self {
+            num_tiles: plan.pairs / TILE_TOKENS + plan.pairs.min(num_experts),
+            ..plan
+        }
+    }
+}
+
 /// Numbers that a step passes to the device, one array after another: `sequences` rows of tables, `tokens` of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputLayout {
@@ -412,6 +460,38 @@ mod tests {
             [9, 17, 33, 65].map(gemm_entry),
             [Some(16), Some(32), Some(64), None]
         );
+    }
+
+    #[test]
+    fn every_routing_has_room_and_tiles_are_read_once_on_average() {
+        for (num_experts, num_used) in [(8, 2), (1, 1), (64, 8), (128, 8), (60, 4), (3, 3)] {
+            for tokens in (1..200).chain([511, 2_048, 5_000]) {
+                let plan = ExpertPlan::new(tokens, num_experts, num_used);
+                let room = ExpertPlan::room(tokens + 7, num_experts, num_used);
+                assert!(plan.num_tiles <= room.num_tiles && plan.places <= room.places);
+                assert_eq!(plan.tile_rows == TILE_TOKENS, tokens <= TILE_TOKENS);
+                // The worst: all pairs but one each with one expert; and all alike.
+                let used = num_experts.min(plan.pairs);
+                for first in [plan.pairs - (used - 1), plan.pairs.div_ceil(used)] {
+                    let first = first.min(tokens);
+                    let rest = (plan.pairs - first).div_ceil((used - 1).max(1)).min(tokens);
+                    let counts = [first].into_iter().chain(vec![rest; used - 1]);
+                    let (mut places, mut tiles, mut left) = (0, 0, plan.pairs);
+                    for count in counts {
+                        let count = count.min(left);
+                        left -= count;
+                        places += count.next_multiple_of(TILE_TOKENS);
+                        tiles += count.div_ceil(plan.tile_rows);
+                    }
+                    assert!(places <= plan.places && tiles <= plan.num_tiles, "{plan:?}");
+                }
+            }
+        }
+        // Mixtral: 4 tokens an expert, 16, and a prompt.
+        assert_eq!(ExpertPlan::new(16, 8, 2).tile_rows, 16);
+        assert_eq!(ExpertPlan::new(64, 8, 2).tile_rows, 32);
+        assert_eq!(ExpertPlan::new(2_048, 8, 2).tile_rows, 64);
+        assert_eq!(ExpertPlan::new(1, 8, 2).num_tiles, 2);
     }
 
     #[test]

@@ -20,12 +20,13 @@ use super::{
 use crate::ops::packed_matmul::{PackedFormat, TILE_ROWS, units_of};
 
 /// Warps of a block of `packed_gemv.cu`.
-const GEMV_WARPS: usize = 8;
+pub const GEMV_WARPS: usize = 8;
 /// Most shared memory of a launch of it.
-const GEMV_SHARED: usize = GEMV_WARPS * 2 * 4608;
+pub const GEMV_SHARED: usize = GEMV_WARPS * 2 * 4608;
 
-/// Shared memory of a block of `packed_gemm.cu`.
-const GEMM_SHARED: usize = 98_304;
+/// Threads and shared memory of a block of `packed_gemm.cu`.
+pub const GEMM_THREADS: usize = 128;
+pub const GEMM_SHARED: usize = 98_304;
 /// The products of compute capability 9.0.
 const WGMMA: &str = "packed_gemm_wgmma";
 /// Shared memory of a block of it.
@@ -176,7 +177,7 @@ impl Matrices {
             kernel: format!("packed_{}_{most}", if is_wgmma { "wgmma" } else { "gemm" }),
             row_blocks,
             num_splits,
-            threads: if is_wgmma { 512 } else { 128 },
+            threads: if is_wgmma { 512 } else { GEMM_THREADS },
             shared: if is_wgmma { WGMMA_SHARED } else { GEMM_SHARED },
             floats: num_splits * row_blocks * rows * most,
         })

@@ -4,11 +4,12 @@ use candle_core::Result;
 
 use super::{
     arguments::{AddRmsNorm, Address, EmbedRows, GatedActivation, LargestOfRow, Rows},
-    attention::{self, CacheAddresses, Partial, RopeAddresses, StepAddresses},
+    attention::{self, CacheAddresses, HeadNorms, Partial, RopeAddresses, StepAddresses},
     candidates::CandidateRoom,
     decoder::GpuDecoder,
+    experts::{ExpertRoom, ExpertStep, Experts},
     kernels::Launch,
-    loader::Layer,
+    loader::{Dense, FeedForward, Layer},
     memory::{Buffer, Pinned, address_of},
     plan::{InputLayout, MAX_SPLITS, MOST_PACKED, MOST_PACKED_ALONE, Width},
     products::Matrices,
@@ -36,6 +37,8 @@ pub struct Buffers {
     pub q: Buffer,
     pub attended: Buffer,
     pub gate_up: Buffer,
+    /// Where the model has experts.
+    pub experts: Option<ExpertRoom>,
     pub delta: Buffer,
     pub partial: Buffer,
     pub states: Buffer,
@@ -74,8 +77,12 @@ impl Buffers {
         let layers = || decoder.layers.iter();
         let most = |of: &dyn Fn(&Layer) -> usize| layers().map(of).max().unwrap_or(0);
         let q_width = most(&|layer| layer.output.width());
-        let widest =
-            most(&|layer| layer.down.width().max(layer.output.width())).max(decoder.config.hidden);
+        let widest = most(&|layer| layer.matrices().map(Matrices::width).max().unwrap_or(0));
+        let experts = || layers().filter_map(|layer| layer.feed_forward.experts());
+        let gate_up = |layer: &Layer| {
+            let dense = layer.feed_forward.dense();
+            dense.map_or(0, |dense| dense.gate_up.rows())
+        };
         let rows = tokens.max(logits_rows);
         let widths = [Width::Few, Width::Some, Width::Many];
         let activations = widths.map(|width| width.activation_bytes(rows, widest));
@@ -102,7 +109,11 @@ impl Buffers {
             qkv: f32s(tokens * most(&|layer| layer.qkv.rows()))?,
             q: f32s(tokens * q_width)?,
             attended: f32s(tokens * q_width)?,
-            gate_up: f32s(tokens * most(&|layer| layer.gate_up.rows()))?,
+            gate_up: f32s(tokens * most(&gate_up))?,
+            experts: match experts().next() {
+                Some(_) => Some(ExpertRoom::new(device, tokens, experts())?),
+                None => None,
+            },
             delta: f32s(tokens * decoder.config.hidden)?,
             partial: f32s(heads * decoder.config.head_dim)?,
             states: f32s(heads * 2)?,
@@ -183,12 +194,24 @@ impl Run<'_> {
         rows: Address,
         is_valid: Address,
     ) -> Result<()> {
+        self.norm_and_plain(norm, tokens, (delta, rows, is_valid), 0)
+    }
+
+    /// As [`Self::norm`]; leaves the norm in f32 in `plain` too, unless that is 0.
+    fn norm_and_plain(
+        &self,
+        norm: &RmsNorm,
+        tokens: usize,
+        (delta, rows, is_valid): (Address, Address, Address),
+        plain: Address,
+    ) -> Result<()> {
         let arguments = AddRmsNorm {
             delta,
             residual: self.buffers.residual.address(),
             weight: address_of(&norm.weight)?,
             out: self.buffers.x.address(),
             is_valid,
+            plain,
             rows,
             hidden: self.decoder.config.hidden as i32,
             eps: norm.eps,
@@ -226,10 +249,46 @@ impl Run<'_> {
         self.product(&layer.qkv, tokens, buffers.qkv.address())?;
         self.attend(layer, cache)?;
         self.product(&layer.output, tokens, buffers.delta.address())?;
-        self.norm(&layer.ffn_norm, tokens, buffers.delta.address(), 0, 0)?;
-        self.product(&layer.gate_up, tokens, buffers.gate_up.address())?;
-        self.gate(layer)?;
-        self.product(&layer.down, tokens, buffers.delta.address())
+        match (&layer.feed_forward, &buffers.experts) {
+            (FeedForward::Dense(dense), _) => {
+                self.norm(&layer.ffn_norm, tokens, buffers.delta.address(), 0, 0)?;
+                self.dense(dense)
+            }
+            (FeedForward::Experts(experts), Some(room)) => {
+                self.experts(&layer.ffn_norm, experts, room)
+            }
+            (FeedForward::Experts(_), None) => candle_core::bail!("experts without room"),
+        }
+    }
+
+    /// Leaves in `delta` what a part yields for the norm in `x`.
+    fn dense(&self, dense: &Dense) -> Result<()> {
+        let (buffers, tokens) = (self.buffers, self.batch.tokens);
+        self.product(&dense.gate_up, tokens, buffers.gate_up.address())?;
+        self.gate(dense.down.width())?;
+        self.product(&dense.down, tokens, buffers.delta.address())
+    }
+
+    /// Adds `delta` to the residual stream, and leaves in `delta` what the experts yield for the norm of it.
+    fn experts(&self, norm: &RmsNorm, experts: &Experts, room: &ExpertRoom) -> Result<()> {
+        let delta = self.buffers.delta.address();
+        let step = ExpertStep::new(&self.decoder.kernels, experts, room, self.batch.tokens);
+        self.norm_and_plain(norm, step.tokens, (delta, 0, 0), room.plain.address())?;
+        step.route(self.step.slots)?;
+        step.multiply(self.buffers.x.address(), self.is_gelu())?;
+        // Its gate overwrites the norm in `x`, which few tokens' experts have read by now.
+        let shared = match &experts.shared {
+            Some(shared) => {
+                self.dense(shared)?;
+                delta
+            }
+            None => 0,
+        };
+        step.combine(shared, delta)
+    }
+
+    fn is_gelu(&self) -> bool {
+        self.decoder.config.architecture.activation == Activation::GeluTanh
     }
 
     /// Leaves what attention yields for the next product.
@@ -242,12 +301,20 @@ impl Run<'_> {
             pairs: table.cos.dim(1)?,
             is_halves: table.layout == RopeLayout::Halves,
         };
+        let norms = match &layer.head_norms {
+            Some([q, k]) => Some(HeadNorms {
+                q: address_of(&q.weight)?,
+                k: address_of(&k.weight)?,
+                eps: q.eps,
+            }),
+            None => None,
+        };
         let (q, out) = (buffers.q.address(), buffers.attended.address());
         attention::rope_append(
             kernels,
             shape,
             (buffers.qkv.address(), q),
-            &rope,
+            (&rope, norms),
             cache,
             (&self.step, self.batch.tokens),
         )?;
@@ -299,18 +366,17 @@ impl Run<'_> {
         }
     }
 
-    fn gate(&self, layer: &Layer) -> Result<()> {
-        let (tokens, width) = (self.batch.tokens, layer.down.width());
+    fn gate(&self, width: usize) -> Result<()> {
+        let tokens = self.batch.tokens;
         let gate = self.buffers.gate_up.address();
         let arguments = GatedActivation {
             gate,
             up: gate + 4 * width as Address,
             out: self.buffers.x.address(),
+            rows: 0,
             stride: 2 * width as i64,
             width: width as i32,
-            gelu_tanh: i32::from(
-                self.decoder.config.architecture.activation == Activation::GeluTanh,
-            ),
+            gelu_tanh: i32::from(self.is_gelu()),
         };
         let kernels = &self.decoder.kernels;
         let kernel = match self.width(tokens) {

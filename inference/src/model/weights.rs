@@ -101,6 +101,26 @@ impl<'a> Weights<'a> {
         Ok((self.file.matrix(&weight, rows)?, bias))
     }
 
+    /// As [`Self::encoded`] for one matrix of `{name}.weight` of `[count, out, inp]`, without a bias.
+    #[cfg(feature = "cuda")]
+    pub fn encoded_of(
+        &self,
+        name: &str,
+        index: usize,
+        [count, out, inp]: [usize; 3],
+    ) -> Result<EncodedMatrix<'a>, ModelError> {
+        let weight = format!("{name}.weight");
+        self.check_shape(&weight, &[count, out, inp])?;
+        Ok(self.file.matrix(&weight, index * out..(index + 1) * out)?)
+    }
+
+    /// Returns a tensor's numbers, of any type.
+    #[cfg(feature = "cuda")]
+    pub fn numbers(&self, name: &str, want: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.check_shape(name, want)?;
+        Ok(self.file.dequantize_tensor(name)?)
+    }
+
     pub fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, ModelError> {
         Ok(RmsNorm {
             weight: self.vector(&format!("{name}.weight"), width)?,

@@ -6,7 +6,11 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, quantized::GgmlDType};
 use inference::{
     CudaOptions, GgufFile,
-    gguf::{GgmlType, synthetic::SyntheticModel, writer::GgufWriter},
+    gguf::{
+        GgmlType,
+        synthetic::{SyntheticExperts, SyntheticModel},
+        writer::GgufWriter,
+    },
     model::RowLogits,
     sampling::Wanted,
 };
@@ -69,7 +73,7 @@ pub fn run(files: &[PathBuf], only: Option<&str>, device: &Device) -> Result<()>
     Ok(())
 }
 
-/// Every type of weights, head size and group, biases, windows, and both ways of rope.
+/// Every type of weights, head size and group, biases, windows, both ways of rope, and experts.
 fn small_models() -> Vec<(String, SyntheticModel)> {
     let base = SyntheticModel {
         num_layers: 3,
@@ -118,13 +122,64 @@ fn small_models() -> Vec<(String, SyntheticModel)> {
         ..base.clone()
     };
     models.push(("qwen2, tied".to_owned(), qwen));
+    let qwen3 = SyntheticModel {
+        architecture: "qwen3",
+        ..base.clone()
+    };
+    models.push(("qwen3".to_owned(), qwen3));
     let window = SyntheticModel {
         architecture: "llama",
         window: Some(40),
-        ..base
+        ..base.clone()
     };
     models.push(("window".to_owned(), window));
+    models.extend(models_with_experts(&base));
     models
+}
+
+/// 2 of 8 experts, in both layouts of a file, and many beside one that all tokens use, or with norms of queries and keys.
+fn models_with_experts(base: &SyntheticModel) -> Vec<(String, SyntheticModel)> {
+    let mixtral = SyntheticExperts {
+        count: 8,
+        used: 2,
+        ffn: 768,
+        shared_ffn: None,
+        split: false,
+        router: GgmlDType::F32,
+    };
+    let of = |architecture, weights, experts| SyntheticModel {
+        architecture,
+        weights,
+        experts: Some(experts),
+        ..base.clone()
+    };
+    let split = SyntheticExperts {
+        split: true,
+        router: GgmlDType::F16,
+        ..mixtral
+    };
+    let many = SyntheticExperts {
+        count: 60,
+        used: 4,
+        ffn: 256,
+        shared_ffn: Some(512),
+        ..mixtral
+    };
+    let qwen3 = SyntheticExperts {
+        count: 128,
+        used: 8,
+        shared_ffn: None,
+        ..many
+    };
+    vec![
+        ("qwen3moe".to_owned(), of("qwen3moe", GgmlDType::Q4K, qwen3)),
+        ("mixtral".to_owned(), of("llama", GgmlDType::Q4K, mixtral)),
+        (
+            "mixtral, split".to_owned(),
+            of("llama", GgmlDType::Q5_0, split),
+        ),
+        ("qwen2moe".to_owned(), of("qwen2moe", GgmlDType::Q6K, many)),
+    ]
 }
 
 /// Writes the same model with weights of 32 bits: with them the CPU rounds nothing.

@@ -5,7 +5,9 @@
 
 mod attention;
 mod candidates;
+mod experts;
 mod harness;
+mod head_norms;
 mod packed;
 mod packed_gemm;
 mod prefill;

@@ -29,10 +29,27 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    pub fn new((ggml_type, dtype): (GgmlType, GgmlDType), rows: usize, width: usize) -> Self {
-        let mut weights = random(u64::from(ggml_type.0) + width as u64, rows * width);
+    pub fn new(types: (GgmlType, GgmlDType), rows: usize, width: usize) -> Self {
+        Self::seeded(
+            u64::from(types.0.0) + width as u64,
+            types,
+            (rows, width),
+            1.0,
+        )
+    }
+
+    /// Random weights, of numbers up to 2.7 times `scale`.
+    pub fn seeded(
+        seed: u64,
+        (ggml_type, dtype): (GgmlType, GgmlDType),
+        (rows, width): (usize, usize),
+        scale: f32,
+    ) -> Self {
+        let mut weights = random(seed, rows * width);
         // Off the middle, so that minima matter.
-        weights.iter_mut().for_each(|weight| *weight += 0.7);
+        weights
+            .iter_mut()
+            .for_each(|weight| *weight = (*weight + 0.7) * scale);
         let (each, bytes) = ggml_type.block().unwrap();
         let mut blocks = vec![0; rows * width / each * bytes];
         encode(ggml_type, &weights, &mut blocks).unwrap();
@@ -339,6 +356,7 @@ fn norms_are_packed_and_say_whether_they_are_numbers() {
     assert_eq!(is_valid, [1, 1, 1, 0, 0, 1, 1, 1, 1, 1]);
     let packed: Vec<u8> = buffers.get("packed");
     let got = unpack(&packed, rows, hidden);
+    let plain: Vec<f32> = buffers.get("plain");
     for (row, got) in got.chunks(hidden).enumerate() {
         let sum: Vec<f32> = (0..hidden)
             .map(|i| delta[row * hidden + i] + residual[row * hidden + i])
@@ -354,6 +372,7 @@ fn norms_are_packed_and_say_whether_they_are_numbers() {
             .map(|(x, w)| x * scale * w)
             .collect();
         assert_close("norm", got, &want, 1e-3);
+        assert_close("norm in f32", &plain[row * hidden..][..hidden], &want, 1e-5);
     }
 }
 
