@@ -36,21 +36,24 @@ const GPU_BATCHED_TOKENS: usize = 2_048;
 const USABLE_PERCENT: u64 = 92;
 const SCRATCH_BYTES: u64 = 3 << 30;
 
-/// Returns the sizes for a device and a model.
+/// Returns the sizes for a device, a model and what its keys and values are kept in.
 ///
 /// # Errors
 /// [`LoadError`] when the device cannot be used, the file cannot be read, or the model does not fit into the device's memory.
-pub fn default_sizes(choice: &DeviceChoice, model: &Path) -> Result<Sizes, LoadError> {
+pub fn default_sizes(
+    choice: &DeviceChoice,
+    model: &Path,
+    dtype: KvCacheDtype,
+) -> Result<Sizes, LoadError> {
     let device = device::open(choice)?;
     let Some(free) = free_memory(&device) else {
         return Ok(CPU);
     };
     let file = GgufFile::open(model)?;
-    let needs =
-        ModelNeeds::from_gguf(&file, KvCacheDtype::F16).map_err(|source| LoadError::Model {
-            path: model.to_owned(),
-            source,
-        })?;
+    let needs = ModelNeeds::from_gguf(&file, dtype).map_err(|source| LoadError::Model {
+        path: model.to_owned(),
+        source,
+    })?;
     let parameters = file
         .tensors()
         .values()
@@ -150,7 +153,12 @@ mod tests {
     #[test]
     fn a_cpu_has_the_sizes_that_the_documentation_names() {
         assert_eq!(
-            default_sizes(&DeviceChoice::Cpu, Path::new("nowhere.gguf")).unwrap(),
+            default_sizes(
+                &DeviceChoice::Cpu,
+                Path::new("nowhere.gguf"),
+                KvCacheDtype::F16
+            )
+            .unwrap(),
             CPU
         );
     }

@@ -18,7 +18,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use inference::{
-    DeviceChoice, Engine, EngineConfig, Event, GenerateRequest, Priority, SamplingParams,
+    DeviceChoice, Engine, EngineConfig, Event, GenerateRequest, KvCacheDtype, Priority,
+    SamplingParams,
 };
 
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ struct Arguments {
     /// Tokens of one step.
     #[arg(long, default_value_t = 256)]
     step_tokens: usize,
+    /// What keys and values are kept in: f16, q8_0 or f32.
+    #[arg(long, default_value_t)]
+    kv_cache_dtype: KvCacheDtype,
     /// Prints JSON, one line a batch size.
     #[arg(long)]
     json: bool,
@@ -74,6 +78,7 @@ fn main() -> Result<()> {
     config.max_num_batched_tokens = arguments.step_tokens.max(largest);
     // A block more for each, because every request ends within a block of its own.
     config.kv_cache_tokens = largest * (length + 32);
+    config.kv_cache_dtype = arguments.kv_cache_dtype;
     config.queue_capacity = largest;
     let started = Instant::now();
     let engine = Engine::load(config)?;
@@ -215,6 +220,7 @@ fn report(arguments: &Arguments, figures: &Figures, load_s: f64) {
         "prompt_tokens": arguments.prompt,
         "generate_tokens": arguments.generate,
         "depth": arguments.depth,
+        "kv_cache_dtype": arguments.kv_cache_dtype.name(),
         "prefill_tokens_per_s": prefill_tokens_per_s,
         "decode_tokens_per_s": decode_tokens_per_s,
         "load_s": load_s,

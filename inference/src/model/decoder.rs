@@ -1,6 +1,6 @@
 //! A loaded model, however its steps are run, and its cache.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::{
     ModelConfig, ModelError, RopeConfig, layered::LayeredModel, load::LoadProgress,
@@ -13,7 +13,7 @@ use crate::{
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
     layers::LayerCache,
-    ops::rope::RopeTable,
+    ops::{cache_tensors::tensor_dtype, rope::RopeTable},
     runner::StepInput,
 };
 
@@ -30,10 +30,7 @@ impl KvCache {
     /// # Errors
     /// A candle error when the device is out of memory.
     pub fn new(layout: CacheLayout, device: &Device) -> Result<Self> {
-        let dtype = match layout.dtype {
-            KvCacheDtype::F16 => DType::F16,
-            KvCacheDtype::F32 => DType::F32,
-        };
+        let dtype = tensor_dtype(layout.dtype);
         let layer = |index| {
             Ok(LayerCache {
                 k: Tensor::zeros(&layout.k_shape(index), dtype, device)?,
