@@ -74,4 +74,5 @@ const std::vector<host::NamedCase> host::SMALL_KERNEL_CASES = {
     {"rope_append_f32", run_rope_append<float, rope_append_f32>},
     {"rope_append_f16", run_rope_append<half_t, rope_append_f16>},
     {"rope_append_bf16", run_rope_append<bf16_t, rope_append_bf16>},
+    {"rope_append_q8", run_rope_append<unsigned char, rope_append_q8>},
 };
