@@ -38,8 +38,8 @@ use crate::{
     kv_cache::KvCacheDtype,
     layers::{LayerCache, RmsNorm},
     model::{
-        KvCache, LoadProgress, ModelConfig, ModelError, StepLogits, config::FeedForwardConfig,
-        weights::Weights,
+        KvCache, LoadProgress, ModelConfig, ModelError, ModelUse, StepLogits,
+        config::FeedForwardConfig, weights::Weights,
     },
     ops::{
         packed_matmul::{PackedFormat, units_of},
@@ -118,7 +118,7 @@ impl GpuDecoder {
             (config.logits_scale != 1.0, "scales of logits"),
             (config.logits_softcap.is_some(), "bounds of logits"),
             (config.temperature.is_some(), "temperatures of queries"),
-            (dtype != KvCacheDtype::F16, "keys and values in 32 bits"),
+            (!attention::takes_cache(dtype), "keys and values in 32 bits"),
             (
                 !config.hidden.is_multiple_of(8),
                 "a width that is no multiple of 8",
@@ -176,17 +176,23 @@ impl GpuDecoder {
         weights: &Weights<'_>,
         config: ModelConfig,
         ropes: Vec<RopeTable>,
-        vocab_size: usize,
-        max_len: usize,
+        wanted: ModelUse,
         on_progress: &(dyn Fn(LoadProgress) + Sync),
     ) -> std::result::Result<Self, ModelError> {
+        let ModelUse {
+            vocab_size,
+            max_len,
+            kv_cache_dtype,
+            cuda,
+        } = wanted;
         let Device::Cuda(device) = weights.device else {
             return Err(ModelError::Unsupported {
                 what: "a decoder for CUDA elsewhere".to_owned(),
             });
         };
         let mut kernels = Kernels::load(device)?;
-        prepare(&mut kernels, &config)?;
+        prepare(&mut kernels, &config, kv_cache_dtype)?;
+        kernels.early_start &= cuda.early_start;
         let total = config.layers.len() + 1;
         let done = std::sync::atomic::AtomicUsize::new(0);
         let part_done = || {
@@ -239,18 +245,12 @@ impl GpuDecoder {
             vocab_size,
             max_blocks: table_width(max_len),
             multiprocessors,
-            use_graphs: true,
+            use_graphs: cuda.graphs,
             gemm_room,
             _workspace: workspace,
             state: Mutex::default(),
             config,
         })
-    }
-
-    /// Switches graphs and early starts of kernels, for comparisons.
-    pub fn set_options(&mut self, use_graphs: bool, early_start: bool) {
-        self.use_graphs = use_graphs;
-        self.kernels.early_start &= early_start;
     }
 
     /// As [`crate::model::Model::forward`]. Logits come back for the rows that want them; of the others the largest is known.
@@ -306,6 +306,7 @@ impl GpuDecoder {
             Ok(CacheAddresses {
                 k: address_of(&layer.k)?,
                 v: address_of(&layer.v)?,
+                dtype: cache.layout.dtype,
             })
         };
         let addresses: Vec<_> = cache.layers().iter().map(address).collect::<Result<_>>()?;

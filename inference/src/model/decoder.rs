@@ -198,16 +198,11 @@ impl Body {
         if weights.device.is_cuda() && wanted.cuda.kernels {
             match GpuDecoder::refuses(weights, &config, wanted.kv_cache_dtype) {
                 None => {
-                    let ModelUse {
-                        vocab_size,
-                        max_len,
-                        cuda,
-                        ..
-                    } = wanted;
-                    let mut model =
-                        GpuDecoder::load(weights, config, ropes, vocab_size, max_len, on_progress)?;
-                    model.set_options(cuda.graphs, cuda.early_start);
+                    let model = GpuDecoder::load(weights, config, ropes, wanted, on_progress)?;
                     return Ok(Self::Gpu(Box::new(model)));
+                }
+                Some(reason) if wanted.kv_cache_dtype == KvCacheDtype::Q8_0 => {
+                    return Err(ModelError::BytesOnGpu { reason });
                 }
                 Some(reason) => tracing::warn!("slower kernels run this model, which has {reason}"),
             }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use inference::KvCacheDtype;
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -32,6 +33,9 @@ enum Command {
         /// The device; `none` compares the CPU with itself, which shows that the check runs.
         #[arg(long, default_value = "0")]
         cuda: String,
+        /// What keys and values of the model files are kept in.
+        #[arg(long, default_value_t)]
+        kv_cache_dtype: KvCacheDtype,
     },
     /// Measures steps.
     Speed {
@@ -50,6 +54,9 @@ enum Command {
         /// Steps that are timed.
         #[arg(long, default_value_t = 64)]
         steps: usize,
+        /// What keys and values are kept in.
+        #[arg(long, default_value_t)]
+        kv_cache_dtype: KvCacheDtype,
         /// candle's kernels instead of ours.
         #[arg(long)]
         candle: bool,
@@ -64,9 +71,17 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Check { files, only, cuda } => {
-            check::run(&files, only.as_deref(), &steps::device(&cuda)?)
-        }
+        Command::Check {
+            files,
+            only,
+            cuda,
+            kv_cache_dtype,
+        } => check::run(
+            &files,
+            only.as_deref(),
+            &steps::device(&cuda)?,
+            kv_cache_dtype,
+        ),
         Command::Speed {
             model,
             cuda,
@@ -74,6 +89,7 @@ fn main() -> Result<()> {
             context,
             prompt,
             steps,
+            kv_cache_dtype,
             candle,
             no_graphs,
             no_early_start,
@@ -84,6 +100,7 @@ fn main() -> Result<()> {
             context,
             prompt,
             steps,
+            kv_cache_dtype,
             options: inference::CudaOptions {
                 kernels: !candle,
                 graphs: !no_graphs,
