@@ -8,8 +8,8 @@ constexpr int TILE_TOKENS = 16;
 
 struct PagedDecodeAttention {
     const float *q;               // [num_seqs, num_heads, head_dim], turned
-    const void *k_cache;          // [num_blocks, num_kv_heads, head_dim, 16]
-    const void *v_cache;          // [num_blocks, num_kv_heads, 16, head_dim]
+    const void *k_cache;          // [num_blocks, num_kv_heads, head_dim, 16], or tiles of q8_tile.cuh
+    const void *v_cache;          // [num_blocks, num_kv_heads, 16, head_dim], or tiles of q8_tile.cuh
     const unsigned *block_tables; // [num_seqs, max_blocks]
     const unsigned *context_lens; // [num_seqs], the new token included; 0: a row that only fills the batch, gives zeros
     float *out;                   // [num_seqs, num_heads, head_dim]

@@ -8,11 +8,12 @@
 // valid as contexts grow; a split without tokens returns at once. Nothing is added atomically: the same context and
 // number of splits give the same bits in any batch.
 //
-// A cache of f16 is read on tensor cores: paged_decode_halves.cuh. The other formats, here, multiply in f32: a KV tile of one head
+// Caches of f16 and of 8 bits are read on tensor cores: paged_decode_tiles.cuh. The other formats, here, multiply in f32: a KV tile of one head
 // is contiguous, keys [head_dim][16 tokens], values [16 tokens][head_dim]; a lane reads 8 numbers at once, a warp whole
 // 512-byte stretches. Needs head_dim % 16 == 0 and at most 128, a group of at most 8 (padded to a power of two with zero queries).
 // Truth: ops/paged_attention/reference.rs. Ladder: lab/cuda.md.
 
+#include "paged_decode_bytes.cuh"
 #include "paged_decode_halves.cuh"
 
 // The tokens of a split: whole KV blocks, of which the first and last may be seen in part.
@@ -367,9 +368,9 @@ KERNEL(DECODE_THREADS) paged_decode_merge_halves(PagedDecodeAttention p) {
 #define DECODE_KERNEL(name, cache, head_dim, group)                                                                      \
     KERNEL(DECODE_THREADS)                                                                                               \
     paged_decode_##name##_##head_dim##_##group(PagedDecodeAttention p) { paged_decode<cache, head_dim, group>(p); }
-#define HALVES_KERNEL(head_dim, group)                                                                                   \
+#define TILES_KERNEL(name, tile, head_dim, group)                                                                         \
     KERNEL(DECODE_THREADS)                                                                                               \
-    paged_decode_f16_##head_dim##_##group(PagedDecodeAttention p) { decode_halves<head_dim>(p); }
+    paged_decode_##name##_##head_dim##_##group(PagedDecodeAttention p) { decode_tiles<tile<head_dim>>(p); }
 #define DECODE_KERNELS_OF_SIZE(name, cache, head_dim)                                                                    \
     DECODE_KERNEL(name, cache, head_dim, 1)                                                                              \
     DECODE_KERNEL(name, cache, head_dim, 2)                                                                              \
@@ -381,15 +382,18 @@ KERNEL(DECODE_THREADS) paged_decode_merge_halves(PagedDecodeAttention p) {
     DECODE_KERNELS_OF_SIZE(name, cache, 96)                                                                              \
     DECODE_KERNELS_OF_SIZE(name, cache, 128)
 
-#define HALVES_KERNELS(head_dim)                                                                                         \
-    HALVES_KERNEL(head_dim, 1)                                                                                           \
-    HALVES_KERNEL(head_dim, 2)                                                                                           \
-    HALVES_KERNEL(head_dim, 4)                                                                                           \
-    HALVES_KERNEL(head_dim, 8)
+#define TILES_KERNELS_OF_SIZE(name, tile, head_dim)                                                                       \
+    TILES_KERNEL(name, tile, head_dim, 1)                                                                                \
+    TILES_KERNEL(name, tile, head_dim, 2)                                                                                \
+    TILES_KERNEL(name, tile, head_dim, 4)                                                                                \
+    TILES_KERNEL(name, tile, head_dim, 8)
+#define TILES_KERNELS(name, tile)                                                                                        \
+    TILES_KERNELS_OF_SIZE(name, tile, 64)                                                                                \
+    TILES_KERNELS_OF_SIZE(name, tile, 80)                                                                                \
+    TILES_KERNELS_OF_SIZE(name, tile, 96)                                                                                \
+    TILES_KERNELS_OF_SIZE(name, tile, 128)
 
-HALVES_KERNELS(64)
-HALVES_KERNELS(80)
-HALVES_KERNELS(96)
-HALVES_KERNELS(128)
+TILES_KERNELS(f16, HalvesTile)
+TILES_KERNELS(q8, BytesTile)
 DECODE_KERNELS(bf16, bf16_t)
 DECODE_KERNELS(f32, float)

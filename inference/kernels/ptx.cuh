@@ -56,6 +56,13 @@ DEVICE void start_kernel_after() {
 #endif
 }
 
+// Returns threadIdx.x, read anew: what a loop makes of it is not kept in registers that the rest of the loop needs.
+DEVICE int thread_read_anew() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
+
 DEVICE unsigned shared_address(const void *shared) { return static_cast<unsigned>(__cvta_generic_to_shared(shared)); }
 
 // Reads four 8 x 8 matrices of 16-bit numbers. Lanes 8i..8i+7 give the rows of matrix i, each 16 bytes, aligned.
@@ -190,6 +197,8 @@ DEVICE int dot4(unsigned a, unsigned b, int sum) {
         sum += byte_of_word(a, at) * byte_of_word(b, at);
     return sum;
 }
+
+DEVICE int thread_read_anew() { return static_cast<int>(threadIdx.x); }
 
 DEVICE void wait_for_kernel_before() {}
 DEVICE void start_kernel_after() {}

@@ -5,9 +5,12 @@
 // four launches. A thread has 8 numbers of a head where everything is aligned, otherwise 2. Latency-bound for decoding,
 // bandwidth-bound for prompts. The 16 tokens of a block are the cache's fastest dimension for keys (kv_cache/layout.rs):
 // neighbouring threads have neighbouring tokens there, so that a prompt writes whole sectors. Any slots are right.
+// A cache in 8 bits (`_q8`; heads of at most 128, a multiple of 8): the 16 heads are left in shared memory in f32, turned, and read
+// back by warps of 8 tokens and 32 numbers, which find each token's largest together. Written are 8 bytes of a row of keys or values
+// at a time. Rounding is ggml's, so the bytes are the CPU's where both have the same floats.
 // Truth: ops/rope/reference.rs and ops/kv_append/reference.rs. Ladder: lab/cuda.md.
 
-#include "ptx.cuh"
+#include "q8_tile.cuh"
 
 constexpr int ROPE_THREADS = 256, ROPE_TOKENS = 16;
 constexpr int KV_BLOCK = 16;
@@ -17,8 +20,8 @@ constexpr unsigned NO_SLOT = 0xffffffffu;
 struct RopeAppend {
     const float *q, *k, *v;     // [num_tokens] rows of heads, `q_stride`, `kv_stride` apart
     float *q_out;               // [num_tokens, num_heads, head_dim]; may be q
-    void *k_cache;              // [num_blocks, num_kv_heads, head_dim, 16]
-    void *v_cache;              // [num_blocks, num_kv_heads, 16, head_dim]
+    void *k_cache;              // [num_blocks, num_kv_heads, head_dim, 16], or tiles of q8_tile.cuh
+    void *v_cache;              // [num_blocks, num_kv_heads, 16, head_dim], or tiles of q8_tile.cuh
     const float *cos, *sin;     // [max_len, half]
     const unsigned *positions;  // [num_tokens]
     const unsigned *slots;      // [num_tokens], block * 16 + offset or NO_SLOT
@@ -211,6 +214,115 @@ template <typename Cache, typename P> DEVICE void rope_append(const P &p) {
         rope_append_parts<Cache, 1>(p);
 }
 
+// Heads of 16 tokens before they are rounded. A row is one number longer than a head, so that 8 tokens lie in different banks.
+constexpr int Q8_MOST_HEAD = 128;
+struct RowsToRound {
+    float x[ROPE_TOKENS][Q8_MOST_HEAD + 1];
+};
+
+// Leaves a head of keys, turned, or of values of each token that there is.
+template <int PAIRS, typename P> DEVICE void leave_rows(const P &p, RowsToRound &rows, int kv_head, int first_token) {
+    bool is_key = kv_head < p.num_kv_heads;
+    int parts = p.head_dim / (2 * PAIRS), head = is_key ? kv_head : kv_head - p.num_kv_heads;
+    for (int item = static_cast<int>(threadIdx.x); item < ROPE_TOKENS * parts; item += ROPE_THREADS) {
+        int row = item / parts, token = first_token + row, pair = item % parts * PAIRS;
+        if (token >= p.num_tokens)
+            continue;
+        const float *from = (is_key ? p.k : p.v) + token * p.kv_stride + head * p.head_dim;
+        auto part = is_key ? turned<PAIRS>(p, from, token, pair) : read_part<PAIRS>(from, 2 * pair, 2 * pair + PAIRS);
+#pragma unroll
+        for (int i = 0; i < PAIRS; ++i) {
+            rows.x[row][part.first + i] = part.x[i];
+            rows.x[row][part.second + i] = part.x[i + PAIRS];
+        }
+    }
+}
+
+// Writes 8 numbers of a token, from dimension `d` on, as bytes: 8 rows of keys, or a stretch of values.
+DEVICE void write_bytes(unsigned char *tile, bool is_key, int head_dim, int token, int d, const unsigned (&bytes)[8]) {
+    if (is_key) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            tile[(d + i) * KV_BLOCK + token] = static_cast<unsigned char>(bytes[i]);
+        return;
+    }
+    unsigned words[2] = {};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+        words[i / 4] |= bytes[i] << (8 * (i % 4));
+    store_words(tile + token * head_dim + d, words);
+}
+
+// Rounds what leave_rows left and writes it to the tokens' slots. Lane: token % 8, and which quarter of a group.
+DEVICE void append_rows(const RopeAppend &p, const RowsToRound &rows, int kv_head, int first_token) {
+    bool is_key = kv_head < p.num_kv_heads;
+    int groups = (p.head_dim + Q8_GROUP - 1) / Q8_GROUP, head = is_key ? kv_head : kv_head - p.num_kv_heads;
+    long long tile_bytes = (p.head_dim + 2 * groups) * KV_BLOCK;
+    for (int item = warp_id(); item < 2 * groups; item += ROPE_THREADS / WARP_SIZE) {
+        int row = item % 2 * 8 + lane_id() % 8, group = item / 2, d = group * Q8_GROUP + lane_id() / 8 * 8;
+        bool is_there = first_token + row < p.num_tokens && d < p.head_dim;
+        float x[8];
+        // The bits of magnitudes order like their values, and those of NaN are the largest.
+        unsigned largest = 0;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            x[i] = is_there ? rows.x[row][d + i] : 0.0f;
+            unsigned magnitude = __float_as_uint(x[i]) & 0x7fffffffu;
+            largest = magnitude > largest ? magnitude : largest;
+        }
+#pragma unroll
+        for (int distance = 8; distance <= 16; distance *= 2) {
+            unsigned other = __shfl_xor_sync(ALL_LANES, largest, distance);
+            largest = other > largest ? other : largest;
+        }
+        unsigned slot = is_there ? p.slots[first_token + row] : NO_SLOT;
+        if (slot != NO_SLOT) {
+            float scale = __uint_as_float(largest) / 127.0f;
+            // Below the smallest normal number the inverse would be infinite; the f16 is 0 long before.
+            float inverse = scale < 1.17549435e-38f ? 0.0f : 1.0f / scale;
+            unsigned bytes[8];
+#pragma unroll
+            for (int i = 0; i < 8; ++i)
+                bytes[i] = static_cast<unsigned>(static_cast<int>(roundf(x[i] * inverse)) + Q8_EXCESS) & 255u;
+            void *cache = is_key ? p.k_cache : p.v_cache;
+            unsigned char *tile = static_cast<unsigned char *>(cache) + cache_tile(p, slot, head) * tile_bytes;
+            int token = static_cast<int>(slot % KV_BLOCK);
+            write_bytes(tile, is_key, p.head_dim, token, d, bytes);
+            if (lane_id() < 8)
+                from_float(scale, reinterpret_cast<half_t *>(tile + p.head_dim * KV_BLOCK)[group * KV_BLOCK + token]);
+        }
+    }
+}
+
+template <int PAIRS, typename P> DEVICE void rope_append_parts_bytes(const P &p, RowsToRound &rows) {
+    int head = static_cast<int>(blockIdx.x), first_token = static_cast<int>(blockIdx.y) * ROPE_TOKENS;
+    if (head >= p.num_heads) {
+        leave_rows<PAIRS>(p, rows, head - p.num_heads, first_token);
+        __syncthreads();
+        append_rows(p, rows, head - p.num_heads, first_token);
+        return;
+    }
+    int parts = p.head_dim / (2 * PAIRS);
+    for (int item = static_cast<int>(threadIdx.x); item < ROPE_TOKENS * parts; item += ROPE_THREADS) {
+        int token = first_token + item / parts;
+        if (token < p.num_tokens)
+            turn_query<PAIRS>(p, head, token, item % parts * PAIRS);
+    }
+}
+
+template <typename P> DEVICE void rope_append_bytes(const P &p) {
+    SHARED(RowsToRound, rows, 1);
+    start_kernel_after();
+    wait_for_kernel_before();
+    find_head_scales(p);
+    if (takes_four(p))
+        rope_append_parts_bytes<4>(p, *rows);
+    else
+        rope_append_parts_bytes<1>(p, *rows);
+}
+
+KERNEL(ROPE_THREADS) rope_append_q8(RopeAppend p) { rope_append_bytes(p); }
+KERNEL(ROPE_THREADS) rope_append_norm_q8(RopeAppendNorm p) { rope_append_bytes(p); }
 KERNEL(ROPE_THREADS) rope_append_f32(RopeAppend p) { rope_append<float>(p); }
 KERNEL(ROPE_THREADS) rope_append_f16(RopeAppend p) { rope_append<half_t>(p); }
 KERNEL(ROPE_THREADS) rope_append_norm_f16(RopeAppendNorm p) { rope_append<half_t>(p); }

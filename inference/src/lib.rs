@@ -39,7 +39,7 @@ pub use engine::{
 };
 pub use gguf::{GgufError, GgufFile};
 pub use gpu_driver::{DriverProblem, GpuDriver};
-pub use kv_cache::KvCacheDtype;
+pub use kv_cache::{KvCacheDtype, UnknownKvCacheDtype};
 pub use metered::MeteredAllocator;
 pub use model::LoadProgress;
 pub use perplexity::{PerplexityError, PerplexityReport, perplexity};

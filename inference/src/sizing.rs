@@ -49,17 +49,16 @@ pub struct Fit {
     pub kv_tokens: Option<usize>,
 }
 
-/// Returns how a model fits into so much free memory.
+/// Returns how a model, with keys and values kept in `dtype`, fits into so much free memory.
 ///
 /// # Errors
 /// [`LoadError`] when the file cannot be read or is no model.
-pub fn fit(model: &Path, free_bytes: u64) -> Result<Fit, LoadError> {
+pub fn fit(model: &Path, free_bytes: u64, dtype: KvCacheDtype) -> Result<Fit, LoadError> {
     let file = GgufFile::open(model)?;
-    let needs =
-        ModelNeeds::from_gguf(&file, KvCacheDtype::F16).map_err(|source| LoadError::Model {
-            path: model.to_owned(),
-            source,
-        })?;
+    let needs = ModelNeeds::from_gguf(&file, dtype).map_err(|source| LoadError::Model {
+        path: model.to_owned(),
+        source,
+    })?;
     let parameters = file
         .tensors()
         .values()
@@ -76,16 +75,20 @@ pub fn fit(model: &Path, free_bytes: u64) -> Result<Fit, LoadError> {
     })
 }
 
-/// Returns the sizes for a device and a model.
+/// Returns the sizes for a device, a model and what its keys and values are kept in.
 ///
 /// # Errors
 /// [`LoadError`] when the device cannot be used, the file cannot be read, or the model does not fit into the device's memory.
-pub fn default_sizes(choice: &DeviceChoice, model: &Path) -> Result<Sizes, LoadError> {
+pub fn default_sizes(
+    choice: &DeviceChoice,
+    model: &Path,
+    dtype: KvCacheDtype,
+) -> Result<Sizes, LoadError> {
     let device = device::open(choice)?;
     let Some(free) = free_memory(&device) else {
         return Ok(CPU);
     };
-    let fit = fit(model, free)?;
+    let fit = fit(model, free, dtype)?;
     let tokens = fit.kv_tokens.ok_or(LoadError::Memory {
         path: model.to_owned(),
         needed: fit.needed_bytes,
@@ -180,7 +183,12 @@ mod tests {
     #[test]
     fn a_cpu_has_the_sizes_that_the_documentation_names() {
         assert_eq!(
-            default_sizes(&DeviceChoice::Cpu, Path::new("nowhere.gguf")).unwrap(),
+            default_sizes(
+                &DeviceChoice::Cpu,
+                Path::new("nowhere.gguf"),
+                KvCacheDtype::F16
+            )
+            .unwrap(),
             CPU
         );
     }

@@ -52,6 +52,9 @@ struct Arguments {
     /// Also measures how fast the same threads read memory by plain loads; takes 1 GiB.
     #[arg(long)]
     memory: bool,
+    /// What keys and values are kept in: f16, q8_0 or f32.
+    #[arg(long, default_value_t)]
+    kv_cache_dtype: KvCacheDtype,
     /// Prints JSON, one line a batch size.
     #[arg(long)]
     json: bool,
@@ -86,6 +89,7 @@ fn main() -> Result<()> {
     config.max_num_batched_tokens = arguments.step_tokens.max(largest);
     // A block more for each, because every request ends within a block of its own.
     config.kv_cache_tokens = largest * (length + 32);
+    config.kv_cache_dtype = arguments.kv_cache_dtype;
     config.queue_capacity = largest;
     let started = Instant::now();
     let engine = Engine::load(config)?;
@@ -107,7 +111,8 @@ fn main() -> Result<()> {
             "batch", "prefill tok/s", "decode tok/s"
         ));
     }
-    let needs = ModelNeeds::from_gguf(&GgufFile::open(&arguments.model)?, KvCacheDtype::F16)?;
+    let needs =
+        ModelNeeds::from_gguf(&GgufFile::open(&arguments.model)?, arguments.kv_cache_dtype)?;
     for &batch in &arguments.batch {
         let memory_bytes_per_s = arguments.memory.then(memory_bytes_per_s);
         let figures = measure(&engine, &arguments, batch)?;
@@ -257,6 +262,7 @@ fn report(arguments: &Arguments, figures: &Figures, load_s: f64, read: (Option<f
         "prompt_tokens": arguments.prompt,
         "generate_tokens": arguments.generate,
         "depth": arguments.depth,
+        "kv_cache_dtype": arguments.kv_cache_dtype.name(),
         "prefill_tokens_per_s": prefill_tokens_per_s,
         "decode_tokens_per_s": decode_tokens_per_s,
         "load_s": load_s,

@@ -2,7 +2,7 @@
 //! alone, so that a box can be sized before it is bought.
 
 use inference::{
-    BUILT_FOR, GgufFile, GpuDriver, HAS_CUDA, KvCacheDtype, describe_device,
+    BUILT_FOR, GgufFile, GpuDriver, HAS_CUDA, describe_device,
     roofline::{CARDS, Card, Floor, ModelNeeds, Plan},
 };
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const OVERVIEW_CONTEXT: usize = 1_024;
 const EXPLANATION: &str = "\
 The floor is the time to read the weights and the cache once, at 90 % of the data sheet's bandwidth: no program can write a
 token faster. On an H200 Cloister takes two to three times the floor. Room: 90 % of the card's memory, less the weights and 1 GiB
-to work in; keys and values in f16.";
+to work in.";
 
 /// Shows the machine, or a plan.
 ///
@@ -113,16 +113,18 @@ fn plan(config: &Config, args: &DoctorArgs) -> Outcome<()> {
             "weights_bytes": needs.weights_bytes,
             "read_bytes_per_token": needs.read_bytes(1),
             "kv_bytes_per_token": needs.kv_bytes_per_token,
+            "kv_cache_dtype": config.kv_cache_dtype.name(),
             "context_len": needs.context_len,
             "cards": plans,
         }));
         return Ok(());
     }
     output::line(&format!(
-        "{name}: {} of weights, {} of them read for a token, {:.0} KiB of cache a token, context {}\n",
+        "{name}: {} of weights, {} of them read for a token, {:.1} KiB of cache a token in {}, context {}\n",
         size(needs.weights_bytes),
         size(needs.read_bytes(1) as u64),
         needs.kv_bytes_per_token as f64 / 1024.0,
+        config.kv_cache_dtype,
         needs.context_len,
     ));
     output::print(&match card {
@@ -157,7 +159,8 @@ fn model(config: &Config, args: &DoctorArgs) -> Outcome<(String, ModelNeeds)> {
             .hint("`cloister models list` shows models that work")
     };
     let file = GgufFile::open(&chosen.path).map_err(|error| failure(&error))?;
-    let needs = ModelNeeds::from_gguf(&file, KvCacheDtype::F16).map_err(|error| failure(&error))?;
+    let needs =
+        ModelNeeds::from_gguf(&file, config.kv_cache_dtype).map_err(|error| failure(&error))?;
     Ok((chosen.name.clone(), needs))
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use inference::KvCacheDtype;
 use serde::{Deserialize, Serialize};
 use web_server::SuiteConfig;
 
@@ -83,6 +84,9 @@ pub struct EngineSection {
     /// the 1.5B model).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<usize>,
+    /// What keys and values are kept in: `f16` or `q8_0` (`f32` for comparisons). Default `f16`. `q8_0` takes 53 % of the memory and
+    /// reads long contexts faster; it rounds them to 8 bits.
+    pub kv_cache_dtype: String,
     /// Longest prompt plus answer, in tokens. Default: what the model and the cache hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
@@ -98,6 +102,7 @@ impl Default for EngineSection {
             max_num_seqs: None,
             max_num_batched_tokens: None,
             kv_cache_tokens: None,
+            kv_cache_dtype: KvCacheDtype::default().name().to_owned(),
             max_model_len: None,
             queue_capacity: 32,
         }
@@ -263,6 +268,9 @@ impl FileConfig {
                 "`max_model_len` under [engine] must not exceed `kv_cache_tokens`".to_owned(),
             );
         }
+        if let Err(error) = engine.kv_cache_dtype.parse::<KvCacheDtype>() {
+            return Err(format!("`kv_cache_dtype` under [engine]: {error}"));
+        }
         let answers = &self.answers;
         let at_least_one = [
             ("search_k", answers.search_k),
@@ -343,6 +351,11 @@ mod tests {
                 "[engine]\nmax_model_len = 20000\nkv_cache_tokens = 16384\n",
                 "",
                 "must not exceed `kv_cache_tokens`",
+            ),
+            (
+                "[engine]\nkv_cache_dtype = \"q4_0\"\n",
+                "",
+                "`kv_cache_dtype` under [engine]: `q4_0`",
             ),
             ("[server]\nlisten = \"localhost\"\n", ":2: ", "invalid"),
         ];

@@ -8,7 +8,7 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use inference::{DeviceChoice, EngineConfig, LoadError};
+use inference::{DeviceChoice, EngineConfig, KvCacheDtype, LoadError, UnknownKvCacheDtype};
 use rag::{Extractor, Limits, StoreChoice};
 use web_server::SuiteConfig;
 
@@ -28,6 +28,8 @@ pub struct Config {
     pub models_dir: PathBuf,
     /// Where models compute.
     pub device: DeviceChoice,
+    /// What models keep keys and values in.
+    pub kv_cache_dtype: KvCacheDtype,
     /// Whether results are JSON.
     pub json: bool,
     /// The file's settings, defaults filled in.
@@ -61,10 +63,16 @@ impl Config {
             .or_else(|| file.models.dir.clone())
             .unwrap_or_else(|| data_dir.join("models"));
         let device = parse_device(args.device.as_deref().unwrap_or(&file.engine.device))?;
+        let kv_cache_dtype = args.kv_cache_dtype.as_ref();
+        let kv_cache_dtype = kv_cache_dtype
+            .unwrap_or(&file.engine.kv_cache_dtype)
+            .parse()
+            .map_err(|error: UnknownKvCacheDtype| Failure::config(error.to_string()))?;
         Ok(Config {
             data_dir,
             models_dir,
             device,
+            kv_cache_dtype,
             json: args.json,
             file,
         })
@@ -76,7 +84,7 @@ impl Config {
     /// The device cannot be used, or has too little memory for the model.
     pub fn engine(&self, chosen: &Chosen) -> Result<EngineConfig, LoadError> {
         let engine = &self.file.engine;
-        let sizes = inference::default_sizes(&self.device, &chosen.path)?;
+        let sizes = inference::default_sizes(&self.device, &chosen.path, self.kv_cache_dtype)?;
         let max_num_seqs = engine.max_num_seqs.unwrap_or(sizes.max_num_seqs);
         let tokens = engine.max_num_batched_tokens;
         Ok(EngineConfig {
@@ -87,6 +95,7 @@ impl Config {
             max_num_batched_tokens: tokens
                 .unwrap_or(sizes.max_num_batched_tokens.max(max_num_seqs)),
             kv_cache_tokens: engine.kv_cache_tokens.unwrap_or(sizes.kv_cache_tokens),
+            kv_cache_dtype: self.kv_cache_dtype,
             max_model_len: engine.max_model_len,
             queue_capacity: engine.queue_capacity,
             ..EngineConfig::new(&chosen.path)

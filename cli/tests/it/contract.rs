@@ -38,6 +38,18 @@ fn a_plan_for_a_card_needs_no_card() {
         // 30 layers of 3 heads of 64, keys and values of 2 bytes.
         assert_eq!(plan["kv_bytes_per_token"], 30 * 3 * 64 * 2 * 2);
     }
+    let bytes = place.json(&[
+        "doctor",
+        "--plan",
+        "--model",
+        CHAT,
+        "--card",
+        "h200",
+        "--kv-cache-dtype",
+        "q8_0",
+    ]);
+    // Of 64 numbers and two scales.
+    assert_eq!(bytes["kv_bytes_per_token"], 30 * 3 * 68 * 2);
     let floor = |plan: &Value| plan["cards"][0]["floors"][0]["floor_ms"].as_f64().unwrap();
     let ratio = floor(&small) / floor(&large);
     assert!((ratio - 4800.0 / 360.0).abs() < 1e-6, "{ratio}");

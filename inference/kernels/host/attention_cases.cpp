@@ -10,6 +10,9 @@
 namespace {
 
 using DecodeKernel = void (*)(PagedDecodeAttention);
+using PrefillKernel = void (*)(PagedPrefillAttention);
+
+int size_of(int head_dim) { return head_dim == 64 ? 0 : head_dim == 80 ? 1 : head_dim == 96 ? 2 : 3; }
 
 #define GROUPS_OF(name, head_dim)                                                                                       \
     {paged_decode_##name##_##head_dim##_1, paged_decode_##name##_##head_dim##_2, paged_decode_##name##_##head_dim##_4,  \
@@ -17,7 +20,7 @@ using DecodeKernel = void (*)(PagedDecodeAttention);
 #define SIZES_OF(name) {GROUPS_OF(name, 64), GROUPS_OF(name, 80), GROUPS_OF(name, 96), GROUPS_OF(name, 128)}
 
 // By cache format, head size and padded group.
-const DecodeKernel DECODE[3][4][4] = {SIZES_OF(f16), SIZES_OF(bf16), SIZES_OF(f32)};
+const DecodeKernel DECODE[4][4][4] = {SIZES_OF(f16), SIZES_OF(bf16), SIZES_OF(f32), SIZES_OF(q8)};
 
 // Both merges that pack, into `packed` and `halves`. What they write nothing to stays zero.
 void pack_results(host::Case &run, PagedDecodeAttention p, unsigned sequences) {
@@ -53,8 +56,7 @@ template <int FORMAT> void run_paged_decode(host::Case &run) {
     p.partial_state = run.output<float>("partial_state", heads * p.num_splits * 2);
 
     int group = p.num_heads / p.num_kv_heads;
-    int size_idx = head_dim == 64 ? 0 : head_dim == 80 ? 1 : head_dim == 96 ? 2 : 3;
-    DecodeKernel kernel = DECODE[FORMAT][size_idx][group > 4 ? 3 : group > 2 ? 2 : group - 1];
+    DecodeKernel kernel = DECODE[FORMAT][size_of(head_dim)][group > 4 ? 3 : group > 2 ? 2 : group - 1];
     unsigned splits = static_cast<unsigned>(p.num_splits), kv_heads = static_cast<unsigned>(p.num_kv_heads);
     host::launch({splits, kv_heads, sequences}, {DECODE_THREADS}, 0, run.seed, [=] { kernel(p); });
     if (p.num_splits > 1)
@@ -63,8 +65,13 @@ template <int FORMAT> void run_paged_decode(host::Case &run) {
     pack_results(run, p, sequences);
 }
 
+// By cache format and head size.
+const PrefillKernel PREFILL[2][4] = {
+    {paged_prefill_f16_64, paged_prefill_f16_80, paged_prefill_f16_96, paged_prefill_f16_128},
+    {paged_prefill_q8_64, paged_prefill_q8_80, paged_prefill_q8_96, paged_prefill_q8_128}};
+
 // `tiles`: 4 numbers each, as the kernel reads them.
-void run_paged_prefill(host::Case &run) {
+template <bool BYTES> void run_paged_prefill(host::Case &run) {
     PagedPrefillAttention p{};
     int head_dim = run.integer("head_dim");
     p.num_heads = run.integer("num_heads");
@@ -80,13 +87,11 @@ void run_paged_prefill(host::Case &run) {
     p.tiles = run.input<unsigned>("tiles");
     p.out = run.output<float>("out", run.count("q", sizeof(float)));
 
-    auto kernel = head_dim == 64   ? paged_prefill_f16_64
-                  : head_dim == 80 ? paged_prefill_f16_80
-                  : head_dim == 96 ? paged_prefill_f16_96
-                                   : paged_prefill_f16_128;
+    PrefillKernel kernel = PREFILL[BYTES][size_of(head_dim)];
+    int shared_bytes = BYTES ? prefill_bytes_shared_bytes(head_dim) : prefill_shared_bytes(head_dim);
     unsigned tiles = static_cast<unsigned>(run.count("tiles", 4 * sizeof(unsigned)));
     host::launch({static_cast<unsigned>(p.num_heads), tiles}, {PREFILL_THREADS},
-                 static_cast<size_t>(prefill_shared_bytes(head_dim)), run.seed, [=] { kernel(p); });
+                 static_cast<size_t>(shared_bytes), run.seed, [=] { kernel(p); });
 }
 
 } // namespace
@@ -95,5 +100,7 @@ const std::vector<host::NamedCase> host::ATTENTION_CASES = {
     {"paged_decode_f16", run_paged_decode<0>},
     {"paged_decode_bf16", run_paged_decode<1>},
     {"paged_decode_f32", run_paged_decode<2>},
-    {"paged_prefill_f16", run_paged_prefill},
+    {"paged_decode_q8", run_paged_decode<3>},
+    {"paged_prefill_f16", run_paged_prefill<false>},
+    {"paged_prefill_q8", run_paged_prefill<true>},
 };

@@ -68,13 +68,13 @@ template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppend)> void run_rope_appe
     host::launch(rope_grid(p), {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
 }
 
-void run_rope_append_norm(host::Case &run) {
+template <typename Cache, void (*KERNEL_OF_TYPE)(RopeAppendNorm)> void run_rope_append_norm(host::Case &run) {
     RopeAppendNorm p{};
-    read_rope_append<half_t>(run, p);
+    read_rope_append<Cache>(run, p);
     p.q_norm = run.input<float>("q_norm");
     p.k_norm = run.input<float>("k_norm");
     p.norm_eps = static_cast<float>(run.number("norm_eps"));
-    host::launch(rope_grid(p), {ROPE_THREADS}, 0, run.seed, [=] { rope_append_norm_f16(p); });
+    host::launch(rope_grid(p), {ROPE_THREADS}, 0, run.seed, [=] { KERNEL_OF_TYPE(p); });
 }
 
 } // namespace
@@ -89,6 +89,8 @@ const std::vector<host::NamedCase> host::SMALL_KERNEL_CASES = {
     {"add_rms_norm_bf16", run_add_rms_norm<bf16_t, add_rms_norm_bf16>},
     {"rope_append_f32", run_rope_append<float, rope_append_f32>},
     {"rope_append_f16", run_rope_append<half_t, rope_append_f16>},
-    {"rope_append_norm_f16", run_rope_append_norm},
+    {"rope_append_norm_f16", run_rope_append_norm<half_t, rope_append_norm_f16>},
+    {"rope_append_norm_q8", run_rope_append_norm<unsigned char, rope_append_norm_q8>},
     {"rope_append_bf16", run_rope_append<bf16_t, rope_append_bf16>},
+    {"rope_append_q8", run_rope_append<unsigned char, rope_append_q8>},
 };

@@ -7,13 +7,17 @@ use super::{
     kernels::{Kernels, Launch},
     plan::{TILE_QUERIES, Width},
 };
-use crate::ops::paged_attention::AttentionShape;
+use crate::{
+    kv_cache::{BLOCK_SIZE, KvCacheDtype},
+    ops::paged_attention::AttentionShape,
+};
 
 /// A layer's keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheAddresses {
     pub k: Address,
     pub v: Address,
+    pub dtype: KvCacheDtype,
 }
 
 /// Cosines and sines of a rope.
@@ -56,47 +60,74 @@ pub fn takes(shape: &AttentionShape) -> bool {
     matches!(shape.head_dim, 64 | 80 | 96 | 128) && shape.group() <= 8
 }
 
-fn decode_name(shape: &AttentionShape) -> String {
+/// Types of keys and values for which there are kernels.
+pub fn takes_cache(dtype: KvCacheDtype) -> bool {
+    matches!(dtype, KvCacheDtype::F16 | KvCacheDtype::Q8_0)
+}
+
+/// How the kernels of a cache are called.
+fn suffix(dtype: KvCacheDtype) -> &'static str {
+    match dtype {
+        KvCacheDtype::F16 => "f16",
+        KvCacheDtype::Q8_0 => "q8",
+        KvCacheDtype::F32 => "f32",
+    }
+}
+
+fn append_name(dtype: KvCacheDtype, has_norms: bool) -> String {
+    let norm = if has_norms { "norm_" } else { "" };
+    format!("rope_append_{norm}{}", suffix(dtype))
+}
+
+fn decode_name(shape: &AttentionShape, dtype: KvCacheDtype) -> String {
     format!(
-        "paged_decode_f16_{}_{}",
+        "paged_decode_{}_{}_{}",
+        suffix(dtype),
         shape.head_dim,
         shape.group().next_power_of_two()
     )
 }
 
-fn prefill_name(shape: &AttentionShape) -> String {
-    format!("paged_prefill_f16_{}", shape.head_dim)
+fn prefill_name(shape: &AttentionShape, dtype: KvCacheDtype) -> String {
+    format!("paged_prefill_{}_{}", suffix(dtype), shape.head_dim)
 }
 
-/// Bytes of shared memory of a tile of queries: two stages of 64 keys and values in f16, and the queries of larger heads. The
-/// kernel's `prefill_shared_bytes`.
-fn prefill_shared(shape: &AttentionShape) -> usize {
-    let stages = 2 * 64 * (2 * shape.head_dim + 8) * 2;
+/// Bytes of shared memory of a tile of queries: 64 keys and values in f16, the next 64 as they lie in the cache, and the queries of
+/// larger heads. The kernel's `prefill_shared_bytes` and `prefill_bytes_shared_bytes`.
+fn prefill_shared(shape: &AttentionShape, dtype: KvCacheDtype) -> usize {
+    let halves = 64 * (2 * shape.head_dim + 8) * 2;
+    let next = match dtype {
+        KvCacheDtype::Q8_0 => 64 / BLOCK_SIZE * 2 * dtype.tile_bytes(shape.head_dim),
+        KvCacheDtype::F16 | KvCacheDtype::F32 => halves,
+    };
     let queries = if shape.head_dim <= 64 {
         0
     } else {
         TILE_QUERIES * shape.head_dim * 2
     };
-    stages + queries
+    halves + next + queries
 }
 
 /// Makes the kernels of a shape ready.
-pub fn prepare(kernels: &mut Kernels, shape: &AttentionShape) -> Result<()> {
-    for name in ["rope_append_f16", "rope_append_norm_f16"] {
-        kernels.find("rope_append", name, 0)?;
+pub fn prepare(kernels: &mut Kernels, shape: &AttentionShape, dtype: KvCacheDtype) -> Result<()> {
+    for has_norms in [false, true] {
+        kernels.find("rope_append", &append_name(dtype, has_norms), 0)?;
     }
     let merges = [
         "paged_decode_merge",
         "paged_decode_merge_packed",
         "paged_decode_merge_halves",
     ];
-    for name in [decode_name(shape).as_str()].into_iter().chain(merges) {
+    for name in [decode_name(shape, dtype).as_str()]
+        .into_iter()
+        .chain(merges)
+    {
         kernels.find("paged_decode_attention", name, 0)?;
     }
     kernels.find(
         "paged_prefill_attention",
-        &prefill_name(shape),
-        prefill_shared(shape),
+        &prefill_name(shape, dtype),
+        prefill_shared(shape, dtype),
     )
 }
 
@@ -137,8 +168,9 @@ pub fn rope_append(
     };
     let heads = shape.num_heads + 2 * shape.num_kv_heads;
     let launch = Launch::new([heads, tokens.div_ceil(16), 1], 256);
+    let name = append_name(cache.dtype, norms.is_some());
     let Some(norms) = norms else {
-        return kernels.launch("rope_append_f16", launch, &arguments);
+        return kernels.launch(&name, launch, &arguments);
     };
     let arguments = RopeAppendNorm {
         rope: arguments,
@@ -146,7 +178,7 @@ pub fn rope_append(
         k_norm: norms.k,
         norm_eps: norms.eps,
     };
-    kernels.launch("rope_append_norm_f16", launch, &arguments)
+    kernels.launch(&name, launch, &arguments)
 }
 
 fn window(shape: &AttentionShape) -> i32 {
@@ -185,7 +217,7 @@ pub fn decode(
         packed,
     };
     let launch = Launch::new([num_splits, shape.num_kv_heads, sequences], 128);
-    kernels.launch(&decode_name(shape), launch, &arguments)?;
+    kernels.launch(&decode_name(shape, cache.dtype), launch, &arguments)?;
     let units = Launch::new(
         [
             (shape.num_heads * shape.head_dim).div_ceil(1024),
@@ -233,7 +265,7 @@ pub fn prefill(
     let launch = Launch {
         grid: [shape.num_heads, tiles, 1],
         threads: 128,
-        shared: prefill_shared(shape),
+        shared: prefill_shared(shape, cache.dtype),
     };
-    kernels.launch(&prefill_name(shape), launch, &arguments)
+    kernels.launch(&prefill_name(shape, cache.dtype), launch, &arguments)
 }

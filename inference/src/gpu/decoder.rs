@@ -42,7 +42,7 @@ use crate::{
     kv_cache::KvCacheDtype,
     layers::{LayerCache, RmsNorm},
     model::{
-        KvCache, LoadProgress, ModelConfig, ModelError, RowLogits, StepLogits,
+        KvCache, LoadProgress, ModelConfig, ModelError, ModelUse, RowLogits, StepLogits,
         config::FeedForwardConfig, weights::Weights,
     },
     ops::{
@@ -125,7 +125,7 @@ impl GpuDecoder {
             (config.logits_scale != 1.0, "scales of logits"),
             (config.logits_softcap.is_some(), "bounds of logits"),
             (config.temperature.is_some(), "temperatures of queries"),
-            (dtype != KvCacheDtype::F16, "keys and values in 32 bits"),
+            (!attention::takes_cache(dtype), "keys and values in 32 bits"),
             (
                 !config.hidden.is_multiple_of(8),
                 "a width that is no multiple of 8",
@@ -192,17 +192,23 @@ impl GpuDecoder {
         weights: &Weights<'_>,
         config: ModelConfig,
         ropes: Vec<RopeTable>,
-        vocab_size: usize,
-        max_len: usize,
+        wanted: ModelUse,
         on_progress: &(dyn Fn(LoadProgress) + Sync),
     ) -> std::result::Result<Self, ModelError> {
+        let ModelUse {
+            vocab_size,
+            max_len,
+            kv_cache_dtype,
+            cuda,
+        } = wanted;
         let Device::Cuda(device) = weights.device else {
             return Err(ModelError::Unsupported {
                 what: "a decoder for CUDA elsewhere".to_owned(),
             });
         };
         let mut kernels = Kernels::load(device)?;
-        prepare(&mut kernels, &config)?;
+        prepare(&mut kernels, &config, kv_cache_dtype)?;
+        kernels.early_start &= cuda.early_start;
         let total = config.layers.len() + 1;
         let done = std::sync::atomic::AtomicUsize::new(0);
         let part_done = || {
@@ -255,18 +261,12 @@ impl GpuDecoder {
             vocab_size,
             max_blocks: table_width(max_len),
             multiprocessors,
-            use_graphs: true,
+            use_graphs: cuda.graphs,
             gemm_room,
             _workspace: workspace,
             state: Mutex::default(),
             config,
         })
-    }
-
-    /// Switches graphs and early starts of kernels, for comparisons.
-    pub fn set_options(&mut self, use_graphs: bool, early_start: bool) {
-        self.use_graphs = use_graphs;
-        self.kernels.early_start &= early_start;
     }
 
     /// As [`crate::model::Model::forward`]. Of each row comes back what it is wanted for.
@@ -344,6 +344,7 @@ impl GpuDecoder {
             Ok(CacheAddresses {
                 k: address_of(&layer.k)?,
                 v: address_of(&layer.v)?,
+                dtype: cache.layout.dtype,
             })
         };
         let addresses: Vec<_> = cache.layers().iter().map(address).collect::<Result<_>>()?;

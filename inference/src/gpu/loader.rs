@@ -13,6 +13,7 @@ use super::{
     weights::Packed,
 };
 use crate::{
+    kv_cache::KvCacheDtype,
     layers::RmsNorm,
     model::{
         ModelConfig, ModelError,
@@ -78,8 +79,8 @@ impl Layer {
     }
 }
 
-/// Makes every kernel of a model ready.
-pub fn prepare(kernels: &mut Kernels, config: &ModelConfig) -> Result<()> {
+/// Makes every kernel of a model ready, and of a cache of this type.
+pub fn prepare(kernels: &mut Kernels, config: &ModelConfig, dtype: KvCacheDtype) -> Result<()> {
     let norms = [
         "add_rms_norm_packed",
         "add_rms_norm_halves",
@@ -114,7 +115,7 @@ pub fn prepare(kernels: &mut Kernels, config: &ModelConfig) -> Result<()> {
         experts::prepare(kernels)?;
     }
     let mut shapes = config.layers.iter().map(|layer| &layer.attention);
-    shapes.try_for_each(|shape| attention::prepare(kernels, shape))
+    shapes.try_for_each(|shape| attention::prepare(kernels, shape, dtype))
 }
 
 /// Puts layers on the device.

@@ -67,6 +67,7 @@ pub fn address_of(tensor: &Tensor) -> Result<Address> {
         candle_core::DType::F32 => start(storage.as_cuda_slice::<f32>()?),
         candle_core::DType::F16 => start(storage.as_cuda_slice::<f16>()?),
         candle_core::DType::BF16 => start(storage.as_cuda_slice::<bf16>()?),
+        candle_core::DType::U8 => start(storage.as_cuda_slice::<u8>()?),
         other => candle_core::bail!("a tensor of {other:?} has no kernel"),
     };
     Ok(base + (layout.start_offset() * size) as Address)

@@ -1,14 +1,19 @@
 //! How keys and values lie in the cache.
 //!
-//! One pair of tensors a layer, of f16 or f32 ([`KvCacheDtype`]):
+//! One pair of tensors a layer. In f16 or f32 ([`KvCacheDtype`]):
 //! - `k_cache`: `[num_blocks, num_kv_heads, head_dim, BLOCK_SIZE]`: the 16 tokens of a block are the fastest
 //!   dimension, so that one vector instruction advances 16 scores;
 //! - `v_cache`: `[num_blocks, num_kv_heads, BLOCK_SIZE, head_dim]`: the head is the fastest dimension, so that one
 //!   vector instruction advances 16 outputs.
 //!
+//! In 8 bits both are bytes, `[num_blocks, num_kv_heads, tile rows, 16]`: the *tile* of a block and key head has its numbers in the
+//! order above and then their scales ([`super::q8_tile`]).
+//!
 //! A *slot* is the place of one token: `block * BLOCK_SIZE + offset`.
 
-use super::BlockId;
+use std::{fmt, str::FromStr};
+
+use super::{BlockId, q8_tile};
 
 /// Tokens of one block. vLLM's choice: small enough to waste little, one AVX-512 vector of f32 wide.
 pub const BLOCK_SIZE: usize = 16;
@@ -19,17 +24,52 @@ pub enum KvCacheDtype {
     /// Half the memory and half the reading; rounds keys and values to 11 bits.
     #[default]
     F16,
+    /// 53 % of f16's memory and reading: 32 numbers of a token share a scale. Rounds them to 8 bits.
+    Q8_0,
     /// Rounds nothing: for comparisons with other programs, whose tolerance f16 would use up.
     F32,
 }
 
 impl KvCacheDtype {
-    /// Returns the size of a number in bytes.
-    pub fn bytes(self) -> usize {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F16, Self::Q8_0, Self::F32];
+
+    /// Returns the name that settings use.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::F16 => size_of::<half::f16>(),
-            Self::F32 => size_of::<f32>(),
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+            Self::F32 => "f32",
         }
+    }
+
+    /// Returns the bytes of the keys, or of the values, of one block and key head.
+    pub fn tile_bytes(self, head_dim: usize) -> usize {
+        match self {
+            Self::F16 => head_dim * BLOCK_SIZE * size_of::<half::f16>(),
+            Self::Q8_0 => q8_tile::tile_bytes(head_dim),
+            Self::F32 => head_dim * BLOCK_SIZE * size_of::<f32>(),
+        }
+    }
+}
+
+impl fmt::Display for KvCacheDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no type of keys and values has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no type of keys and values; there are f16, q8_0 and f32")]
+pub struct UnknownKvCacheDtype(pub String);
+
+impl FromStr for KvCacheDtype {
+    type Err = UnknownKvCacheDtype;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|dtype| dtype.name() == name);
+        found.ok_or_else(|| UnknownKvCacheDtype(name.to_owned()))
     }
 }
 
@@ -49,12 +89,11 @@ impl CacheLayout {
     /// # Panics
     /// When there is no such layer.
     pub fn k_shape(&self, layer: usize) -> [usize; 4] {
-        [
-            self.num_blocks,
-            self.num_kv_heads[layer],
-            self.head_dim,
-            BLOCK_SIZE,
-        ]
+        let [rows, columns] = match self.dtype {
+            KvCacheDtype::Q8_0 => self.q8_rows(),
+            KvCacheDtype::F16 | KvCacheDtype::F32 => [self.head_dim, BLOCK_SIZE],
+        };
+        [self.num_blocks, self.num_kv_heads[layer], rows, columns]
     }
 
     /// Shape of a layer's values.
@@ -62,18 +101,21 @@ impl CacheLayout {
     /// # Panics
     /// When there is no such layer.
     pub fn v_shape(&self, layer: usize) -> [usize; 4] {
-        [
-            self.num_blocks,
-            self.num_kv_heads[layer],
-            BLOCK_SIZE,
-            self.head_dim,
-        ]
+        let [rows, columns] = match self.dtype {
+            KvCacheDtype::Q8_0 => self.q8_rows(),
+            KvCacheDtype::F16 | KvCacheDtype::F32 => [BLOCK_SIZE, self.head_dim],
+        };
+        [self.num_blocks, self.num_kv_heads[layer], rows, columns]
+    }
+
+    fn q8_rows(&self) -> [usize; 2] {
+        [q8_tile::tile_bytes(self.head_dim) / BLOCK_SIZE, BLOCK_SIZE]
     }
 
     /// Returns the size of the whole cache in bytes.
     pub fn bytes(&self) -> usize {
         let heads: usize = self.num_kv_heads.iter().sum();
-        2 * self.num_blocks * heads * self.head_dim * BLOCK_SIZE * self.dtype.bytes()
+        2 * self.num_blocks * heads * self.dtype.tile_bytes(self.head_dim)
     }
 }
 
@@ -109,8 +151,28 @@ mod tests {
             dtype: KvCacheDtype::F16,
         };
         assert_eq!(layout.bytes() / BLOCK_SIZE, 28 * 1024);
-        let dtype = KvCacheDtype::F32;
         let bytes = layout.bytes();
-        assert_eq!(CacheLayout { dtype, ..layout }.bytes(), 2 * bytes);
+        let of = |dtype| CacheLayout {
+            dtype,
+            ..layout.clone()
+        };
+        assert_eq!(of(KvCacheDtype::F32).bytes(), 2 * bytes);
+        let q8 = of(KvCacheDtype::Q8_0);
+        assert_eq!(q8.bytes() * 32, bytes * 17);
+        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let tensors = 28 * (count(q8.k_shape(0)) + count(q8.v_shape(0)));
+        assert_eq!(tensors, q8.bytes());
+    }
+
+    #[test]
+    fn types_are_read_by_their_names() {
+        for dtype in KvCacheDtype::ALL {
+            assert_eq!(dtype.to_string().parse(), Ok(dtype));
+        }
+        let error = "q4_0".parse::<KvCacheDtype>().unwrap_err().to_string();
+        assert!(
+            error.contains("`q4_0`") && error.contains("q8_0"),
+            "{error}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod block_pool;
 mod layout;
+pub mod q8_tile;
 
 pub use block_pool::{BlockId, BlockPool};
-pub use layout::{BLOCK_SIZE, CacheLayout, KvCacheDtype, blocks_for, slot};
+pub use layout::{BLOCK_SIZE, CacheLayout, KvCacheDtype, UnknownKvCacheDtype, blocks_for, slot};

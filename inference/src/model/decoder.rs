@@ -1,6 +1,6 @@
 //! A loaded model, however its steps are run, and its cache.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::{
     ModelConfig, ModelError, RopeConfig, StepLogits, layered::LayeredModel, load::LoadProgress,
@@ -13,7 +13,7 @@ use crate::{
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
     layers::LayerCache,
-    ops::rope::RopeTable,
+    ops::{cache_tensors::tensor_dtype, rope::RopeTable},
     runner::StepInput,
 };
 
@@ -30,10 +30,7 @@ impl KvCache {
     /// # Errors
     /// A candle error when the device is out of memory.
     pub fn new(layout: CacheLayout, device: &Device) -> Result<Self> {
-        let dtype = match layout.dtype {
-            KvCacheDtype::F16 => DType::F16,
-            KvCacheDtype::F32 => DType::F32,
-        };
+        let dtype = tensor_dtype(layout.dtype);
         let layer = |index| {
             Ok(LayerCache {
                 k: Tensor::zeros(&layout.k_shape(index), dtype, device)?,
@@ -189,16 +186,11 @@ impl Body {
         if weights.device.is_cuda() && wanted.cuda.kernels {
             match GpuDecoder::refuses(weights, &config, wanted.kv_cache_dtype) {
                 None => {
-                    let ModelUse {
-                        vocab_size,
-                        max_len,
-                        cuda,
-                        ..
-                    } = wanted;
-                    let mut model =
-                        GpuDecoder::load(weights, config, ropes, vocab_size, max_len, on_progress)?;
-                    model.set_options(cuda.graphs, cuda.early_start);
+                    let model = GpuDecoder::load(weights, config, ropes, wanted, on_progress)?;
                     return Ok(Self::Gpu(Box::new(model)));
+                }
+                Some(reason) if wanted.kv_cache_dtype == KvCacheDtype::Q8_0 => {
+                    return Err(ModelError::BytesOnGpu { reason });
                 }
                 Some(reason) => tracing::warn!("slower kernels run this model, which has {reason}"),
             }

@@ -45,6 +45,10 @@ pub enum ModelError {
     Vocabulary { rows: usize, vocab_size: usize },
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    #[error(
+        "keys and values in 8 bits need kernels that this model, which has {reason}, lacks on a GPU; set kv_cache_dtype to f16"
+    )]
+    BytesOnGpu { reason: String },
     #[error("cannot build the model: {0}")]
     Device(Box<candle_core::Error>),
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use candle_core::{Device, quantized::GgmlDType};
 use inference::{
-    CudaOptions, GgufFile,
+    CudaOptions, GgufFile, KvCacheDtype,
     gguf::{
         GgmlType,
         synthetic::{SyntheticExperts, SyntheticModel},
@@ -38,7 +38,12 @@ const TYPES: [GgmlDType; 8] = [
     GgmlDType::Q5_1,
 ];
 
-pub fn run(files: &[PathBuf], only: Option<&str>, device: &Device) -> Result<()> {
+pub fn run(
+    files: &[PathBuf],
+    only: Option<&str>,
+    device: &Device,
+    dtype: KvCacheDtype,
+) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("gpu-check-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut failed = Vec::new();
@@ -49,18 +54,18 @@ pub fn run(files: &[PathBuf], only: Option<&str>, device: &Device) -> Result<()>
         }
     };
     let is_wanted = |name: &str| only.is_none_or(|only| name.contains(only));
-    for (name, model) in small_models() {
+    for (name, model, dtype) in small_models() {
         if !is_wanted(&name) {
             continue;
         }
         let path = folder.join("model.gguf");
         model.write(&path)?;
-        let outcome = compare(&name, &path, device);
+        let outcome = compare(&name, &path, device, dtype);
         note(name, outcome);
     }
     for file in files {
         let name = file.display().to_string();
-        let outcome = compare(&name, file, device);
+        let outcome = compare(&name, file, device, dtype);
         note(name, outcome);
     }
     std::fs::remove_dir_all(&folder)?;
@@ -73,8 +78,25 @@ pub fn run(files: &[PathBuf], only: Option<&str>, device: &Device) -> Result<()>
     Ok(())
 }
 
-/// Every type of weights, head size and group, biases, windows, both ways of rope, and experts.
-fn small_models() -> Vec<(String, SyntheticModel)> {
+/// Every type of weights, head size and group, biases, windows, both ways of rope, and experts; all but the types with keys and values
+/// in 8 bits too.
+fn small_models() -> Vec<(String, SyntheticModel, KvCacheDtype)> {
+    let mut models: Vec<_> = models_of_halves()
+        .into_iter()
+        .map(|(name, model)| (name, model, KvCacheDtype::F16))
+        .collect();
+    let bytes: Vec<_> = models[TYPES.len()..]
+        .iter()
+        .map(|(name, model, _)| {
+            let name = format!("{name}, keys and values in 8 bits");
+            (name, model.clone(), KvCacheDtype::Q8_0)
+        })
+        .collect();
+    models.extend(bytes);
+    models
+}
+
+fn models_of_halves() -> Vec<(String, SyntheticModel)> {
     let base = SyntheticModel {
         num_layers: 3,
         hidden: 512,
@@ -202,8 +224,8 @@ fn write_exact(path: &Path, to: &Path) -> Result<()> {
 }
 
 /// Runs the same steps on the GPU, on the CPU, and on the CPU with exact weights, and compares both with the last.
-fn compare(name: &str, path: &Path, device: &Device) -> Result<()> {
-    let options = CudaOptions::default();
+fn compare(name: &str, path: &Path, device: &Device, dtype: KvCacheDtype) -> Result<()> {
+    let options = (CudaOptions::default(), dtype);
     let room = (SEQUENCES, MAX_LEN);
     let exact_path =
         std::env::temp_dir().join(format!("gpu-check-exact-{}.gguf", std::process::id()));
@@ -228,9 +250,9 @@ fn compare(name: &str, path: &Path, device: &Device) -> Result<()> {
     let chunked = chunks(&gpu, &prompt, &wanted)?;
     let (batch, same_largest) = batches(&gpu, &prompt)?;
     let candidates_fit = candidates(&gpu, &prompt)?;
-    let graph_bits = captured_equals_plain(path, device, &prompt)?;
+    let graph_bits = captured_equals_plain(path, device, dtype, &prompt)?;
     print_line(&serde_json::json!({
-        "check": name, "prefill_kl": prefill.divergence, "decode_kl": decode.divergence, "chunked_kl": chunked.divergence,
+        "check": name, "kv_cache_dtype": dtype.name(), "prefill_kl": prefill.divergence, "decode_kl": decode.divergence, "chunked_kl": chunked.divergence,
         "batch_kl": batch.divergence, "cpu_kl": of_cpu.divergence, "same_argmax": prefill.same_largest && decode.same_largest,
         "logit_spread": prefill.spread, "max_difference": prefill.largest.max(decode.largest),
         "cpu_max_difference": of_cpu.largest, "largest_is_argmax": same_largest, "candidates_fit": candidates_fit, "graphs_equal_plain": graph_bits,
@@ -349,9 +371,14 @@ fn candidates(gpu: &Loaded, prompt: &[u32]) -> Result<bool> {
 }
 
 /// Whether captured steps give the bits of plain ones.
-fn captured_equals_plain(path: &Path, device: &Device, prompt: &[u32]) -> Result<bool> {
+fn captured_equals_plain(
+    path: &Path,
+    device: &Device,
+    dtype: KvCacheDtype,
+    prompt: &[u32],
+) -> Result<bool> {
     let run = |options: CudaOptions| -> Result<Vec<Vec<f32>>> {
-        let loaded = Loaded::open(path, device, (2, MAX_LEN), options)?;
+        let loaded = Loaded::open(path, device, (2, MAX_LEN), (options, dtype))?;
         loaded.logits(&[part(0, 0, prompt, false)])?;
         let mut all = Vec::new();
         for index in 0..4 {

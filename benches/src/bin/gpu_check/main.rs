@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use inference::sampling::Wanted;
+use inference::{KvCacheDtype, sampling::Wanted};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -33,6 +33,9 @@ enum Command {
         /// The device; `none` compares the CPU with itself, which shows that the check runs.
         #[arg(long, default_value = "0")]
         cuda: String,
+        /// What keys and values of the model files are kept in.
+        #[arg(long, default_value_t)]
+        kv_cache_dtype: KvCacheDtype,
     },
     /// Measures steps.
     Speed {
@@ -54,6 +57,9 @@ enum Command {
         /// Steps send the candidates of their rows, as for answers at a temperature, not the largest token only.
         #[arg(long)]
         candidates: bool,
+        /// What keys and values are kept in.
+        #[arg(long, default_value_t)]
+        kv_cache_dtype: KvCacheDtype,
         /// candle's kernels instead of ours.
         #[arg(long)]
         candle: bool,
@@ -68,9 +74,17 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Check { files, only, cuda } => {
-            check::run(&files, only.as_deref(), &steps::device(&cuda)?)
-        }
+        Command::Check {
+            files,
+            only,
+            cuda,
+            kv_cache_dtype,
+        } => check::run(
+            &files,
+            only.as_deref(),
+            &steps::device(&cuda)?,
+            kv_cache_dtype,
+        ),
         Command::Speed {
             model,
             cuda,
@@ -79,6 +93,7 @@ fn main() -> Result<()> {
             prompt,
             steps,
             candidates,
+            kv_cache_dtype,
             candle,
             no_graphs,
             no_early_start,
@@ -94,6 +109,7 @@ fn main() -> Result<()> {
             } else {
                 Wanted::Largest
             },
+            kv_cache_dtype,
             options: inference::CudaOptions {
                 kernels: !candle,
                 graphs: !no_graphs,

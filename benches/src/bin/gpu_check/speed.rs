@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
 use candle_core::Device;
-use inference::{CudaOptions, gguf::synthetic::SyntheticModel, sampling::Wanted};
+use inference::{CudaOptions, KvCacheDtype, gguf::synthetic::SyntheticModel, sampling::Wanted};
 
 use super::{
     print_line,
@@ -21,6 +21,7 @@ pub struct Speed {
     pub options: CudaOptions,
     /// What steps leave of their logits.
     pub wanted: Wanted,
+    pub kv_cache_dtype: KvCacheDtype,
 }
 
 /// Runs of each prompt.
@@ -38,12 +39,18 @@ pub fn run(speed: &Speed) -> Result<()> {
         anyhow::bail!("no model");
     };
     let started = Instant::now();
-    let loaded = Loaded::open(path, &speed.device, (largest, max_len), speed.options)?;
+    let loaded = Loaded::open(
+        path,
+        &speed.device,
+        (largest, max_len),
+        (speed.options, speed.kv_cache_dtype),
+    )?;
     if let Some(made) = &made {
         std::fs::remove_file(made)?;
     }
     print_line(
-        &serde_json::json!({"load_s": started.elapsed().as_secs_f64(), "options": format!("{:?}", speed.options)}),
+        &serde_json::json!({"load_s": started.elapsed().as_secs_f64(), "options": format!("{:?}", speed.options),
+            "kv_cache_dtype": speed.kv_cache_dtype.name()}),
     );
     for &len in &speed.prompt {
         prompt(&loaded, len)?;

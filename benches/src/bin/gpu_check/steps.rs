@@ -45,7 +45,7 @@ impl Loaded {
         path: &Path,
         device: &Device,
         (sequences, max_len): (usize, usize),
-        cuda: CudaOptions,
+        (cuda, kv_cache_dtype): (CudaOptions, KvCacheDtype),
     ) -> Result<Self> {
         let file = GgufFile::open(path)?;
         let config = ModelConfig::from_gguf(&file)?;
@@ -54,14 +54,14 @@ impl Loaded {
         let wanted = ModelUse {
             vocab_size,
             max_len,
-            kv_cache_dtype: KvCacheDtype::F16,
+            kv_cache_dtype,
             cuda,
         };
         let model = Model::load(&file, config, wanted, device, &|_| ())?;
         let blocks_each = blocks_for(max_len);
         let layout = model
             .config
-            .cache_layout(sequences * blocks_each, KvCacheDtype::F16);
+            .cache_layout(sequences * blocks_each, kv_cache_dtype);
         Ok(Self {
             cache: KvCache::new(layout, device)?,
             model,

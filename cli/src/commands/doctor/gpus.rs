@@ -45,7 +45,8 @@ impl Gpus {
         let model = model.ok().flatten();
         let fit = |free| {
             let model = model.as_ref()?;
-            let fit = inference::fit(&model.path, free).map_err(|error| chain(&error));
+            let fit = inference::fit(&model.path, free, config.kv_cache_dtype)
+                .map_err(|error| chain(&error));
             Some((model.name.clone(), fit))
         };
         let cards = cuda_cards().map_err(|error| chain(&error)).map(|cards| {

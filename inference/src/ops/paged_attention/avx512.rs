@@ -2,19 +2,23 @@
 //! bit the same however many rows it shares a tile with.
 //!
 //! One new token of a sequence: keys and values are widened in registers on their way into the products, so a block of the
-//! cache is read once and written nowhere; bound by reading it. Many tokens: a block is widened once for all rows, and
+//! cache is read once and written nowhere; bound by reading it ([`one_token`] is the walk, a [`CacheTile`] what a block's type
+//! does in it). Many tokens: a block is widened once for all rows, and
 //! eight rows share each vector of it, as many sums as two ports with a latency of four keep busy.
 
 use std::{arch::x86_64::*, ops::Range};
 
 use half::f16;
 
-use super::cpu::{
-    BLOCKS_TOGETHER, BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, ends_chunk,
-    load_queries, softmax_row, tile_body,
+use super::{
+    avx512_bytes::{self, ByteTile},
+    cpu::{
+        BLOCKS_TOGETHER, BlockMath, Cached, Inputs, Item, SPAN, SPAN_BLOCKS, Scratch, ends_chunk,
+        load_queries, softmax_row, tile_body, tile_of,
+    },
 };
 use crate::{
-    kv_cache::BLOCK_SIZE,
+    kv_cache::{BLOCK_SIZE, q8_tile::tile_bytes},
     ops::cpu::{LANES, MOST_ROWS, for_rows, has_avx512},
 };
 
@@ -33,51 +37,92 @@ pub fn suits(head_dim: usize) -> bool {
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
 pub unsafe fn attend(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut Scratch) {
     let group = inputs.shape.group();
+    if item.num_tokens > 1 || group > ROW_GROUP {
+        return tile_body::<Avx512>(inputs, item, scratch);
+    }
+    let head_dim = inputs.shape.head_dim;
     match (inputs.k, inputs.v) {
-        (Cached::F16(keys), Cached::F16(values)) if item.num_tokens == 1 && group <= ROW_GROUP => {
-            for_rows!(group, R => one_token::<R>(inputs, keys, values, item, scratch));
+        (Cached::F16(keys), Cached::F16(values)) => {
+            let len = head_dim * BLOCK_SIZE;
+            let tile = |index| {
+                (
+                    HalfTile(tile_of(keys, index, len)),
+                    HalfTile(tile_of(values, index, len)),
+                )
+            };
+            for_rows!(group, R => one_token::<R, _>(inputs, tile, item, scratch));
+        }
+        (Cached::Q8(keys), Cached::Q8(values)) => {
+            let len = tile_bytes(head_dim);
+            let tile = |index| {
+                (
+                    ByteTile::new(tile_of(keys, index, len), head_dim),
+                    ByteTile::new(tile_of(values, index, len), head_dim),
+                )
+            };
+            for_rows!(group, R => one_token::<R, _>(inputs, tile, item, scratch));
         }
         _ => tile_body::<Avx512>(inputs, item, scratch),
     }
 }
 
+/// The keys or the values of a block and key head, as they lie in the cache. Both ask for the next block's meanwhile: blocks are
+/// anywhere in memory.
+///
+/// # Safety
+/// Of both functions: the CPU has what [`attend`] needs.
+pub(super) trait CacheTile: Copy {
+    /// Writes the scores of `R` rows with the keys, `[head_dim, BLOCK_SIZE]`, to the weights of block `block` of the span.
+    unsafe fn score<const R: usize>(self, next: Self, scratch: &mut Scratch, block: usize);
+
+    /// Adds the weighted values of the first `valid` tokens to the sums of `R` rows.
+    unsafe fn sum<const R: usize>(self, next: Self, scratch: &mut Scratch, place: (usize, usize));
+}
+
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
-fn one_token<const R: usize>(
+fn one_token<const R: usize, T: CacheTile>(
     inputs: &Inputs<'_>,
-    keys: &[f16],
-    values: &[f16],
+    // The keys and values of a block and key head.
+    tile: impl Fn(usize) -> (T, T),
     item: &Item<'_>,
     scratch: &mut Scratch,
 ) {
     let (shape, sequence) = (inputs.shape, item.sequence);
     assert!(R == shape.group() && item.num_tokens == 1);
     load_queries(inputs, item, scratch);
+    let Scratch {
+        q, q_by_dimension, ..
+    } = &mut *scratch;
+    q_by_dimension.clear();
+    for d in 0..shape.head_dim {
+        q_by_dimension.extend((0..R).map(|r| q[r * shape.head_dim + d]));
+    }
     let position = sequence.context_len - sequence.q_len + item.first;
-    let len = shape.head_dim * BLOCK_SIZE;
     let first_visible = shape.first_visible(position);
     let (first_block, last_block) = (first_visible / BLOCK_SIZE, position / BLOCK_SIZE);
-    let place = |index: usize| {
+    let tile = |index: usize| {
         // Of the last block the next is itself.
         let block = sequence.block_table[index.min(last_block)] as usize;
-        let at = (block * shape.num_kv_heads + item.kv_head) * len;
-        at..at + len
+        tile(block * shape.num_kv_heads + item.kv_head)
     };
     for span in item.spans.clone() {
         let start = span * SPAN;
         let blocks = (span * SPAN_BLOCKS).max(first_block)
             ..last_block.min(span * SPAN_BLOCKS + SPAN_BLOCKS - 1) + 1;
         for index in blocks.clone() {
-            let pair = (&keys[place(index)], &keys[place(index + 1)]);
-            score::<R>(scratch, index % SPAN_BLOCKS, pair);
+            let (keys, next) = (tile(index).0, tile(index + 1).0);
+            // SAFETY: the features are this function's.
+            unsafe { keys.score::<R>(next, scratch, index % SPAN_BLOCKS) };
         }
         let visible = first_visible.saturating_sub(start)..(position + 1 - start).min(SPAN);
         for row in 0..R {
             softmax_row(scratch, row, visible.clone(), shape);
         }
         for index in blocks {
-            let pair = (&values[place(index)], &values[place(index + 1)]);
+            let (values, next) = (tile(index).1, tile(index + 1).1);
             let valid = (position + 1 - index * BLOCK_SIZE).min(BLOCK_SIZE);
-            sum::<R>(scratch, (index % SPAN_BLOCKS, valid), pair);
+            // SAFETY: the features are this function's.
+            unsafe { values.sum::<R>(next, scratch, (index % SPAN_BLOCKS, valid)) };
         }
         if ends_chunk(item, span) {
             scratch.end_chunk();
@@ -86,30 +131,46 @@ fn one_token<const R: usize>(
     scratch.end_item();
 }
 
-/// Scores of `R` rows with the keys of a block, `[head_dim, BLOCK_SIZE]`. Asks for the next block's keys meanwhile: blocks
-/// are anywhere in memory.
+/// A tile of f16.
+#[derive(Clone, Copy)]
+struct HalfTile<'a>(&'a [f16]);
+
+impl CacheTile for HalfTile<'_> {
+    #[inline(always)]
+    unsafe fn score<const R: usize>(self, next: Self, scratch: &mut Scratch, block: usize) {
+        // SAFETY: the caller's.
+        unsafe { score::<R>(scratch, block, (self.0, next.0)) };
+    }
+
+    #[inline(always)]
+    unsafe fn sum<const R: usize>(self, next: Self, scratch: &mut Scratch, place: (usize, usize)) {
+        // SAFETY: the caller's.
+        unsafe { sum::<R>(scratch, place, (self.0, next.0)) };
+    }
+}
+
+/// See [`CacheTile::score`].
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn score<const R: usize>(scratch: &mut Scratch, block: usize, (keys, next): (&[f16], &[f16])) {
-    let head_dim = keys.len() / BLOCK_SIZE;
-    let q = &scratch.q[..R * head_dim];
     let mut scores = [_mm512_setzero_ps(); R];
     let pairs = keys
         .as_chunks::<LANES>()
         .0
         .iter()
         .zip(next.as_chunks::<LANES>().0);
-    for (d, (keys, ahead)) in pairs.enumerate() {
+    let queries = scratch.q_by_dimension.as_chunks::<R>().0;
+    for ((keys, ahead), queries) in pairs.zip(queries) {
         _mm_prefetch::<_MM_HINT_T0>(ahead.as_ptr().cast());
         let keys = widened(keys);
-        for (r, scores) in scores.iter_mut().enumerate() {
-            *scores = _mm512_fmadd_ps(_mm512_set1_ps(q[r * head_dim + d]), keys, *scores);
+        for (scores, query) in scores.iter_mut().zip(queries) {
+            *scores = _mm512_fmadd_ps(_mm512_set1_ps(*query), keys, *scores);
         }
     }
     store_scores(scores, &mut scratch.weights[block * LANES..]);
 }
 
-/// Adds the weighted values of the first `valid` tokens of a block to the sums of `R` rows.
+/// See [`CacheTile::sum`].
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn sum<const R: usize>(
@@ -153,22 +214,35 @@ fn widened(halves: &[f16; LANES]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn loaded(values: &[f32]) -> __m512 {
+pub(super) fn loaded(values: &[f32]) -> __m512 {
     assert!(values.len() >= LANES);
     // SAFETY: 64 bytes (line above).
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
 /// Loops over vectors, for the bodies of [`attend`] alone: they need its features.
-struct Avx512;
+pub(super) struct Avx512;
 
 impl BlockMath for Avx512 {
     #[inline(always)]
-    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]) {
+    fn widen_keys(from: Cached<'_>, tile: usize, to: &mut [f32]) {
         match from {
             // SAFETY: only `attend` uses this type.
-            Cached::F16(from) => unsafe { widen(&from[at..at + to.len()], to) },
-            Cached::F32(from) => to.copy_from_slice(&from[at..at + to.len()]),
+            Cached::F16(from) => unsafe { widen(tile_of(from, tile, to.len()), to) },
+            Cached::F32(from) => to.copy_from_slice(tile_of(from, tile, to.len())),
+            // SAFETY: as above.
+            Cached::Q8(from) => unsafe { avx512_bytes::widen_keys(from, tile, to) },
+        }
+    }
+
+    #[inline(always)]
+    fn widen_values(from: Cached<'_>, tile: usize, to: &mut [f32]) {
+        match from {
+            // SAFETY: only `attend` uses this type.
+            Cached::F16(from) => unsafe { widen(tile_of(from, tile, to.len()), to) },
+            Cached::F32(from) => to.copy_from_slice(tile_of(from, tile, to.len())),
+            // SAFETY: as above.
+            Cached::Q8(from) => unsafe { avx512_bytes::widen_values(from, tile, to) },
         }
     }
 
@@ -245,7 +319,7 @@ fn score_rows<const R: usize, const B: usize>(
 /// Writes the scores of `R` rows; `weights` begin at the block's of the first.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_scores<const R: usize>(scores: [__m512; R], weights: &mut [f32]) {
+pub(super) fn store_scores<const R: usize>(scores: [__m512; R], weights: &mut [f32]) {
     for (r, scores) in scores.into_iter().enumerate() {
         let out = &mut weights[r * SPAN..][..LANES];
         // SAFETY: 16 numbers.

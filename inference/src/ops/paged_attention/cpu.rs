@@ -5,7 +5,7 @@
 //! softmax is online (arXiv 1805.02867), so nothing of the size of the context is kept. A long context is computed in
 //! chunks, whose sums are joined at the end; where there are few work items, chunks are items of their own
 //! (flash-decoding). The order of additions depends on the row's own context only, so a row's result is the same alone
-//! and in any batch, and whoever computes its chunks.
+//! and in any batch, and whoever computes its chunks; a cache in 8 bits gives the bits of one in f32 with the same numbers.
 //! Decode is bound by reading the cache, prefill by the multiplications.
 
 use std::{cell::RefCell, ops::Range};
@@ -17,7 +17,10 @@ use half::f16;
 use super::avx512;
 use super::{AttentionSequence, AttentionShape};
 use crate::{
-    kv_cache::BLOCK_SIZE,
+    kv_cache::{
+        BLOCK_SIZE,
+        q8_tile::{self, EXCESS, GROUP},
+    },
     ops::{
         cpu::{DisjointMut, LANES, exp, f16_to_f32, fma, multiversion, parallel, with_f32},
         pool::pool,
@@ -191,10 +194,12 @@ pub(super) struct Inputs<'a> {
     out: DisjointMut<'a, f32>,
 }
 
-/// The numbers of a cache.
+/// The numbers of a cache. Its tiles, the keys or values of a block and key head, follow each other.
 #[derive(Clone, Copy)]
 pub(super) enum Cached<'a> {
     F16(&'a [f16]),
+    /// See [`q8_tile`].
+    Q8(&'a [u8]),
     F32(&'a [f32]),
 }
 
@@ -202,10 +207,19 @@ impl<'a> Cached<'a> {
     fn of(storage: &'a Storage) -> Result<Self> {
         match storage {
             Storage::Cpu(CpuStorage::F16(data)) => Ok(Self::F16(data)),
+            Storage::Cpu(CpuStorage::U8(data)) => Ok(Self::Q8(data)),
             Storage::Cpu(CpuStorage::F32(data)) => Ok(Self::F32(data)),
-            _ => Err(Error::Msg("the cache is f16 or f32 on the CPU".into())),
+            _ => Err(Error::Msg(
+                "the cache is f16, q8_0 or f32 on the CPU".into(),
+            )),
         }
     }
+}
+
+/// Returns the tile of this index, `len` numbers long.
+#[inline(always)]
+pub(super) fn tile_of<T>(cache: &[T], index: usize, len: usize) -> &[T] {
+    &cache[index * len..][..len]
 }
 
 /// Working memory of a thread, kept between tiles. Rows are token-major: `row = token * group + head_in_group`.
@@ -213,6 +227,8 @@ impl<'a> Cached<'a> {
 pub(super) struct Scratch {
     /// `[rows, head_dim]`, times the scale.
     pub q: Vec<f32>,
+    /// `[head_dim, rows]`: the same the other way round, where one token is computed by itself.
+    pub q_by_dimension: Vec<f32>,
     /// Of the current chunk.
     pub running: Running,
     /// Of the chunks before it, if there are any.
@@ -362,9 +378,9 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
     // Blocks before the window of the tile's first token are seen by none of its tokens.
     let first_block = shape.first_visible(first_position) / BLOCK_SIZE;
     let last_block = (seen - 1) / BLOCK_SIZE;
-    let place = |block: usize| {
+    let index = |block: usize| {
         let block = sequence.block_table[block] as usize;
-        (block * num_kv_heads + item.kv_head) * block_len
+        block * num_kv_heads + item.kv_head
     };
     for span in item.spans.clone() {
         let start = span * SPAN;
@@ -382,7 +398,7 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
         for first in blocks.clone().step_by(BLOCKS_TOGETHER) {
             let together = first..blocks.end.min(first + BLOCKS_TOGETHER);
             for (block, keys) in together.clone().zip(scratch.k.chunks_exact_mut(block_len)) {
-                M::widen(inputs.k, place(block), keys);
+                M::widen_keys(inputs.k, index(block), keys);
             }
             // Some rows see the first of them only; the scores they get too many are not read.
             let rows = rows(first * BLOCK_SIZE, together.len() * BLOCK_SIZE);
@@ -396,7 +412,7 @@ pub(super) fn tile_body<M: BlockMath>(inputs: &Inputs<'_>, item: &Item<'_>, scra
             softmax_row(scratch, row, visible, shape);
         }
         for block in blocks {
-            M::widen(inputs.v, place(block), &mut scratch.v);
+            M::widen_values(inputs.v, index(block), &mut scratch.v);
             let rows = rows(block * BLOCK_SIZE, BLOCK_SIZE);
             let valid = (seen - block * BLOCK_SIZE).min(BLOCK_SIZE);
             M::sums(scratch, rows, (block % SPAN_BLOCKS, valid), head_dim);
@@ -441,8 +457,11 @@ pub(super) fn load_queries(inputs: &Inputs<'_>, item: &Item<'_>, scratch: &mut S
 
 /// What a tile does with a block of the cache. Every implementation adds in the same order, so all give the same bits.
 pub(super) trait BlockMath {
-    /// Converts `to.len()` numbers of a cache from `at` on.
-    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]);
+    /// Converts a tile of keys.
+    fn widen_keys(from: Cached<'_>, tile: usize, to: &mut [f32]);
+
+    /// Converts a tile of values.
+    fn widen_values(from: Cached<'_>, tile: usize, to: &mut [f32]);
 
     /// Writes the scores of some rows with the keys of at most [`BLOCKS_TOGETHER`] blocks of the span to the weights.
     fn scores(scratch: &mut Scratch, rows: Range<usize>, blocks: Range<usize>, head_dim: usize);
@@ -456,14 +475,42 @@ struct Portable<const FUSED: bool>;
 
 impl<const FUSED: bool> BlockMath for Portable<FUSED> {
     #[inline(always)]
-    fn widen(from: Cached<'_>, at: usize, to: &mut [f32]) {
+    fn widen_keys(from: Cached<'_>, tile: usize, to: &mut [f32]) {
         match from {
-            Cached::F16(from) => {
-                for (to, from) in to.iter_mut().zip(&from[at..]) {
-                    *to = f16_to_f32(*from);
+            Cached::F16(from) => widen_halves(tile_of(from, tile, to.len()), to),
+            Cached::F32(from) => to.copy_from_slice(tile_of(from, tile, to.len())),
+            Cached::Q8(from) => {
+                let head_dim = to.len() / BLOCK_SIZE;
+                let tile = tile_of(from, tile, q8_tile::tile_bytes(head_dim));
+                for (d, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                    let scales = group_scales(tile, head_dim, d / GROUP);
+                    for lane in 0..LANES {
+                        to[lane] = scales[lane] * centred(tile[d * LANES + lane]);
+                    }
                 }
             }
-            Cached::F32(from) => to.copy_from_slice(&from[at..at + to.len()]),
+        }
+    }
+
+    #[inline(always)]
+    fn widen_values(from: Cached<'_>, tile: usize, to: &mut [f32]) {
+        match from {
+            Cached::F16(from) => widen_halves(tile_of(from, tile, to.len()), to),
+            Cached::F32(from) => to.copy_from_slice(tile_of(from, tile, to.len())),
+            Cached::Q8(from) => {
+                let head_dim = to.len() / BLOCK_SIZE;
+                let tile = tile_of(from, tile, q8_tile::tile_bytes(head_dim));
+                for group in 0..q8_tile::groups(head_dim) {
+                    let scales = group_scales(tile, head_dim, group);
+                    let columns = group * GROUP..head_dim.min((group + 1) * GROUP);
+                    for (t, scale) in scales.into_iter().enumerate() {
+                        let row = t * head_dim + columns.start..t * head_dim + columns.end;
+                        for (to, byte) in to[row.clone()].iter_mut().zip(&tile[row]) {
+                            *to = scale * centred(*byte);
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -495,6 +542,70 @@ impl<const FUSED: bool> BlockMath for Portable<FUSED> {
             }
         }
     }
+}
+
+/// Returns what each instruction set makes of a tile of bytes.
+#[cfg(test)]
+pub(super) fn widened_by_all(
+    side: q8_tile::Side,
+    cache: &[u8],
+    tile: usize,
+    head_dim: usize,
+) -> Vec<Vec<f32>> {
+    type Widen = fn(Cached<'_>, usize, &mut [f32]);
+    let mut by: Vec<[Widen; 2]> = vec![[
+        Portable::<false>::widen_keys,
+        Portable::<false>::widen_values,
+    ]];
+    #[cfg(target_arch = "x86_64")]
+    if avx512::suits(head_dim) {
+        by.push([avx512::Avx512::widen_keys, avx512::Avx512::widen_values]);
+    }
+    let widened = |[keys, values]: [Widen; 2]| {
+        let mut numbers = vec![0.0; head_dim * BLOCK_SIZE];
+        let widen = match side {
+            q8_tile::Side::Keys => keys,
+            q8_tile::Side::Values => values,
+        };
+        widen(Cached::Q8(cache), tile, &mut numbers);
+        numbers
+    };
+    by.into_iter().map(widened).collect()
+}
+
+#[inline(always)]
+fn widen_halves(from: &[f16], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = f16_to_f32(*from);
+    }
+}
+
+/// Returns the scales of a block's tokens in a group of a tile in 8 bits.
+#[inline(always)]
+fn group_scales(tile: &[u8], head_dim: usize, group: usize) -> [f32; LANES] {
+    let bytes = &tile[q8_tile::scale_place(head_dim, 0, group)..][..2 * LANES];
+    let mut scales = [0.0; LANES];
+    for (scale, bytes) in scales.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *scale = scale_to_f32(f16::from_le_bytes(*bytes));
+    }
+    scales
+}
+
+/// Returns a scale as f32: as [`f16_to_f32`], and what is not finite stays so.
+#[inline(always)]
+fn scale_to_f32(half: f16) -> f32 {
+    let is_finite = half.to_bits() & 0x7c00 != 0x7c00;
+    if is_finite {
+        f16_to_f32(half)
+    } else {
+        f32::NAN
+    }
+}
+
+/// Returns the number that a byte stands for.
+#[inline(always)]
+fn centred(byte: u8) -> f32 {
+    (i32::from(byte) - EXCESS) as f32
 }
 
 /// Scores of `R` rows with the 16 keys of a block, which begin at `keys`.

@@ -6,13 +6,16 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bytes;
 pub mod candle;
 pub mod cpu;
 pub mod reference;
 
 use candle_core::{Result, Tensor};
 
-use crate::kv_cache::{BLOCK_SIZE, blocks_for};
+use super::cache_tensors::{layout_of, refuse_bytes};
+use crate::kv_cache::{BLOCK_SIZE, CacheLayout, blocks_for};
 
 /// The new tokens of one sequence in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +85,11 @@ pub fn paged_attention(
     sequences: &[AttentionSequence],
     shape: AttentionShape,
 ) -> Result<Tensor> {
-    check(q, k_cache, sequences, shape)?;
+    let layout = check(q, k_cache, sequences, shape)?;
     if q.device().is_cpu() {
         cpu::paged_attention(q, k_cache, v_cache, sequences, shape)
     } else {
+        refuse_bytes(&layout)?;
         candle::paged_attention(q, k_cache, v_cache, sequences, shape)
     }
 }
@@ -95,13 +99,13 @@ fn check(
     k_cache: &Tensor,
     sequences: &[AttentionSequence],
     shape: AttentionShape,
-) -> Result<()> {
+) -> Result<CacheLayout> {
     let (num_tokens, width) = q.dims2()?;
-    let (num_blocks, num_kv_heads, head_dim, _) = k_cache.dims4()?;
-    let heads_fit = num_kv_heads == shape.num_kv_heads
-        && head_dim == shape.head_dim
-        && width == shape.num_heads * head_dim
-        && shape.num_heads.is_multiple_of(num_kv_heads);
+    let layout = layout_of(k_cache, shape.head_dim)?;
+    let num_blocks = layout.num_blocks;
+    let heads_fit = layout.num_kv_heads[0] == shape.num_kv_heads
+        && width == shape.num_heads * shape.head_dim
+        && shape.num_heads.is_multiple_of(shape.num_kv_heads);
     if !heads_fit {
         candle_core::bail!(
             "attention of {shape:?} with q {:?} and cache {:?}",
@@ -126,7 +130,7 @@ fn check(
     if next_row != num_tokens {
         candle_core::bail!("attention over {num_tokens} rows, sequences cover {next_row}");
     }
-    Ok(())
+    Ok(layout)
 }
 
 #[cfg(test)]

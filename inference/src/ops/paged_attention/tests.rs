@@ -1,12 +1,21 @@
 //! Every attention path against the scalar reference on odd shapes, and rows alone against rows in a batch.
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::*;
 use crate::{
-    kv_cache::{CacheLayout, KvCacheDtype},
-    ops::testing::{assert_close, random, tensor, values},
+    kv_cache::{
+        CacheLayout, KvCacheDtype,
+        q8_tile::{self, Side},
+    },
+    ops::{
+        cache_tensors::tensor_dtype,
+        testing::{assert_close, cache_bytes, cache_numbers, random, tensor, values},
+    },
 };
+
+/// What caches are kept in on the CPU beside F32.
+const DTYPES: [KvCacheDtype; 2] = [KvCacheDtype::F16, KvCacheDtype::Q8_0];
 
 struct Case {
     shape: AttentionShape,
@@ -40,6 +49,9 @@ fn cases() -> Vec<Case> {
         case((12, 2, 128), &[(1, 40), (60, 75), (1, 1)]),
         case((14, 2, 64), &[(70, 70)]),
         case((4, 4, 80), &[(3, 18), (17, 49)]),
+        case((16, 2, 96), &[(1, 50), (9, 9)]),
+        case((7, 1, 96), &[(1, 33), (2, 64)]),
+        case((5, 1, 80), &[(1, 90)]),
         case((28, 4, 20), &[(2, 31), (1, 1), (1, 2)]),
         case((64, 1, 32), &[(4, 20)]),
         windowed(1, case((2, 1, 16), &[(20, 33), (1, 17)])),
@@ -66,8 +78,22 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Returns a tensor of a cache that holds these numbers, rounded.
+fn cache(numbers: &[f32], side: Side, layout: &CacheLayout) -> Tensor {
+    let shape = match side {
+        Side::Keys => layout.k_shape(0),
+        Side::Values => layout.v_shape(0),
+    };
+    if layout.dtype == KvCacheDtype::Q8_0 {
+        let bytes = cache_bytes(numbers, side, layout.head_dim);
+        return Tensor::from_vec(bytes, &shape, &Device::Cpu).unwrap();
+    }
+    let numbers = tensor(numbers, &shape);
+    numbers.to_dtype(tensor_dtype(layout.dtype)).unwrap()
+}
+
 /// Queries, caches full of values, and sequences whose blocks are scattered over the cache.
-fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
+fn build(case: &Case, dtype: KvCacheDtype) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
     let needed: usize = case
         .sequences
         .iter()
@@ -84,15 +110,11 @@ fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
         num_blocks,
         num_kv_heads: vec![num_kv_heads],
         head_dim,
-        dtype: KvCacheDtype::F16,
+        dtype,
     };
     let count = num_blocks * num_kv_heads * head_dim * BLOCK_SIZE;
-    let half = |seed, shape: [usize; 4]| {
-        tensor(&random(seed, count), &shape)
-            .to_dtype(DType::F16)
-            .unwrap()
-    };
-    let (k_cache, v_cache) = (half(1, layout.k_shape(0)), half(2, layout.v_shape(0)));
+    let k_cache = cache(&random(1, count), Side::Keys, &layout);
+    let v_cache = cache(&random(2, count), Side::Values, &layout);
     // Every third block, wrapping round: neighbours in the table are not neighbours in memory.
     let mut order: Vec<u32> = (0..3)
         .flat_map(|first| (first..num_blocks as u32).step_by(3))
@@ -119,34 +141,71 @@ fn build(case: &Case) -> (Tensor, Tensor, Tensor, Vec<AttentionSequence>) {
 }
 
 #[test]
-fn both_paths_agree_with_the_reference_on_odd_shapes() {
-    for case in cases() {
-        let (q, k, v, sequences) = build(&case);
-        let want = reference::paged_attention(
-            &values(&q),
-            &values(&k),
-            &values(&v),
-            &sequences,
-            case.shape,
-        );
-        check(&q, &k, &sequences, case.shape).unwrap();
+fn every_path_agrees_with_the_reference_on_odd_shapes() {
+    for (case, dtype) in cases()
+        .iter()
+        .flat_map(|case| DTYPES.map(|dtype| (case, dtype)))
+    {
+        let (q, k, v, sequences) = build(case, dtype);
+        let head_dim = case.shape.head_dim;
+        let keys = cache_numbers(&k, Side::Keys, head_dim);
+        let numbers = cache_numbers(&v, Side::Values, head_dim);
+        let want = reference::paged_attention(&values(&q), &keys, &numbers, &sequences, case.shape);
+        let layout = check(&q, &k, &sequences, case.shape).unwrap();
         let fast = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
         assert_close(&values(&fast), &want, 1e-4);
-        let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
-        assert_close(&values(&slow), &want, 1e-4);
         // A cache of f32 that holds the same numbers.
-        let (k, v) = (tensor(&values(&k), k.dims()), tensor(&values(&v), v.dims()));
-        let wide = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
-        assert_eq!(values(&wide), values(&fast));
-        let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
-        assert_close(&values(&slow), &want, 1e-4);
+        let wide = CacheLayout {
+            dtype: KvCacheDtype::F32,
+            ..layout
+        };
+        let wide = (
+            cache(&keys, Side::Keys, &wide),
+            cache(&numbers, Side::Values, &wide),
+        );
+        let out = cpu::paged_attention(&q, &wide.0, &wide.1, &sequences, case.shape).unwrap();
+        assert_eq!(values(&out), values(&fast));
+        let of_candle = match dtype {
+            KvCacheDtype::F16 => vec![(k, v), wide],
+            _ => vec![wide],
+        };
+        for (k, v) in of_candle {
+            let slow = candle::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+            assert_close(&values(&slow), &want, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn tiles_of_bytes_are_widened_exactly() {
+    for head_dim in [2, 16, 20, 64, 80, 96, 128, 256] {
+        // Two tiles, with scales from the smallest to the largest.
+        let factor = |i: usize| [1e-6, 1.0, 3e4, 0.0][i / 3 % 4];
+        let numbers: Vec<f32> = random(7, 2 * head_dim * BLOCK_SIZE)
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x * factor(i / head_dim))
+            .collect();
+        for side in [Side::Keys, Side::Values] {
+            let bytes = cache_bytes(&numbers, side, head_dim);
+            for tile in 0..2 {
+                let len = q8_tile::tile_bytes(head_dim);
+                let want = q8_tile::widened(side, &bytes[tile * len..][..len], head_dim);
+                for widened in cpu::widened_by_all(side, &bytes, tile, head_dim) {
+                    assert_eq!(widened, want, "{side:?} {head_dim}");
+                }
+            }
+        }
     }
 }
 
 #[test]
 fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
-    for case in cases() {
-        let (q, k, v, sequences) = build(&case);
+    for (case, dtype) in cases()
+        .iter()
+        .flat_map(|case| DTYPES.map(|dtype| (case, dtype)))
+    {
+        let (q, k, v, sequences) = build(case, dtype);
         let together = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
         for sequence in &sequences {
             for row in 0..sequence.q_len {
@@ -171,8 +230,11 @@ fn a_row_is_bit_for_bit_the_same_alone_and_in_a_batch() {
 
 #[test]
 fn chunks_on_their_own_give_the_same_bits() {
-    for case in cases() {
-        let (q, k, v, sequences) = build(&case);
+    for (case, dtype) in cases()
+        .iter()
+        .flat_map(|case| DTYPES.map(|dtype| (case, dtype)))
+    {
+        let (q, k, v, sequences) = build(case, dtype);
         let [whole, split] = [false, true].map(|is_split| {
             let items = cpu::whole_items(&sequences, case.shape);
             values(&cpu::attention(&q, (&k, &v), items, case.shape, is_split).unwrap())
@@ -183,37 +245,36 @@ fn chunks_on_their_own_give_the_same_bits() {
 
 #[test]
 fn what_lies_beyond_the_context_does_not_matter() {
-    let case = case((4, 2, 32), &[(2, 19)]);
-    let (q, k, v, sequences) = build(&case);
-    let want = values(&cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap());
-    // Token 19 and later of the last block: not a number.
-    let last = sequences[0].block_table[1] as usize;
-    let (mut k_data, mut v_data) = (values(&k), values(&v));
-    for head in 0..2 {
-        for d in 0..32 {
-            for t in 3..BLOCK_SIZE {
-                k_data[((last * 2 + head) * 32 + d) * BLOCK_SIZE + t] = f32::NAN;
-                v_data[((last * 2 + head) * BLOCK_SIZE + t) * 32 + d] = f32::NAN;
+    for (q_len, dtype) in [1, 2]
+        .into_iter()
+        .flat_map(|len| DTYPES.map(|dtype| (len, dtype)))
+    {
+        let case = case((4, 2, 32), &[(q_len, 19)]);
+        let (q, k, v, sequences) = build(&case, dtype);
+        let want = values(&cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap());
+        let layout = check(&q, &k, &sequences, case.shape).unwrap();
+        // Token 19 and later of the last block: not a number.
+        let last = sequences[0].block_table[1] as usize;
+        let spoiled = |cached: &Tensor, side: Side| {
+            let mut data = cache_numbers(cached, side, 32);
+            let tiles = data.chunks_mut(32 * BLOCK_SIZE).skip(last * 2).take(2);
+            for tile in tiles {
+                for (d, t) in (0..32).flat_map(|d| (3..BLOCK_SIZE).map(move |t| (d, t))) {
+                    tile[side.place(32, t, d)] = f32::NAN;
+                }
             }
-        }
+            cache(&data, side, &layout)
+        };
+        let (k, v) = (spoiled(&k, Side::Keys), spoiled(&v, Side::Values));
+        let got = cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap();
+        assert_eq!(values(&got), want, "{dtype}");
     }
-    let half =
-        |data: &[f32], like: &Tensor| tensor(data, like.dims()).to_dtype(DType::F16).unwrap();
-    let got = cpu::paged_attention(
-        &q,
-        &half(&k_data, &k),
-        &half(&v_data, &v),
-        &sequences,
-        case.shape,
-    )
-    .unwrap();
-    assert_eq!(values(&got), want);
 }
 
 #[test]
 fn what_lies_before_the_window_does_not_matter() {
     let case = windowed(20, case((4, 2, 32), &[(2, 60)]));
-    let (q, k, v, sequences) = build(&case);
+    let (q, k, v, sequences) = build(&case, KvCacheDtype::F16);
     let want = values(&cpu::paged_attention(&q, &k, &v, &sequences, case.shape).unwrap());
     // Positions 0..32 lie in blocks that no new token reaches: their blocks may belong to anybody.
     let mut elsewhere = sequences[0].clone();
@@ -227,7 +288,7 @@ fn what_lies_before_the_window_does_not_matter() {
 #[test]
 fn rows_and_blocks_that_do_not_fit_are_errors() {
     let case = case((4, 2, 32), &[(2, 19)]);
-    let (q, k, v, sequences) = build(&case);
+    let (q, k, v, sequences) = build(&case, KvCacheDtype::F16);
     let attempt = |change: &dyn Fn(&mut AttentionSequence)| {
         let mut sequence = sequences[0].clone();
         change(&mut sequence);

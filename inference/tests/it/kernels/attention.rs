@@ -1,15 +1,19 @@
 //! Paged decode attention, with and without splits of the context.
 
 use half::{bf16, f16};
-use inference::ops::paged_attention::{AttentionSequence, AttentionShape, reference};
+use inference::{
+    kv_cache::q8_tile::Side,
+    ops::paged_attention::{AttentionSequence, AttentionShape, reference},
+};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
     assert_close,
     packed::{assert_halves, assert_packed},
-    random,
+    put_bytes, random, round_to_half,
     runner::Case,
+    unwritten_bytes,
 };
 
 const TILE: usize = 16;
@@ -19,7 +23,11 @@ enum Format {
     F16,
     Bf16,
     F32,
+    Q8,
 }
+
+/// Those that are read on tensor cores.
+const TENSOR_FORMATS: [Format; 2] = [Format::F16, Format::Q8];
 
 impl Format {
     fn name(self) -> &'static str {
@@ -27,24 +35,56 @@ impl Format {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::Q8 => "q8",
         }
     }
 
-    fn round(self, x: f32) -> f32 {
-        match self {
-            Self::F16 => f16::from_f32(x).to_f32(),
-            Self::Bf16 => bf16::from_f32(x).to_f32(),
-            Self::F32 => x,
-        }
-    }
-
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
-        let bytes = |x: &f32| match self {
-            Self::F16 => f16::from_f32(*x).to_le_bytes().to_vec(),
-            Self::Bf16 => bf16::from_f32(*x).to_le_bytes().to_vec(),
-            Self::F32 => x.to_le_bytes().to_vec(),
+    /// Writes a token's numbers of a head to a cache, and returns what they have become: values of 8 bits are f16 in the products.
+    fn put(self, side: Side, cache: &mut [u8], place: (usize, usize), head: &[f32]) -> Vec<f32> {
+        let (tile, token) = place;
+        let size = if matches!(self, Self::F32) { 4 } else { 2 };
+        let mut put = |d: usize, bytes: &[u8]| {
+            let at = tile * head.len() * TILE + side.place(head.len(), token, d);
+            cache[at * size..][..size].copy_from_slice(bytes);
         };
-        values.iter().flat_map(bytes).collect()
+        let numbers = head.iter().enumerate();
+        match self {
+            Self::F16 => numbers
+                .map(|(d, x)| {
+                    put(d, &f16::from_f32(*x).to_le_bytes());
+                    round_to_half(*x)
+                })
+                .collect(),
+            Self::Bf16 => numbers
+                .map(|(d, x)| {
+                    put(d, &bf16::from_f32(*x).to_le_bytes());
+                    bf16::from_f32(*x).to_f32()
+                })
+                .collect(),
+            Self::F32 => numbers
+                .map(|(d, x)| {
+                    put(d, &x.to_le_bytes());
+                    *x
+                })
+                .collect(),
+            Self::Q8 => {
+                let numbers = put_bytes(side, cache, place, head).into_iter();
+                match side {
+                    Side::Keys => numbers.collect(),
+                    Side::Values => numbers.map(round_to_half).collect(),
+                }
+            }
+        }
+    }
+
+    /// A cache that no token has written to: NaN, so that reading it shows.
+    fn unwritten(self, tiles: usize, head_dim: usize) -> Vec<u8> {
+        let bytes = match self {
+            Self::Q8 => return unwritten_bytes(tiles, head_dim),
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+        };
+        vec![0xff; tiles * head_dim * TILE * bytes]
     }
 }
 
@@ -56,10 +96,11 @@ struct Check<'a> {
     num_splits: usize,
 }
 
-/// Keys and values of a step: what no token wrote is NaN, so that reading it shows.
+/// Keys and values of a step as numbers and as bytes: what no token wrote is NaN, so that reading it shows.
+#[derive(Clone)]
 struct Cache {
-    k: Vec<f32>,
-    v: Vec<f32>,
+    numbers: [Vec<f32>; 2],
+    bytes: [Vec<u8>; 2],
     block_tables: Vec<Vec<u32>>,
 }
 
@@ -73,28 +114,32 @@ impl Check<'_> {
         let blocks: usize = self.context_lens.iter().map(|len| len.div_ceil(TILE)).sum();
         let mut order: Vec<u32> = (0..blocks as u32 + 3).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(5));
-        let mut k = vec![f32::NAN; order.len() * heads * dim * TILE];
-        let mut v = k.clone();
-        let (keys, values) = (random(1, k.len()), random(2, k.len()));
+        let tiles = order.len() * heads;
+        let random_numbers = [1, 2].map(|seed| random(seed, tiles * dim * TILE));
+        let mut numbers = [(); 2].map(|()| vec![f32::NAN; tiles * dim * TILE]);
+        let mut bytes = [(); 2].map(|()| self.format.unwritten(tiles, dim));
         let block_tables: Vec<Vec<u32>> = self
             .context_lens
             .iter()
             .map(|len| order.split_off(order.len() - len.div_ceil(TILE)))
             .collect();
         for (table, &len) in block_tables.iter().zip(self.context_lens) {
-            for t in 0..len {
-                let block = table[t / TILE] as usize;
-                for head in 0..heads {
-                    for d in 0..dim {
-                        let k_at = ((block * heads + head) * dim + d) * TILE + t % TILE;
-                        let v_at = ((block * heads + head) * TILE + t % TILE) * dim + d;
-                        k[k_at] = self.format.round(keys[k_at]);
-                        v[v_at] = self.format.round(values[v_at]);
-                    }
+            for (t, head) in (0..len).flat_map(|t| (0..heads).map(move |head| (t, head))) {
+                let tile = table[t / TILE] as usize * heads + head;
+                for (which, side) in [Side::Keys, Side::Values].into_iter().enumerate() {
+                    let at = |d| tile * dim * TILE + side.place(dim, t % TILE, d);
+                    let new: Vec<f32> = (0..dim).map(|d| random_numbers[which][at(d)]).collect();
+                    let place = (tile, t % TILE);
+                    let became = self.format.put(side, &mut bytes[which], place, &new);
+                    (0..dim).for_each(|d| numbers[which][at(d)] = became[d]);
                 }
             }
         }
-        Cache { k, v, block_tables }
+        Cache {
+            numbers,
+            bytes,
+            block_tables,
+        }
     }
 
     fn want(&self, q: &[f32], cache: &Cache) -> Vec<f32> {
@@ -115,7 +160,8 @@ impl Check<'_> {
                 block_table: table.clone(),
             };
             let q = &q[row * width..][..width];
-            reference::paged_attention(q, &cache.k, &cache.v, &[sequence], self.shape)
+            let [k, v] = &cache.numbers;
+            reference::paged_attention(q, k, v, &[sequence], self.shape)
         })
         .collect()
     }
@@ -146,8 +192,8 @@ impl Check<'_> {
             .scalar("scale", self.shape.scale)
             .scalar("softcap", self.shape.softcap.unwrap_or(0.0))
             .buffer("q", q)
-            .buffer("k_cache", &self.format.bytes(&cache.k))
-            .buffer("v_cache", &self.format.bytes(&cache.v))
+            .buffer("k_cache", &cache.bytes[0])
+            .buffer("v_cache", &cache.bytes[1])
             .buffer("block_tables", &tables)
             .buffer("context_lens", &lens)
     }
@@ -179,7 +225,6 @@ impl Check<'_> {
 
 #[test]
 fn every_head_size_group_and_format_agrees_with_the_reference() {
-    let formats = [Format::F16, Format::Bf16, Format::F32];
     let heads = [
         (3, 3),
         (4, 2),
@@ -193,13 +238,16 @@ fn every_head_size_group_and_format_agrees_with_the_reference() {
     let lens: [&[usize]; 4] = [&[1], &[17, 90], &[16], &[33, 0, 5]];
     for (i, (num_heads, num_kv_heads)) in heads.into_iter().enumerate() {
         for (j, head_dim) in [64, 80, 96, 128].into_iter().enumerate() {
-            Check {
-                format: formats[(i + j) % 3],
-                shape: AttentionShape::new(num_heads, num_kv_heads, head_dim),
-                context_lens: lens[(i + 2 * j) % 4],
-                num_splits: 1 + (i + j) % 2,
+            let formats = [Format::F16, Format::Bf16, Format::F32];
+            for format in [formats[(i + j) % 3], Format::Q8] {
+                Check {
+                    format,
+                    shape: AttentionShape::new(num_heads, num_kv_heads, head_dim),
+                    context_lens: lens[(i + 2 * j) % 4],
+                    num_splits: 1 + (i + j) % 2,
+                }
+                .run();
             }
-            .run();
         }
     }
 }
@@ -207,9 +255,9 @@ fn every_head_size_group_and_format_agrees_with_the_reference() {
 #[test]
 fn a_batch_of_33_with_blocks_out_of_order_agrees_with_the_reference() {
     let lens: Vec<usize> = (0..33).map(|i| i * 7 % 60).collect();
-    for num_splits in [1, 3] {
+    for (num_splits, format) in [(1, Format::F16), (3, Format::F16), (2, Format::Q8)] {
         Check {
-            format: Format::F16,
+            format,
             shape: AttentionShape::new(4, 1, 64),
             context_lens: &lens,
             num_splits,
@@ -225,9 +273,13 @@ fn contexts_of_many_blocks_agree_with_the_reference() {
         (AttentionShape::new(2, 1, 64), 1),
         (AttentionShape::new(7, 1, 64), 5),
     ] {
-        for window in [None, Some(1900)] {
+        for (window, format) in [
+            (None, Format::F16),
+            (Some(1900), Format::F16),
+            (Some(1900), Format::Q8),
+        ] {
             Check {
-                format: Format::F16,
+                format,
                 shape: AttentionShape { window, ..shape },
                 context_lens: &[2111, 0, 700],
                 num_splits,
@@ -239,9 +291,13 @@ fn contexts_of_many_blocks_agree_with_the_reference() {
 
 #[test]
 fn scores_that_rise_and_scores_that_are_bounded_agree_with_the_reference() {
-    for (num_heads, head_dim, softcap) in [(4, 128, None), (8, 96, Some(3.0)), (3, 80, None)] {
+    let shapes = [(4, 128, None), (8, 96, Some(3.0)), (3, 80, None)];
+    for ((num_heads, head_dim, softcap), format) in shapes
+        .into_iter()
+        .flat_map(|shape| TENSOR_FORMATS.map(|format| (shape, format)))
+    {
         Check {
-            format: Format::F16,
+            format,
             // Scores of up to some hundred: maxima are raised again and again.
             shape: AttentionShape {
                 scale: 3.0,
@@ -257,9 +313,14 @@ fn scores_that_rise_and_scores_that_are_bounded_agree_with_the_reference() {
 
 #[test]
 fn splits_that_get_no_tokens_change_nothing() {
-    for num_splits in [2, 7, 32] {
+    for (num_splits, format) in [
+        (2, Format::F16),
+        (7, Format::F16),
+        (32, Format::F16),
+        (7, Format::Q8),
+    ] {
         Check {
-            format: Format::F16,
+            format,
             shape: AttentionShape::new(8, 2, 80),
             context_lens: &[1, 0, 40, 200],
             num_splits,
@@ -278,6 +339,10 @@ fn a_window_and_a_bound_of_scores_agree_with_the_reference() {
         (50, Format::F16, 7),
         (100, Format::F16, 1),
         (500, Format::F16, 2),
+        (1, Format::Q8, 2),
+        (20, Format::Q8, 3),
+        (50, Format::Q8, 1),
+        (500, Format::Q8, 7),
     ] {
         Check {
             format,
@@ -295,28 +360,29 @@ fn a_window_and_a_bound_of_scores_agree_with_the_reference() {
 
 #[test]
 fn a_sequence_alone_gives_the_bits_that_it_gives_in_a_batch() {
-    let check = |context_lens| Check {
-        format: Format::F16,
-        shape: AttentionShape::new(4, 2, 64),
-        context_lens,
-        num_splits: 3,
-    };
-    let batch = check(&[70, 9, 33]);
-    let (q, cache) = (batch.queries(), batch.cache());
-    let together: Vec<f32> = batch.case(&q, &cache).run().get("out");
-    let width = 4 * 64;
-    for (row, context_len) in [70, 9, 33].into_iter().enumerate() {
-        let alone = check(std::slice::from_ref(&[70, 9, 33][row]));
-        assert_eq!(alone.context_lens, [context_len]);
-        let cache = Cache {
-            k: cache.k.clone(),
-            v: cache.v.clone(),
-            block_tables: vec![cache.block_tables[row].clone()],
+    for format in TENSOR_FORMATS {
+        let check = |context_lens| Check {
+            format,
+            shape: AttentionShape::new(4, 2, 64),
+            context_lens,
+            num_splits: 3,
         };
-        let out: Vec<f32> = alone
-            .case(&q[row * width..][..width], &cache)
-            .run()
-            .get("out");
-        assert_eq!(out, together[row * width..][..width]);
+        let batch = check(&[70, 9, 33]);
+        let (q, cache) = (batch.queries(), batch.cache());
+        let together: Vec<f32> = batch.case(&q, &cache).run().get("out");
+        let width = 4 * 64;
+        for (row, context_len) in [70, 9, 33].into_iter().enumerate() {
+            let alone = check(std::slice::from_ref(&[70, 9, 33][row]));
+            assert_eq!(alone.context_lens, [context_len]);
+            let cache = Cache {
+                block_tables: vec![cache.block_tables[row].clone()],
+                ..cache.clone()
+            };
+            let out: Vec<f32> = alone
+                .case(&q[row * width..][..width], &cache)
+                .run()
+                .get("out");
+            assert_eq!(out, together[row * width..][..width]);
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use half::{bf16, f16};
 use inference::{
-    kv_cache::{CacheLayout, KvCacheDtype},
+    kv_cache::{
+        CacheLayout, KvCacheDtype,
+        q8_tile::{self, Side},
+    },
     ops::{
         gated_activation::{self, Activation},
         kv_append, rms_norm,
@@ -218,11 +221,14 @@ impl RopeCheck {
             .iter()
             .map(|slot| slot.unwrap_or(u32::MAX))
             .collect();
-        let cache_bytes = blocks
-            * 16
-            * self.num_kv_heads
-            * self.head_dim
-            * if self.format == "f32" { 4 } else { 2 };
+        let tile_bytes = match self.format {
+            "f32" => KvCacheDtype::F32,
+            "q8" => KvCacheDtype::Q8_0,
+            // bf16 is as large.
+            _ => KvCacheDtype::F16,
+        }
+        .tile_bytes(self.head_dim);
+        let cache_bytes = blocks * self.num_kv_heads * tile_bytes;
         let cache = vec![0xffu8; cache_bytes];
         let (q_width, kv_width) = (
             self.num_heads * self.head_dim,
@@ -261,6 +267,11 @@ impl RopeCheck {
         );
         let q = if self.fused { "q" } else { "q_out" };
         assert_close(&what, &out.get(q), &want_q, 1e-5);
+        if self.format == "q8" {
+            self.check_bytes(&what, Side::Keys, &out.get::<u8>("k_cache"), &want_k);
+            self.check_bytes(&what, Side::Values, &out.get::<u8>("v_cache"), &want_v);
+            return;
+        }
         for (name, want) in [("k_cache", want_k), ("v_cache", want_v)] {
             let got = floats(self.format, &out.get(name));
             // What no token wrote is still what it was.
@@ -278,6 +289,43 @@ impl RopeCheck {
                 &zero_nan(want),
                 1e-5 + rounding(self.format),
             );
+        }
+    }
+
+    /// Scales are those of exact numbers up to the rounding of f16, and numbers at most half a step away: turned keys may differ
+    /// from the reference's in their last bits, so a number may be rounded the other way.
+    fn check_bytes(&self, what: &str, side: Side, cache: &[u8], want: &[f32]) {
+        let dim = self.head_dim;
+        let tiles = cache
+            .chunks(q8_tile::tile_bytes(dim))
+            .zip(want.chunks(dim * 16));
+        for ((tile, want), token) in tiles.flat_map(|pair| (0..16).map(move |token| (pair, token)))
+        {
+            let want: Vec<f32> = (0..dim).map(|d| want[side.place(dim, token, d)]).collect();
+            for (group, want) in want.chunks(q8_tile::GROUP).enumerate() {
+                let at = q8_tile::scale_place(dim, token, group);
+                let scale = f16::from_le_bytes([tile[at], tile[at + 1]]).to_f32();
+                let largest = want.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+                let first = group * q8_tile::GROUP;
+                let bytes = (first..first + want.len()).map(|d| tile[side.place(dim, token, d)]);
+                if want[0].is_nan() {
+                    // What no token wrote is still what it was.
+                    assert!(scale.is_nan() && bytes.into_iter().all(|byte| byte == 0xff));
+                    continue;
+                }
+                let error = (scale * 127.0 - largest).abs();
+                assert!(
+                    error <= largest / 1024.0,
+                    "{what} {side:?}: {scale} of {largest}"
+                );
+                for (i, (byte, want)) in bytes.zip(want).enumerate() {
+                    let got = q8_tile::number(side, tile, dim, token, first + i);
+                    assert!(
+                        byte > 0 && (got - want).abs() <= scale * 0.57,
+                        "{what} {side:?}: {got}, not {want}, in steps of {scale}"
+                    );
+                }
+            }
         }
     }
 }
@@ -302,6 +350,40 @@ fn rope_append_agrees_with_both_references() {
                 head_dim,
                 half,
                 slots: if i == 0 { vec![Some(5)] } else { slots.clone() },
+                fused: i % 2 == 1,
+            }
+            .run();
+        }
+    }
+}
+
+#[test]
+fn rope_append_to_bytes_agrees_with_both_references() {
+    // Two blocks of tokens and a part, in no order, some of them only there to fill the batch.
+    let scattered: Vec<_> = (0..37)
+        .map(|token| (token % 9 != 4).then_some(token * 29 % 47))
+        .collect();
+    let shapes = [
+        (1, 1, 64, 32),
+        (3, 1, 80, 40),
+        (4, 2, 96, 24),
+        (7, 1, 128, 64),
+        (2, 2, 72, 1),
+        (2, 1, 8, 3),
+    ];
+    for (i, (num_heads, num_kv_heads, head_dim, half)) in shapes.into_iter().enumerate() {
+        for layout in [RopeLayout::Interleaved, RopeLayout::Halves] {
+            RopeCheck {
+                format: "q8",
+                layout,
+                num_heads,
+                num_kv_heads,
+                head_dim,
+                half,
+                slots: match i {
+                    0 => vec![Some(5)],
+                    _ => scattered.clone(),
+                },
                 fused: i % 2 == 1,
             }
             .run();
