@@ -56,7 +56,7 @@ pub struct EngineConfig {
     /// Tokens of KV cache over all sequences, rounded up to whole blocks. Default 16,384. Costs
     /// `4 * num_layers * num_kv_heads * head_dim` bytes each, twice that in F32, 17/32 of it in Q8_0.
     pub kv_cache_tokens: usize,
-    /// What keys and values are kept in. Default F16; Q8_0 is smaller and faster at long contexts and rounds to 8 bits; F32 is for
+    /// What keys and values are kept in. Default F16; Q8_0 is smaller, mostly faster at long contexts, and rounds to 8 bits; F32 is for
     /// comparisons with other programs.
     pub kv_cache_dtype: KvCacheDtype,
     /// Longest prompt plus answer. `None`: what the model was trained for and the cache holds.

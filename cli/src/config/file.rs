@@ -85,7 +85,7 @@ pub struct EngineSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<usize>,
     /// What keys and values are kept in: `f16` or `q8_0` (`f32` for comparisons). Default `f16`. `q8_0` takes 53 % of the memory and
-    /// reads long contexts faster; it rounds them to 8 bits.
+    /// mostly reads long contexts faster; it rounds them to 8 bits.
     pub kv_cache_dtype: String,
     /// Longest prompt plus answer, in tokens. Default: what the model and the cache hold.
     #[serde(skip_serializing_if = "Option::is_none")]
