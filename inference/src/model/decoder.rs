@@ -13,7 +13,7 @@ use crate::{
     gguf::GgufFile,
     kv_cache::{CacheLayout, KvCacheDtype},
     layers::LayerCache,
-    ops::{cache_tensors::tensor_dtype, rope::RopeTable},
+    ops::{cache_tensors::zeros, rope::RopeTable},
     runner::StepInput,
 };
 
@@ -30,11 +30,10 @@ impl KvCache {
     /// # Errors
     /// A candle error when the device is out of memory.
     pub fn new(layout: CacheLayout, device: &Device) -> Result<Self> {
-        let dtype = tensor_dtype(layout.dtype);
         let layer = |index| {
             Ok(LayerCache {
-                k: Tensor::zeros(&layout.k_shape(index), dtype, device)?,
-                v: Tensor::zeros(&layout.v_shape(index), dtype, device)?,
+                k: zeros(layout.k_shape(index), layout.dtype, device)?,
+                v: zeros(layout.v_shape(index), layout.dtype, device)?,
             })
         };
         let layers = (0..layout.num_kv_heads.len())
