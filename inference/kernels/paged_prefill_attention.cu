@@ -1,7 +1,8 @@
 // paged_prefill_attention: causal attention of the query tokens of prompts over their paged keys and values, on tensor
 // cores (FlashAttention-2, arXiv 2307.08691, with `mma.m16n8k16`).
 //
-// Grid: (num_heads, num_tiles), PREFILL_THREADS threads, `prefill_shared_bytes(head_dim)` bytes of dynamic shared memory. A block
+// Grid: (num_heads, num_tiles), PREFILL_THREADS threads, `prefill_shared_bytes(head_dim)` bytes of dynamic shared
+// memory, over a cache in 8 bits `prefill_bytes_shared_bytes(head_dim)`. A block
 // attends with PREFILL_ROWS query rows of one head of one sequence, each of its 4 warps with 32 of them, and walks through the
 // context in tiles of 64 tokens that two buffers hold in turn. Heads of a group are neighbours in the grid and read the same keys
 // and values from L2. List tiles with the longest context first: blocks start in that order, and short ones fill the end.

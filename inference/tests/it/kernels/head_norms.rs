@@ -54,7 +54,7 @@ impl Shape {
             KvCacheDtype::Q8_0 => "q8",
             _ => "f16",
         };
-        let mut case = Case::new(&format!("rope_append_{norm}{cache_name}"))
+        let mut case = Case::new(format!("rope_append_{norm}{cache_name}"))
             .size("num_heads", self.num_heads)
             .size("num_kv_heads", self.num_kv_heads)
             .size("head_dim", self.head_dim)
