@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use inference::{DeviceChoice, Encoder, Engine, LoadError, LoadProgress};
+use inference::{DeviceChoice, Encoder, Engine, HAS_CUDA, LoadError, LoadProgress};
 use rag::{EmbedError, Embedder, Library, LibraryConfig, LibraryError};
 use web_server::{LanguageModel, Suite};
 
@@ -44,21 +44,11 @@ pub enum Need {
 pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
     let lock = DataLock::acquire(&config.data_dir)?;
     let store = ModelStore::open(&config.models_dir)?;
-    let (model, library) = std::thread::scope(|scope| {
-        // Beside the model: encoder and indexes take as long as a small model does.
-        let library = scope.spawn(|| open_library(config, &store));
-        let model = match need {
-            Need::Retrieval => Ok(None),
-            Need::Answers(args) => load_model(config, &store, args),
-        };
-        let library = library.join();
-        (
-            model,
-            library.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
-    });
-    let model = model?;
-    let (library, embedder) = library?;
+    let chosen = match need {
+        Need::Retrieval => None,
+        Need::Answers(args) => choose_model(config, &store, args)?,
+    };
+    let (model, (library, embedder)) = load(config, &store, chosen.as_ref())?;
     let model_name = model.as_ref().map(|engine| engine.model().name.clone());
     let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
     let suite =
@@ -76,8 +66,32 @@ pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
     })
 }
 
-/// Opens the documents, with the encoder that finds them.
-fn open_library(config: &Config, store: &ModelStore) -> Outcome<(Library, Arc<dyn Embedder>)> {
+/// Documents, and the encoder that finds them.
+type Documents = (Library, Arc<dyn Embedder>);
+
+/// Loads the language model and opens the documents beside it: encoder and indexes take as long as a small model does.
+fn load(
+    config: &Config,
+    store: &ModelStore,
+    chosen: Option<&Chosen>,
+) -> Outcome<(Option<Engine>, Documents)> {
+    let model = || chosen.map(|chosen| load_model(config, chosen)).transpose();
+    // On a GPU the model's cache is what it finds free, so nothing else may be loaded meanwhile.
+    if HAS_CUDA && !matches!(config.device, DeviceChoice::Cpu) {
+        return Ok((model()?, open_library(config, store)?));
+    }
+    // Whoever computes first makes the threads, as many as the settings say.
+    inference::check_threads(config.file.engine.threads)
+        .map_err(|error| Failure::config(chain(&error)))?;
+    let (model, library) = std::thread::scope(|scope| {
+        let library = scope.spawn(|| open_library(config, store));
+        (model(), library.join())
+    });
+    let library = library.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Ok((model?, library?))
+}
+
+fn open_library(config: &Config, store: &ModelStore) -> Outcome<Documents> {
     let embedder: Arc<dyn Embedder> = Arc::new(load_embedder(config, store)?);
     let library_config = LibraryConfig {
         data_dir: config.data_dir.clone(),
@@ -89,21 +103,17 @@ fn open_library(config: &Config, store: &ModelStore) -> Outcome<(Library, Arc<dy
     Ok((library, embedder))
 }
 
-/// Loads the language model that flags, settings or memory choose; `None` means quote-only, and says so.
-fn load_model(config: &Config, store: &ModelStore, args: &ModelArgs) -> Outcome<Option<Engine>> {
-    let Some(chosen) = choose_model(config, store, args)? else {
-        return Ok(None);
-    };
+fn load_model(config: &Config, chosen: &Chosen) -> Outcome<Engine> {
     let bar = output::loading(&chosen.name);
-    let settings = config.engine(&chosen);
+    let settings = config.engine(chosen);
     let engine = settings
-        .map_err(|error| load_failure(&chosen, &error))
-        .and_then(|settings| load_with_bar(&chosen, settings, &bar));
+        .map_err(|error| load_failure(chosen, &error))
+        .and_then(|settings| load_with_bar(chosen, settings, &bar));
     bar.finish_and_clear();
-    engine.map(Some)
+    engine
 }
 
-/// The language model to load, checked; `None` for quote-only.
+/// The language model that flags, settings or memory choose, checked; `None` means quote-only, and says so.
 ///
 /// # Errors
 /// An unknown or damaged model.

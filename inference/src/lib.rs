@@ -29,8 +29,8 @@ pub mod text;
 
 pub use config::{CudaOptions, DeviceChoice, EngineConfig};
 pub use device::{
-    BUILT_FOR, CudaCard, DeviceError, HAS_CUDA, LibraryProblem, cpu_threads, cuda_cards,
-    describe as describe_device, open as open_device, set_cpu_threads,
+    BUILT_FOR, CudaCard, DeviceError, HAS_CUDA, LibraryProblem, check_threads, cpu_threads,
+    cuda_cards, describe as describe_device, open as open_device, set_cpu_threads,
 };
 pub use encoder::{Encoder, EncoderError};
 pub use engine::{
