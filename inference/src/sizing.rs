@@ -43,7 +43,7 @@ pub struct Fit {
     pub free_bytes: u64,
     pub weights_bytes: u64,
     pub kv_bytes_per_token: u64,
-    /// With the least cache.
+    /// What has to be free for the model with the least cache.
     pub needed_bytes: u64,
     /// Tokens of cache that there is room for; `None`: the model does not fit.
     pub kv_tokens: Option<usize>,
@@ -59,19 +59,12 @@ pub fn fit(model: &Path, free_bytes: u64, dtype: KvCacheDtype) -> Result<Fit, Lo
         path: model.to_owned(),
         source,
     })?;
-    let parameters = file
-        .tensors()
-        .values()
-        .map(|tensor| tensor.elements() as u64)
-        .sum();
     Ok(Fit {
         free_bytes,
         weights_bytes: needs.weights_bytes,
         kv_bytes_per_token: needs.kv_bytes_per_token,
-        needed_bytes: needs.weights_bytes
-            + SCRATCH_BYTES
-            + needs.kv_bytes_per_token * BLOCK_SIZE as u64,
-        kv_tokens: kv_tokens(free_bytes, &needs, parameters),
+        needed_bytes: needed_bytes(&needs),
+        kv_tokens: kv_tokens(free_bytes, &needs, parameters_in_16_bits(&file)),
     })
 }
 
@@ -101,12 +94,33 @@ pub fn default_sizes(
     })
 }
 
+/// Returns the weights that may be kept in 16 bits too: not those of experts.
+fn parameters_in_16_bits(file: &GgufFile) -> u64 {
+    // `blk.0.ffn_up_exps.weight`, or `blk.0.ffn_up.7.weight`.
+    let is_expert = |name: &str| name.contains("_exps.") || name.split('.').count() == 5;
+    let tensors = file.tensors().iter();
+    let kept = tensors.filter(|(name, _)| !is_expert(name));
+    kept.map(|(_, tensor)| tensor.elements() as u64).sum()
+}
+
+/// Packed weights are up to a twentieth larger than the file's, and the embedding is kept in 16 bits.
+fn room_of_weights(needs: &ModelNeeds) -> u64 {
+    needs.weights_bytes + needs.weights_bytes / 5
+}
+
+/// Returns the free memory from which on [`kv_tokens`] finds room for a block.
+fn needed_bytes(needs: &ModelNeeds) -> u64 {
+    let block = needs.kv_bytes_per_token * BLOCK_SIZE as u64;
+    let used = room_of_weights(needs) + SCRATCH_BYTES + block;
+    // In whole percents, as there.
+    used.div_ceil(USABLE_PERCENT) * 100
+}
+
 /// Returns the tokens of cache that fit beside the weights, in whole blocks; `None` when not even one block does. Weights in 16 bits,
 /// which make prompts faster, have their room where a quarter of what is left is enough for them or the cache needs no more.
 fn kv_tokens(free: u64, needs: &ModelNeeds, parameters: u64) -> Option<usize> {
     let usable = (free / 100 * USABLE_PERCENT).checked_sub(SCRATCH_BYTES)?;
-    // Packed weights are up to a twentieth larger than the file's, and the embedding is kept in 16 bits.
-    let rest = usable.checked_sub(needs.weights_bytes + needs.weights_bytes / 5)?;
+    let rest = usable.checked_sub(room_of_weights(needs))?;
     let block = needs.kv_bytes_per_token * BLOCK_SIZE as u64;
     let most = (GPU_SEQUENCES * needs.context_len.min(32_768)) as u64 * needs.kv_bytes_per_token;
     let in_16_bits = 2 * parameters;
@@ -168,6 +182,17 @@ mod tests {
         // 15 GiB of weights in 16 bits have their room.
         assert!((380_000..430_000).contains(&large), "{large}");
         assert!(small.is_multiple_of(BLOCK_SIZE) && large.is_multiple_of(BLOCK_SIZE));
+    }
+
+    #[test]
+    fn what_is_said_to_be_needed_is_enough_and_little_less_is_not() {
+        let (mut needs, parameters) = llama_8b();
+        for weights in [1, 5_000_000_000, 40 * GIB] {
+            needs.weights_bytes = weights;
+            let needed = needed_bytes(&needs);
+            assert!(kv_tokens(needed, &needs, parameters).is_some(), "{weights}");
+            assert_eq!(kv_tokens(needed - 200, &needs, parameters), None);
+        }
     }
 
     #[test]

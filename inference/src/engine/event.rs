@@ -87,7 +87,9 @@ pub enum EngineError {
     NothingLeft,
     #[error("the engine failed while computing: {0}")]
     Step(String),
-    #[error("the device no longer computes and the engine has stopped: {0}")]
+    #[error(
+        "the device no longer computes and the engine has stopped, so only a restart helps: {0}"
+    )]
     Device(String),
 }
 

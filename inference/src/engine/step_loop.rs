@@ -191,10 +191,15 @@ impl StepLoop {
                 .observe(plan.num_tokens(), started.elapsed()),
             Some(message) => {
                 tracing::error!(%message, "a step failed");
+                let fault = self.parts.model.device_fault();
+                let error = match &fault {
+                    Some(fault) => EngineError::Device(fault.clone()),
+                    None => EngineError::Step(message),
+                };
                 for row in &plan.rows {
-                    self.fail(row.id, EngineError::Step(message.clone()));
+                    self.fail(row.id, error.clone());
                 }
-                if let Some(fault) = self.parts.model.device_fault() {
+                if let Some(fault) = fault {
                     self.give_up(fault);
                 }
             }

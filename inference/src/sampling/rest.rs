@@ -43,8 +43,13 @@ impl Rest {
     /// Makes weights relative to another largest logit.
     pub fn measure_from(&mut self, largest: f32, new_largest: f32) {
         let factor = (f64::from(largest) - f64::from(new_largest)).exp();
-        self.low *= factor;
-        self.high *= factor;
+        // The factor may be infinite, where the largest logits are forbidden; no weight stays none.
+        if self.low > 0.0 {
+            self.low *= factor;
+        }
+        if self.high > 0.0 {
+            self.high *= factor;
+        }
         if self.count == 0 {
             (self.most_weight, self.low, self.high) = (0.0, 0.0, 0.0);
             return;

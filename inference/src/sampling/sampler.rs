@@ -120,7 +120,7 @@ impl Sampler {
         Ok(Choice { token, logprobs })
     }
 
-    /// As [`Self::sample`] from the best tokens of a row, with the same result; `None`, with the state as it was, when that depends on
+    /// As [`Self::sample`] from the best tokens of a row, with the same token and log-probabilities within rounding; `None`, with the state as it was, when that depends on
     /// the others too and the row is needed.
     ///
     /// # Errors

@@ -136,6 +136,9 @@ impl Card {
     }
 }
 
+/// What the kernels' instructions need (`cp.async`).
+const LEAST_CAPABILITY_MAJOR: i32 = 8;
+
 /// Returns what is to be said of a card that CUDA opens. One older than the program's kernels runs none of them.
 fn look_at(
     card: CudaCard,
@@ -145,16 +148,24 @@ fn look_at(
     let (major, minor) = card.capability;
     let needed: Option<i32> = built_for.and_then(|capability| capability.parse().ok());
     match needed.filter(|&needed| 10 * major + minor < needed) {
-        Some(needed) => Card::Unusable {
-            index: card.index,
-            reason: format!(
-                "{} has compute capability {major}.{minor}, and this program was built for {} and later; build it with \
-                 CUDA_COMPUTE_CAP={}",
-                card.name,
-                dotted(&needed.to_string()),
-                10 * major + minor
-            ),
-        },
+        Some(needed) => {
+            let what = format!("{} has compute capability {major}.{minor}", card.name);
+            let reason = if major < LEAST_CAPABILITY_MAJOR {
+                format!(
+                    "{what}, and Cloister needs {LEAST_CAPABILITY_MAJOR}.0; `--device cpu` does without it"
+                )
+            } else {
+                format!(
+                    "{what}, and this program was built for {} and later; build it with CUDA_COMPUTE_CAP={}",
+                    dotted(&needed.to_string()),
+                    10 * major + minor
+                )
+            };
+            Card::Unusable {
+                index: card.index,
+                reason,
+            }
+        }
         None => Card::Usable {
             model: fit(card.free_bytes),
             card,
@@ -174,8 +185,8 @@ fn fit_text(name: &str, fit: &Result<Fit, String>) -> String {
             size(tokens as u64 * fit.kv_bytes_per_token)
         ),
         None => format!(
-            "{name} does not fit: {} of weights, to work in and the least cache, more than can be used of the {} that is free; \
-             stop what else uses the card, or take a smaller model or quantization",
+            "{name} does not fit: {} have to be free for its weights, to work in and the least cache, and {} are; stop what else \
+             uses the card, or take a smaller model or quantization",
             size(fit.needed_bytes),
             size(fit.free_bytes)
         ),
@@ -242,22 +253,24 @@ mod tests {
             "cuda:0 | NVIDIA Test 0, compute capability 9.0, 80.0 GB of memory, 70.0 GB of it free\n \
              | llama-8b fits: 5.0 GB of weights, and a cache of 400000 tokens (52.4 GB)\n\
              cuda:1 | NVIDIA Test 1, compute capability 8.0, 80.0 GB of memory, 3.0 GB of it free\n \
-             | llama-8b does not fit: 8.0 GB of weights, to work in and the least cache, more than can be used of the 3.0 GB that \
-             is free; stop what else uses the card, or take a smaller model or quantization"
+             | llama-8b does not fit: 8.0 GB have to be free for its weights, to work in and the least cache, and 3.0 GB are; stop \
+             what else uses the card, or take a smaller model or quantization"
         );
     }
 
     #[test]
     fn a_card_that_cannot_be_used_says_why() {
-        let old = look_at(card(2, (7, 5), 70), Some("90"), named);
+        let old = look_at(card(1, (8, 6), 70), Some("90"), named);
+        let too_old = look_at(card(2, (7, 5), 70), Some("90"), named);
         let lost = Card::Unusable {
             index: 3,
             reason: "CUDA device 3 cannot be opened: unspecified launch failure".to_owned(),
         };
         assert_eq!(
-            text(Ok(vec![old, lost])),
-            "cuda:2 | not used: NVIDIA Test 2 has compute capability 7.5, and this program was built for 9.0 and later; build it \
-             with CUDA_COMPUTE_CAP=75\n\
+            text(Ok(vec![old, too_old, lost])),
+            "cuda:1 | not used: NVIDIA Test 1 has compute capability 8.6, and this program was built for 9.0 and later; build it \
+             with CUDA_COMPUTE_CAP=86\n\
+             cuda:2 | not used: NVIDIA Test 2 has compute capability 7.5, and Cloister needs 8.0; `--device cpu` does without it\n\
              cuda:3 | not used: CUDA device 3 cannot be opened: unspecified launch failure"
         );
         let reason = "CUDA device 0 cannot be used: the NVIDIA driver 580.65.06 sees no card";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use inference::{
-    ChatMessage, Event, FinishReason, Priority, ReasoningReader, Role, SamplingParams,
+    ChatMessage, EngineError, Event, FinishReason, Priority, ReasoningReader, Role, SamplingParams,
 };
 use rag::{
     AccessScope, Answer, AnswerTracker, CollectionId, ContextBudget, ContextPassage, DocumentId,
@@ -480,8 +480,12 @@ async fn follow_model(
                 };
             }
             Some(Event::Failed(error)) => {
+                let advice = match error {
+                    EngineError::Device(_) => "",
+                    _ => " Ask again.",
+                };
                 break Ending::Broken {
-                    reason: format!("The language model failed: {error}. Ask again."),
+                    reason: format!("The language model failed: {error}.{advice}"),
                 };
             }
             None => {

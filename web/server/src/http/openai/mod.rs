@@ -89,7 +89,11 @@ fn usage(prompt_tokens: usize, completion_tokens: usize) -> CompletionUsage {
 
 /// The model failed in the middle of an answer.
 fn model_failed(error: &EngineError) -> String {
-    format!("The language model failed: {error}. Try again.")
+    let advice = match error {
+        EngineError::Device(_) => "",
+        _ => " Try again.",
+    };
+    format!("The language model failed: {error}.{advice}")
 }
 
 /// The line of a stream that tells of a failure after 200 was sent.
