@@ -48,7 +48,7 @@ pub struct GlobalArgs {
     /// Where models compute: auto, cpu, cuda or cuda:N. Never falls back silently
     #[arg(long, global = true, value_name = "DEVICE")]
     pub device: Option<String>,
-    /// What models keep keys and values in: f16 or q8_0, which takes 53 % of the memory and rounds them to 8 bits
+    /// What models keep keys and values in: f16, q8_0, which takes 53 % of its memory and rounds to 8 bits, or f32
     #[arg(long, global = true, value_name = "TYPE")]
     pub kv_cache_dtype: Option<String>,
     /// Print one JSON document on stdout; progress stays on stderr

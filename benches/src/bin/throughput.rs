@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, default_value_t = 256)]
     step_tokens: usize,
     /// Also measures how fast the same threads read memory by plain loads; takes 1 GiB.
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     memory: bool,
     /// What keys and values are kept in: f16, q8_0 or f32.
     #[arg(long, default_value_t)]

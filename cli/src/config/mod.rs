@@ -67,7 +67,9 @@ impl Config {
         let kv_cache_dtype = kv_cache_dtype
             .unwrap_or(&file.engine.kv_cache_dtype)
             .parse()
-            .map_err(|error: UnknownKvCacheDtype| Failure::config(error.to_string()))?;
+            .map_err(|error: UnknownKvCacheDtype| {
+                Failure::user(format!("--kv-cache-dtype: {error}"))
+            })?;
         Ok(Config {
             data_dir,
             models_dir,

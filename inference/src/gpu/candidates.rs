@@ -12,7 +12,7 @@ use crate::{model::RECORD_WORDS, sampling::ROW_CANDIDATES};
 
 /// Threads of a block of `candidates_of_row.cu`; its `SELECT_THREADS`.
 const SELECT_THREADS: usize = 512;
-/// Most rows that have room: more than answers ever run together.
+/// Most rows that have room; a step with more sends whole rows.
 const MOST_ROWS: usize = 128;
 
 /// Room for the candidates of a step.

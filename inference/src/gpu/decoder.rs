@@ -2,9 +2,10 @@
 //!
 //! Up to 64 tokens go through packed weights, more through weights in f16 (those of experts always through packed ones); attention is
 //! that of single queries where every sequence has one token, and of tiles otherwise. Steps of single tokens are captured: the first
-//! of a bucket runs by itself and makes cuBLAS ready, the second is captured, later ones are replayed.
+//! of a bucket and number of splits runs by itself and makes cuBLAS ready, the second is captured, later ones are replayed.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -18,6 +19,7 @@ use candle_core::{
             driver::{CudaGraph, sys},
         },
     },
+    quantized::GgmlDType,
 };
 use rayon::prelude::*;
 
@@ -163,12 +165,15 @@ impl GpuDecoder {
     }
 
     fn refused_type(weights: &Weights<'_>) -> Option<String> {
-        let of = |ggml_type: GgmlType| {
-            ggml_type
-                .candle()
-                .unwrap_or(candle_core::quantized::GgmlDType::Q8_0)
-        };
+        let of = |ggml_type: GgmlType| ggml_type.candle().unwrap_or(GgmlDType::Q8_0);
         let tensors = weights.file.tensors();
+        if has_mixed_experts(
+            tensors
+                .iter()
+                .map(|(name, info)| (name.as_str(), of(info.ggml_type))),
+        ) {
+            return Some("experts of one layer in different types".to_owned());
+        }
         // Routers are read in 32 bits, whatever their type.
         let matrices = tensors
             .iter()
@@ -316,6 +321,8 @@ impl GpuDecoder {
     pub fn reserve(&self, max_tokens: usize, max_sequences: usize) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let most = BUCKETS[BUCKETS.len() - 1];
+        // Captured steps name the places of the buffers before.
+        state.captures.forget_graphs();
         state.decode = Some(Buffers::new(self, most, most, 0, most)?);
         state.prefill = Some(self.prefill_buffers(max_tokens, max_sequences, max_sequences)?);
         self.decide_scratch(&mut state)
@@ -624,6 +631,17 @@ impl fmt::Debug for GpuDecoder {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a file with a matrix an expert (`blk.0.ffn_up.7.weight`) has some of one layer in another format: they are one stack here.
+fn has_mixed_experts<'a>(tensors: impl Iterator<Item = (&'a str, GgmlDType)>) -> bool {
+    let mut formats = HashMap::new();
+    let mut experts = tensors.filter_map(|(name, dtype)| {
+        let (stack, expert) = name.strip_suffix(".weight")?.rsplit_once('.')?;
+        expert.parse::<usize>().ok()?;
+        Some((stack, PackedFormat::of(dtype)))
+    });
+    experts.any(|(stack, format)| *formats.entry(stack).or_insert(format) != format)
 }
 
 fn all_matrices<'a>(

@@ -268,7 +268,12 @@ impl Loader<'_> {
         };
         let matrix = |expert: usize| -> std::result::Result<_, ModelError> {
             if is_own(expert) {
-                let (matrix, _) = self.weights.encoded(&own(expert), 0..rows, rows, width)?;
+                let (matrix, bias) = self.weights.encoded(&own(expert), 0..rows, rows, width)?;
+                if bias.is_some() {
+                    return Err(ModelError::Unsupported {
+                        what: format!("a bias of {}", own(expert)),
+                    });
+                }
                 return Ok(matrix);
             }
             self.weights

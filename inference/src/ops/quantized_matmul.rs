@@ -16,7 +16,7 @@ use half::f16;
 
 use super::cpu::{DisjointMut, LANES, MOST_ROWS, parallel, with_f32};
 
-/// Rows that share a tile while it is in registers: their products, scaled sums and totals are 24 of 32 registers.
+/// Rows of a group. Of one, products, scaled sums and totals are 24 of 32 registers; of [`GROUPS`] only the products stay in registers.
 /// Measured with 4, 6, 8, 10 and 12: `inference/kernels/lab/cpu-matmul.md`.
 pub const ROW_GROUP: usize = MOST_ROWS;
 /// Columns whose quants lie side by side.

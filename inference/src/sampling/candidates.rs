@@ -125,24 +125,14 @@ const LANES: usize = 16;
 fn largest(logits: &[f32]) -> (f32, bool) {
     let mut most = [f32::NEG_INFINITY; LANES];
     let mut valid = [true; LANES];
-    let mut add = |lane: usize, logit: f32| {
-        // NaN fails both comparisons.
-        most[lane] = if logit > most[lane] {
-            logit
-        } else {
-            most[lane]
-        };
-        valid[lane] &= logit < f32::INFINITY;
-    };
     let (chunks, rest) = logits.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            add(lane, chunk[lane]);
+    for part in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
+        for ((most, valid), &logit) in most.iter_mut().zip(&mut valid).zip(part) {
+            // NaN fails both comparisons.
+            *most = if logit > *most { logit } else { *most };
+            *valid &= logit < f32::INFINITY;
         }
     }
-    rest.iter()
-        .enumerate()
-        .for_each(|(lane, logit)| add(lane, *logit));
     let largest = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
     (largest, valid.into_iter().all(|valid| valid))
 }

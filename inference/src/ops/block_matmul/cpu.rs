@@ -202,10 +202,10 @@ mod avx512 {
             }
             add!(0, 0 1 2 3);
             add!(1, 0 1 2 3);
-            // SAFETY: at most the end of the quants.
-            quants
-                .iter_mut()
-                .for_each(|at| *at = unsafe { at.add(R * BLOCK) });
+            for quants in &mut quants {
+                // SAFETY: at most the end of the quants.
+                *quants = unsafe { quants.add(R * BLOCK) };
+            }
             let d = halves(&tile.d);
             let all = products.iter().zip(&mut totals);
             for ((scales, sums), (products, totals)) in factors.iter().zip(all) {
