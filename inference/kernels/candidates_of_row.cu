@@ -35,12 +35,8 @@ struct CandidatesOfRow {
     int num_slices;
 };
 
-// No number has key 0, which fills what a block lacks.
-DEVICE unsigned key_of(float x) {
-    unsigned word = __float_as_uint(x + 0.0f);
-    return word & 0x80000000u ? ~word : word | 0x80000000u;
-}
-DEVICE float logit_of(unsigned key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
+// Both zeros are one logit. No number has key 0, which fills what a block lacks.
+DEVICE unsigned key_of(float logit) { return ordered(logit + 0.0f); }
 
 // What a block chooses from: item i of a thread.
 struct SelectItems {
@@ -161,7 +157,7 @@ DEVICE float rest_of_thread(const SelectItems &items, SelectBound bound, float l
     for (int i = 0; i < ITEMS; ++i) {
         if (items.id[i] == NO_ID)
             continue;
-        float x = logit_of(items.key[i]);
+        float x = unordered(items.key[i]);
         valid = valid && x < INFINITY;
         if (largest > -INFINITY && !is_chosen(items, i, bound))
             rest += expf(x - largest);
@@ -185,7 +181,7 @@ KERNEL(SELECT_THREADS) candidates_of_slices(CandidatesOfRow p) {
     }
     int wanted = min(CANDIDATES, there);
     SelectBound bound = select_bound(items, wanted, 32 - __clz(p.width), counter);
-    float largest = logit_of(largest_key(items));
+    float largest = unordered(largest_key(items));
     int place = first_place(items, bound);
     float rest = block_sum<SELECT_WARPS>(rest_of_thread(items, bound, largest));
 
@@ -195,7 +191,7 @@ KERNEL(SELECT_THREADS) candidates_of_slices(CandidatesOfRow p) {
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i)
         if (is_chosen(items, i, bound) && place < wanted) {
-            logits[place] = logit_of(items.key[i]);
+            logits[place] = unordered(items.key[i]);
             ids[place++] = items.id[i];
         }
     int thread = static_cast<int>(threadIdx.x);
@@ -227,7 +223,7 @@ KERNEL(SELECT_THREADS) candidates_of_row(CandidatesOfRow p) {
     }
     int wanted = min(CANDIDATES, p.width);
     SelectBound bound = select_bound(items, wanted, 32 - __clz(p.width), counter);
-    float largest = logit_of(largest_key(items));
+    float largest = unordered(largest_key(items));
     int place = first_place(items, bound);
     float own = rest_of_thread(items, bound, largest);
     if (thread < p.num_slices) {
@@ -251,7 +247,7 @@ KERNEL(SELECT_THREADS) candidates_of_row(CandidatesOfRow p) {
         int rank = 0;
         for (int other = 0; other < wanted; ++other)
             rank += keys[other] > key || (keys[other] == key && ids[other] < id) ? 1 : 0;
-        record[rank] = __float_as_uint(logit_of(key));
+        record[rank] = __float_as_uint(unordered(key));
         record[CANDIDATES + rank] = id;
     } else if (thread < CANDIDATES) {
         record[thread] = __float_as_uint(-INFINITY);

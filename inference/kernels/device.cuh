@@ -9,6 +9,8 @@
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 constexpr int WARP_SIZE = 32;
+// The slot of a row that only fills a batch up to the size of a captured graph: its keys and values go nowhere.
+constexpr unsigned NO_SLOT = 0xffffffffu;
 // Softmax works in powers of two, which the hardware has.
 constexpr float LOG2_E = 1.44269504f;
 
@@ -37,6 +39,13 @@ DEVICE void from_float(float x, bf16_t &y) { y.bits = host::float_to_bf16(x); }
 #endif
 DEVICE float to_float(float x) { return x; }
 DEVICE void from_float(float x, float &y) { y = x; }
+
+// Numbers in the total order of floats, larger for larger ones, and back.
+DEVICE unsigned ordered(float x) {
+    unsigned bits = __float_as_uint(x);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+DEVICE float unordered(unsigned key) { return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key); }
 
 // 16 bytes, the widest access of a thread.
 struct alignas(16) Bits128 {

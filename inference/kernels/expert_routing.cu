@@ -16,8 +16,6 @@
 constexpr int ROUTE_WARPS = 8, ROUTE_THREADS = ROUTE_WARPS * WARP_SIZE;
 constexpr int MOST_EXPERTS = ROUTE_THREADS, MOST_USED = 8;
 constexpr int ROUTED_AT_ONCE = 64, PAIRS_AT_ONCE = ROUTED_AT_ONCE * MOST_USED;
-// A row that only fills a batch; the value of rope_append.cu.
-constexpr unsigned NO_SLOT_ROUTED = 0xffffffffu;
 // Smallest sum that weights are divided by: MIN_SUM of ops/expert_routing.
 constexpr float MIN_SUM = 6.1035156e-5f;
 
@@ -69,13 +67,6 @@ template <int TOKENS> DEVICE void route_logits(const ExpertRouting &p, int row, 
     }
 }
 
-// Numbers in the total order of floats, larger for larger ones, and back.
-DEVICE unsigned ordered(float x) {
-    unsigned bits = __float_as_uint(x);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-DEVICE float unordered(unsigned key) { return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key); }
-
 // An expert of a token, better when its logit is larger, of equal ones the first.
 struct Candidate {
     unsigned key;
@@ -104,7 +95,7 @@ struct Choice {
 // Chooses a token's experts. All lanes of the warp take part; a lane has experts lane, lane + 32...
 DEVICE Choice choose(const ExpertRouting &p, int token) {
     constexpr int EACH = MOST_EXPERTS / WARP_SIZE;
-    if (p.slots != nullptr && p.slots[token] == NO_SLOT_ROUTED)
+    if (p.slots != nullptr && p.slots[token] == NO_SLOT)
         return {NOWHERE, 0.0f};
     const float *logits = p.logits + static_cast<long long>(token) * p.num_rows;
     float logit[EACH], largest = -INFINITY;

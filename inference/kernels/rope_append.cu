@@ -14,8 +14,6 @@
 
 constexpr int ROPE_THREADS = 256, ROPE_TOKENS = 16;
 constexpr int KV_BLOCK = 16;
-// A row that only fills a batch up to the size of a captured graph: its keys and values go nowhere.
-constexpr unsigned NO_SLOT = 0xffffffffu;
 
 struct RopeAppend {
     const float *q, *k, *v;     // [num_tokens] rows of heads, `q_stride`, `kv_stride` apart

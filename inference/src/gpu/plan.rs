@@ -18,7 +18,7 @@ const BLOCKS_OF_SPLIT: usize = 8;
 const WAVES: usize = 1;
 /// Rows of queries of a tile of `paged_prefill_attention.cu`.
 pub const TILE_QUERIES: usize = 128;
-/// A row that only fills a batch; the value of `rope_append.cu`.
+/// A row that only fills a batch; the value of `device.cuh`.
 pub const NO_SLOT: u32 = u32::MAX;
 
 /// Logits of a slice, and slices of a row, of `candidates_of_row.cu`.

@@ -57,6 +57,21 @@ pub(super) struct RowGroup<'a, S> {
     pub sums: &'a [S],
 }
 
+impl<'a, S> RowGroup<'a, S> {
+    /// Returns scales and sums, those of a block's rows together.
+    ///
+    /// # Panics
+    /// Unless the group is `R` rows of so many blocks: kernels read its quants by pointer.
+    #[inline]
+    pub fn factors<const R: usize, const BLOCK: usize>(
+        &self,
+        blocks: usize,
+    ) -> (&'a [[f32; R]], &'a [[S; R]]) {
+        assert!(self.rows == R && self.quants.len() == blocks * R * BLOCK);
+        (self.scales.as_chunks().0, self.sums.as_chunks().0)
+    }
+}
+
 /// Some blocks of a matrix to round: blocks are counted group by group, within a group along the row.
 pub(super) struct Strip<'a> {
     /// `[num_rows, blocks_per_row * BLOCK]`

@@ -165,15 +165,7 @@ mod avx512 {
         tiles: &[Tile<U, M>],
         out: &mut [GroupSums; G],
     ) {
-        for group in groups {
-            assert!(group.rows == R && group.quants.len() == tiles.len() * R * BLOCK);
-        }
-        let factors = groups.map(|group| {
-            (
-                group.scales.as_chunks::<R>().0,
-                group.sums.as_chunks::<R>().0,
-            )
-        });
+        let factors = groups.map(|group| group.factors::<R, BLOCK>(tiles.len()));
         let mut quants = groups.map(|group| group.quants.as_ptr());
         let ahead = ahead(G * R);
         let mut totals = [[_mm512_setzero_ps(); R]; G];
@@ -195,7 +187,7 @@ mod avx512 {
                     // SAFETY: this function has the features; `$half` and `$columns` are in range.
                     let weights = unsafe { tile.u.vector($half, $columns) };
                     for (quants, products) in quants.iter().zip(&mut products) {
-                        // SAFETY: each group has R rows of BLOCK = SPAN = 2 * 16 bytes of every tile, as asserted above.
+                        // SAFETY: each group has R rows of BLOCK = SPAN = 2 * 16 bytes of every tile, as `factors` has checked.
                         unsafe { add_products(products, weights, quants.add($half * 16 + $columns * 4)) };
                     }
                 )+};

@@ -195,15 +195,7 @@ mod avx512 {
         tiles: &[T],
         out: &mut [GroupSums; G],
     ) {
-        for group in groups {
-            assert!(group.rows == R && group.quants.len() == tiles.len() * R * SUPERBLOCK);
-        }
-        let factors = groups.map(|group| {
-            (
-                group.scales.as_chunks::<R>().0,
-                group.sums.as_chunks::<R>().0,
-            )
-        });
+        let factors = groups.map(|group| group.factors::<R, SUPERBLOCK>(tiles.len()));
         let mut quants = groups.map(|group| group.quants.as_ptr());
         let ahead = ahead(G * R);
         let mut totals = [[_mm512_setzero_ps(); R]; G];
@@ -222,7 +214,7 @@ mod avx512 {
             for span in 0..SPANS {
                 prefetch(tile, (span, SPANS), ahead);
                 // SAFETY: this function has the features; `span` is in range. Each group has R rows of SPAN bytes of every span of
-                // every tile, as asserted above.
+                // every tile, as `factors` has checked.
                 unsafe {
                     add_span::<T, G, R>(tile, span, quants, &mut scaled);
                     quants.iter_mut().for_each(|at| *at = at.add(R * SPAN));
