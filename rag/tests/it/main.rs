@@ -4,8 +4,11 @@
 // Helpers of tests may fail by panic and say what they skip.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod confine;
 mod extract;
 mod extract_child;
+mod faults;
+mod full_disk;
 mod killed;
 mod library;
 mod passage;

@@ -23,6 +23,7 @@ fn block(kind: BlockKind, text: &str, page: u32, heading: &[&str]) -> Block {
         kind,
         text: text.into(),
         page: Some(page),
+        page_label: None,
         heading: heading.iter().map(|h| (*h).to_owned()).collect(),
         level,
     }
@@ -125,6 +126,7 @@ fn any_document() -> impl Strategy<Value = Extracted> {
                     kind,
                     text,
                     page: Some(page),
+                    page_label: None,
                     heading,
                     level,
                 });
