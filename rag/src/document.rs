@@ -82,6 +82,9 @@ pub struct Block {
     pub text: String,
     /// Page on which the block starts, from 1; `None` for formats without pages.
     pub page: Option<u32>,
+    /// What the document itself calls that page ("iv", "102"), where that is not `page`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_label: Option<String>,
     /// Texts of the headings above, outermost first. A heading block does not list itself.
     pub heading: Vec<String>,
     /// Heading level from 1; 0 for everything that is not a heading.
@@ -221,6 +224,7 @@ mod tests {
             kind: BlockKind::Paragraph,
             text: text.into(),
             page: None,
+            page_label: None,
             heading: vec![],
             level: 0,
         }

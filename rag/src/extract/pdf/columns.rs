@@ -4,9 +4,12 @@
 //! too, but their cells are short; columns are recognised by lines that fill them.
 
 use super::glyph::Segment;
+use crate::sentence::is_terminator;
 
-/// Fewer segments than this on a side are no column.
+/// Fewer segments than this on a side are no column, unless both sides are sentences that run over all their lines.
 const MIN_COLUMN_SEGMENTS: usize = 5;
+/// Fewest segments on a side in any case.
+const MIN_LINES: usize = 2;
 /// Median length of a line of running text in the narrowest column worth separating, in chars.
 const MIN_LINE_CHARS: usize = 16;
 /// Share of its column's width that the median line fills.
@@ -54,7 +57,7 @@ fn split(segments: Vec<Segment>, depth: usize, out: &mut Vec<Vec<Segment>>) {
 
 /// The gutter that separates most text into columns.
 fn best_gutter(segments: &[Segment]) -> Option<f32> {
-    if segments.len() < 2 * MIN_COLUMN_SEGMENTS {
+    if segments.len() < 2 * MIN_LINES {
         return None;
     }
     let left = segments.iter().map(|s| s.x0).fold(f32::INFINITY, f32::min);
@@ -90,12 +93,16 @@ fn runs(segments: &[Segment], gutter: f32) -> Vec<&[Segment]> {
 
 /// How many chars of running text `run` has in columns beside `gutter`; `None` if these are not two columns.
 fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
-    if run.len() < 2 * MIN_COLUMN_SEGMENTS || crosses(&run[0], gutter) {
+    if run.len() < 2 * MIN_LINES || crosses(&run[0], gutter) {
         return None;
     }
     let (left, right): (Vec<&Segment>, Vec<&Segment>) =
         run.iter().partition(|segment| segment.x1 <= gutter);
     let (left, right) = (Side::of(&left)?, Side::of(&right)?);
+    let short = |side: &Side| side.num_segments < MIN_COLUMN_SEGMENTS;
+    if short(&left) != short(&right) || (short(&left) && !(left.is_sentence && right.is_sentence)) {
+        return None;
+    }
     let overlap = left.top.min(right.top) - left.bottom.max(right.bottom);
     let shorter = (left.top - left.bottom).min(right.top - right.bottom);
     // A list beside running text is a column too if it is as wide and as long; the labels of a table are narrow.
@@ -120,11 +127,13 @@ struct Side {
     fill: f32,
     /// Whether the lines fill the width as running text does.
     is_text: bool,
+    /// Whether every line goes on with the sentence of the line above.
+    is_sentence: bool,
 }
 
 impl Side {
     fn of(segments: &[&Segment]) -> Option<Self> {
-        if segments.len() < MIN_COLUMN_SEGMENTS {
+        if segments.len() < MIN_LINES {
             return None;
         }
         let extent = |value: fn(&Segment) -> f32| {
@@ -156,8 +165,21 @@ impl Side {
             width,
             fill,
             is_text,
+            is_sentence: segments.windows(2).all(|pair| continues(pair[0], pair[1])),
         })
     }
+}
+
+/// Whether a line below another goes on with its sentence.
+fn continues(above: &Segment, below: &Segment) -> bool {
+    let ends = above
+        .text
+        .trim_end()
+        .chars()
+        .next_back()
+        .is_none_or(|c| is_terminator(c) || c == ':');
+    let starts_small = below.text.chars().next().is_some_and(char::is_lowercase);
+    !ends && starts_small && (above.size - below.size).abs() < 0.5
 }
 
 #[cfg(test)]
@@ -201,6 +223,27 @@ mod tests {
             .collect();
         let want = [vec!["A tit"], vec!["left "; 8], vec!["right"; 8]].concat();
         assert_eq!(order, want);
+    }
+
+    #[test]
+    fn two_lines_a_side_are_columns_if_sentences_run_over_them() {
+        let page = |left: [&str; 2], right: [&str; 2]| {
+            let segments = (0..2).flat_map(|row| {
+                let y = 680.0 - 12.0 * row as f32;
+                [(50.0, left[row]), (300.0, right[row])]
+                    .map(|(x, text)| line(x, x + 5.0 * text.len() as f32, y, text))
+            });
+            regions(segments.collect()).len()
+        };
+        let prose = page(
+            ["The committee looked at the yearly", "statement and"],
+            ["agreed to the spending plan for the", "following season."],
+        );
+        let rows = page(
+            ["Sealing ring of the pump", "Valve of the boiler"],
+            ["made of rubber, in stock", "made of brass, on order"],
+        );
+        assert_eq!((prose, rows), (2, 1));
     }
 
     #[test]

@@ -3,9 +3,7 @@
 //!
 //! Knows pieces and their text, not where on the page they stand.
 
-use std::collections::HashSet;
-
-use super::join_lines;
+use super::hyphens::{Words, join_lines};
 use super::lines::{Piece, PieceKind};
 use crate::sentence::{is_closer, is_terminator, split_sentences};
 
@@ -14,11 +12,7 @@ const SAME_SIZE: f32 = 0.5;
 
 /// Gives the rest of the sentence that `before` breaks off to `before`. `region` is the next column or page in
 /// reading order: of another page only the words up to the first full stop move, of the same page the paragraph.
-pub(super) fn join_broken_sentence(
-    before: &mut Piece,
-    region: &mut Vec<Piece>,
-    vocabulary: &HashSet<String>,
-) {
+pub(super) fn join_broken_sentence(before: &mut Piece, region: &mut Vec<Piece>, words: &Words) {
     let Some(after) = region.first_mut().filter(|after| continues(before, after)) else {
         return;
     };
@@ -27,7 +21,7 @@ pub(super) fn join_broken_sentence(
         region.remove(0);
         return;
     }
-    let text = join_lines(&after.lines, vocabulary);
+    let text = join_lines(&after.lines, words);
     let Some(sentence) = split_sentences(&text).into_iter().next() else {
         return;
     };
@@ -79,10 +73,10 @@ mod tests {
 
     /// The texts before and after, joined; the latter `None` if nothing of it is left.
     fn joined(mut before: Piece, after: Piece) -> (String, Option<String>) {
-        let vocabulary = HashSet::from(["recorded".to_owned()]);
+        let words = Words::of_texts(&["recorded"]);
         let mut region = vec![after];
-        join_broken_sentence(&mut before, &mut region, &vocabulary);
-        let text = |piece: &Piece| join_lines(&piece.lines, &vocabulary);
+        join_broken_sentence(&mut before, &mut region, &words);
+        let text = |piece: &Piece| join_lines(&piece.lines, &words);
         (text(&before), region.first().map(text))
     }
 

@@ -3,23 +3,27 @@
 //! PDF files place glyphs; spaces, words and lines are what a reader sees in the distances. All lengths
 //! here are points, `em` is the font size. y grows upwards, as in PDF.
 
-use pdf_oxide::layout::{FontWeight, TextChar};
-use unicode_normalization::UnicodeNormalization;
+use std::collections::HashSet;
 
+use pdf_oxide::layout::{FontWeight, TextChar};
+
+use super::cuts;
 use super::lines::TableCells;
+use super::spelling::{lone_letters, spell};
 
 /// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
 /// narrower than the space between table cells. A prose line split by mistake is joined again later.
 const SEGMENT_GAP_EM: f32 = 0.9;
-/// A gap wider than this many em (beyond the letter spacing of the segment) separates words...
-const WORD_GAP_EM: f32 = 0.16;
-/// ... and than this many where the text has space characters, which then tell the words apart themselves.
-const WORD_GAP_BESIDE_SPACES_EM: f32 = 0.3;
+
+/// Letter spacing up to this many em is read as spaced-out type; what stands wider apart are cells placed that way.
+const MAX_TRACKING_EM: f32 = 1.2;
 
 /// How many glyphs to the left or right are looked at for the base of a script: about 50 points of a dense page.
 const SCRIPT_WINDOW: usize = 400;
 /// Smaller type cannot be read by people, so it is not read here: it carries identifiers or hidden instructions.
 const MIN_SIZE: f32 = 1.5;
+/// Text tilted by more degrees than this away from a quarter turn is a watermark or a drawing's.
+const MAX_TILT: f32 = 5.0;
 
 /// One visible character, in a frame in which its text runs left to right.
 #[derive(Debug, Clone)]
@@ -32,9 +36,25 @@ pub(super) struct Glyph {
     pub(super) size: f32,
     pub(super) bold: bool,
     /// Offset of a raised (positive) or lowered glyph from its base text, in points.
-    rise: f32,
+    pub(super) rise: f32,
     /// Width of the space characters before the glyph; `None` if there were none.
-    space_before: Option<f32>,
+    pub(super) space_before: Option<f32>,
+    /// Whether those spaces are no characters of the text but the reader's guess at a shift.
+    pub(super) soft_space: bool,
+    /// Letter spacing that follows the glyph, in points; and that before it, counted over the spaces.
+    pub(super) tracking: f32,
+    pub(super) lead: f32,
+    /// Whether a line is drawn through the glyph.
+    pub(super) struck: bool,
+    /// Number of the link whose text ends with the glyph, from 1; 0 for none.
+    pub(super) link: u16,
+}
+
+impl Glyph {
+    /// The white between two glyphs, letter spacing left out.
+    pub(super) fn gap_to(&self, next: &Glyph) -> f32 {
+        next.x0 - self.x1 - next.lead
+    }
 }
 
 /// A stretch of text on one baseline.
@@ -60,25 +80,26 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The frame in which most of a page's text is upright. `media`: x0, y0, x1, y1.
-    pub(super) fn of(chars: &[TextChar], media: (f32, f32, f32, f32)) -> Self {
-        let mut counts = [0usize; 4];
-        for c in chars.iter().filter(|c| !c.char.is_whitespace()) {
-            counts[quadrant(c)] += 1;
-        }
-        let turn = (0..4)
-            .max_by_key(|&turn| counts[turn])
-            .filter(|&turn| counts[turn] > counts[0])
-            .unwrap_or(0);
+    /// The frame of text that runs in the direction of `turn`. `area`: the visible part of the page, x0, y0, x1, y1.
+    pub(super) fn of(turn: usize, area: (f32, f32, f32, f32)) -> Self {
         let mut frame = Self {
             turn,
             bottom: 0.0,
             top: 0.0,
         };
-        let corners = [frame.place(media.0, media.1), frame.place(media.2, media.3)];
+        let corners = [frame.place(area.0, area.1), frame.place(area.2, area.3)];
         frame.bottom = corners[0].1.min(corners[1].1);
         frame.top = corners[0].1.max(corners[1].1);
         frame
+    }
+
+    #[cfg(test)]
+    pub(super) fn upright(bottom: f32, top: f32) -> Self {
+        Self {
+            turn: 0,
+            bottom,
+            top,
+        }
     }
 
     /// A point of the page in this frame.
@@ -92,8 +113,27 @@ impl Frame {
     }
 }
 
+/// The directions of a page's text, in quarter turns: that of most of it first.
+pub(super) fn turns<'a>(chars: impl Iterator<Item = &'a TextChar>) -> Vec<usize> {
+    let mut counts = [0usize; 4];
+    for c in chars.filter(|c| !c.char.is_whitespace() && tilt(c) <= MAX_TILT) {
+        counts[quadrant(c)] += 1;
+    }
+    let mut turns: Vec<usize> = (0..4)
+        .filter(|&turn| counts[turn] > 0 || turn == 0)
+        .collect();
+    turns.sort_by_key(|&turn| (std::cmp::Reverse(counts[turn]), turn));
+    turns.retain(|&turn| counts[turn] > 0 || turn == 0);
+    turns
+}
+
+/// How far a character is turned away from the nearest quarter turn, in degrees.
+fn tilt(c: &TextChar) -> f32 {
+    (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs()
+}
+
 /// Direction of a character in quarter turns from left to right.
-fn quadrant(c: &TextChar) -> usize {
+pub(super) fn quadrant(c: &TextChar) -> usize {
     let quarters = (c.rotation_degrees / 90.0).round().rem_euclid(4.0);
     if quarters.is_finite() {
         quarters as usize % 4
@@ -102,17 +142,17 @@ fn quadrant(c: &TextChar) -> usize {
     }
 }
 
-/// The visible characters of a page in its frame. Left out is what is not upright there (stamps at the side),
-/// what lies off the page, what is too small to see, and what is white on white; `is_painted` says whether a
-/// point of the frame is not white.
-pub(super) fn upright(
-    chars: &[TextChar],
-    frame: Frame,
-    media: (f32, f32, f32, f32),
-    is_painted: &dyn Fn(f32, f32) -> bool,
-) -> Vec<Glyph> {
-    let (left, right) = (media.0.min(media.2), media.0.max(media.2));
-    let (bottom, top) = (media.1.min(media.3), media.1.max(media.3));
+/// The characters of a page that are upright in the frame, as glyphs. Left out is what lies off the page and what is
+/// too small to see.
+pub(super) fn upright(chars: &[TextChar], frame: Frame, area: (f32, f32, f32, f32)) -> Vec<Glyph> {
+    let (left, right) = (area.0.min(area.2), area.0.max(area.2));
+    let (bottom, top) = (area.1.min(area.3), area.1.max(area.3));
+    // Spaces that the reader makes of shifts carry the name of a resource in place of a font's.
+    let fonts: HashSet<&str> = chars
+        .iter()
+        .filter(|c| !c.char.is_whitespace())
+        .map(|c| c.font_name.as_str())
+        .collect();
     let mut glyphs = Vec::with_capacity(chars.len());
     for c in chars {
         let numbers = [
@@ -126,21 +166,19 @@ pub(super) fn upright(
         if numbers.iter().any(|number| !number.is_finite()) || size < MIN_SIZE {
             continue;
         }
-        let tilt = (c.rotation_degrees - 90.0 * (c.rotation_degrees / 90.0).round()).abs();
         let on_page = (left - 1.0..=right + 1.0).contains(&c.origin_x)
             && (bottom - 1.0..=top + 1.0).contains(&c.origin_y);
-        if quadrant(c) != frame.turn || tilt > 5.0 || !on_page {
+        if quadrant(c) != frame.turn || tilt(c) > MAX_TILT || !on_page {
             continue;
         }
         let (x0, y) = frame.place(c.origin_x, c.origin_y);
-        let white = c.color.r > 0.97 && c.color.g > 0.97 && c.color.b > 0.97;
-        if white && !is_painted(x0 + 0.3 * size, y + 0.3 * size) {
-            continue;
-        }
         let bold = matches!(
             c.font_weight,
             FontWeight::Bold | FontWeight::SemiBold | FontWeight::ExtraBold | FontWeight::Black
         ) || c.font_name.to_ascii_lowercase().contains("bold");
+        let tracking = c.rendered_advance - c.advance_width;
+        let is_tracked =
+            !c.char.is_whitespace() && tracking > 0.05 * size && tracking < MAX_TRACKING_EM * size;
         glyphs.push(Glyph {
             c: c.char,
             x0,
@@ -150,7 +188,15 @@ pub(super) fn upright(
             bold,
             rise: 0.0,
             space_before: None,
+            soft_space: c.char == ' ' && !fonts.contains(c.font_name.as_str()),
+            tracking: if is_tracked { tracking } else { 0.0 },
+            lead: 0.0,
+            struck: false,
+            link: 0,
         });
+    }
+    if frame.turn != 0 {
+        glyphs.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
     }
     repair_utf8(&mut glyphs);
     glyphs
@@ -216,8 +262,13 @@ pub(super) fn body_size<'a>(sizes: impl Iterator<Item = (f32, usize)> + 'a) -> f
         .map_or(10.0, |(half_points, _)| half_points as f32 / 2.0)
 }
 
-/// Groups glyphs into segments, top to bottom and left to right.
-pub(super) fn segments(mut glyphs: Vec<Glyph>) -> Vec<Segment> {
+/// Groups glyphs into segments, top to bottom and left to right. `borders(y, from, to)` gives the places of the cell
+/// borders between `from` and `to` at the height `y`; `targets` are those of the links in the order of their numbers.
+pub(super) fn segments(
+    mut glyphs: Vec<Glyph>,
+    borders: &dyn Fn(f32, f32, f32) -> Vec<f32>,
+    targets: &[String],
+) -> Vec<Segment> {
     attach_scripts(&mut glyphs);
     glyphs.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
     let mut segments = Vec::new();
@@ -226,7 +277,7 @@ pub(super) fn segments(mut glyphs: Vec<Glyph>) -> Vec<Segment> {
         let tolerance = (0.2 * first.size).max(0.8);
         let length = rest.partition_point(|glyph| first.y - glyph.y <= tolerance);
         let (line, below) = rest.split_at(length);
-        line_segments(line.to_vec(), &mut segments);
+        segments.extend(line_segments(line.to_vec(), borders, targets));
         rest = below;
     }
     segments
@@ -278,38 +329,75 @@ fn base_line(small: &Glyph, base: &Glyph, gap: f32) -> Option<f32> {
         .then_some(base.y)
 }
 
-fn line_segments(mut line: Vec<Glyph>, segments: &mut Vec<Segment>) {
+/// The glyphs of a line, sorted from left to right, cell by cell, each with the number of its cell.
+fn by_cell(line: Vec<Glyph>, borders: &dyn Fn(f32, f32, f32) -> Vec<f32>) -> Vec<(usize, Glyph)> {
+    let Some(first) = line.first() else {
+        return Vec::new();
+    };
+    let right = line
+        .iter()
+        .fold(first.x1, |right, glyph| right.max(glyph.x1));
+    let borders = borders(first.y + 0.3 * first.size, first.x0, right);
+    let mut placed: Vec<(usize, Glyph)> =
+        cuts::cells(&line, &borders).into_iter().zip(line).collect();
+    placed.sort_by_key(|(cell, _)| *cell);
+    placed
+}
+
+fn line_segments(
+    mut line: Vec<Glyph>,
+    borders: &dyn Fn(f32, f32, f32) -> Vec<f32>,
+    targets: &[String],
+) -> Vec<Segment> {
     line.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+    let line = by_cell(line, borders);
     let mut glyphs: Vec<Glyph> = Vec::with_capacity(line.len());
-    let mut space: Option<f32> = None;
-    for mut glyph in line {
+    let mut last_cell = 0;
+    let mut spaces: Vec<Glyph> = Vec::new();
+    let mut groups: Vec<Vec<Glyph>> = Vec::new();
+    for (cell, mut glyph) in line {
         if glyph.c.is_whitespace() {
-            space = Some(space.unwrap_or(0.0) + glyph.x1 - glyph.x0);
+            spaces.push(glyph);
             continue;
         }
         // Bold type is sometimes the same glyph printed twice with a tiny shift.
         let doubled = glyphs.iter().rev().take(3).any(|before| {
-            before.c == glyph.c
+            cell == last_cell
+                && before.c == glyph.c
                 && (before.x0 - glyph.x0).abs() < 0.15 * glyph.size.min(before.x1 - before.x0 + 0.1)
         });
         if doubled {
             continue;
         }
-        if let Some(previous) = glyphs.last()
-            && glyph.x0 - previous.x1 > SEGMENT_GAP_EM * glyph.size.max(previous.size)
-        {
-            segments.extend(segment(&glyphs));
-            glyphs.clear();
-            space = None;
+        if let Some(previous) = glyphs.last() {
+            let num_characters = spaces.iter().filter(|space| !space.soft_space).count();
+            glyph.lead = previous.tracking * (num_characters + 1) as f32;
+            if previous.gap_to(&glyph) > SEGMENT_GAP_EM * glyph.size.max(previous.size)
+                || cell != last_cell
+            {
+                groups.push(std::mem::take(&mut glyphs));
+                spaces.clear();
+                glyph.lead = 0.0;
+            }
         }
-        glyph.space_before = if glyphs.is_empty() { None } else { space };
-        space = None;
+        if !glyphs.is_empty() && !spaces.is_empty() {
+            glyph.space_before = Some(spaces.iter().map(|space| space.x1 - space.x0).sum());
+            glyph.soft_space = spaces.iter().all(|space| space.soft_space);
+        }
+        spaces.clear();
         glyphs.push(glyph);
+        last_cell = cell;
     }
-    segments.extend(segment(&glyphs));
+    groups.push(glyphs);
+    let lone = lone_letters(&groups);
+    groups
+        .iter()
+        .filter_map(|glyphs| segment(glyphs, lone, targets))
+        .collect()
 }
 
-fn segment(glyphs: &[Glyph]) -> Option<Segment> {
+/// `lone`: as [`lone_letters`] of its line.
+fn segment(glyphs: &[Glyph], lone: Option<f32>, targets: &[String]) -> Option<Segment> {
     let first = glyphs.first()?;
     let x1 = glyphs.iter().fold(first.x1, |x1, glyph| x1.max(glyph.x1));
     let full_size: Vec<&Glyph> = glyphs.iter().filter(|glyph| glyph.rise == 0.0).collect();
@@ -326,16 +414,7 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
         .fold(0.0, f32::max)
         .max(full_size.first().map_or(first.size, |_| MIN_SIZE));
     let bold = glyphs.iter().filter(|glyph| glyph.bold).count() * 10 >= glyphs.len() * 8;
-    let gaps = WordGaps::of(glyphs);
-    let mut text = String::with_capacity(glyphs.len() * 2);
-    for (at, glyph) in glyphs.iter().enumerate() {
-        let previous = at.checked_sub(1).map(|before| &glyphs[before]);
-        if let Some(previous) = previous {
-            gaps.push(&mut text, previous, glyph);
-        }
-        push_char(&mut text, glyph.c);
-    }
-    let text = logical_order(&text);
+    let text = spell(glyphs, lone, targets);
     Some(Segment {
         x0: first.x0,
         x1,
@@ -347,243 +426,5 @@ fn segment(glyphs: &[Glyph]) -> Option<Segment> {
     })
 }
 
-/// What separates the words of a segment.
-struct WordGaps {
-    /// Extra space between all letters ("M e s s a g e"), in points; 0 for ordinary text.
-    spacing: f32,
-    /// A gap wider than this many em separates words.
-    gap_em: f32,
-    /// A space character over a narrower gap than this, in points, was set back and is not seen.
-    min_space: f32,
-}
-
-impl WordGaps {
-    fn of(glyphs: &[Glyph]) -> Self {
-        let median = |mut gaps: Vec<f32>| {
-            gaps.sort_by(f32::total_cmp);
-            gaps.get(gaps.len() / 2).copied().unwrap_or(0.0)
-        };
-        let size = glyphs.first().map_or(10.0, |glyph| glyph.size);
-        let pairs = || glyphs.windows(2);
-        // Space characters count with their own width, so that single letters between spaces are no spacing.
-        let inner = pairs()
-            .map(|pair| pair[1].x0 - pair[0].x1 - pair[1].space_before.unwrap_or(0.0))
-            .collect();
-        let spacing = if glyphs.len() >= 6 {
-            Some(median(inner)).filter(|gap| *gap > 0.1 * size)
-        } else {
-            None
-        };
-        let spaces: Vec<f32> = pairs()
-            .filter(|pair| pair[1].space_before.is_some())
-            .map(|pair| pair[1].x0 - pair[0].x1)
-            .collect();
-        let has_spaces = spaces.len() * 12 >= glyphs.len();
-        let usual_space = median(spaces);
-        Self {
-            spacing: spacing.unwrap_or(0.0),
-            gap_em: if has_spaces {
-                WORD_GAP_BESIDE_SPACES_EM
-            } else {
-                WORD_GAP_EM
-            },
-            // Fonts without widths have spaces without gaps; there every space counts.
-            min_space: if usual_space > 0.15 * size {
-                0.4 * usual_space
-            } else {
-                f32::NEG_INFINITY
-            },
-        }
-    }
-
-    /// Writes what stands between two glyphs.
-    fn push(&self, text: &mut String, previous: &Glyph, glyph: &Glyph) {
-        let em = glyph.size.max(previous.size);
-        let gap = glyph.x0 - previous.x1 - self.spacing;
-        let is_gap = gap > self.gap_em * em;
-        // In spaced-out type a space character of hardly any width only carries the spacing.
-        let is_space = glyph.space_before.is_some_and(|width| {
-            if self.spacing == 0.0 {
-                gap >= self.min_space
-            } else {
-                width > 0.1 * em || is_gap
-            }
-        });
-        if is_space || is_gap {
-            text.push(' ');
-        } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 && glyph.c.is_ascii_digit() {
-            // 10^6 is not 106; a footnote number is not part of the word; m2 and 21st are fine as they are.
-            let word_len = text.chars().rev().take_while(|c| c.is_alphabetic()).count();
-            if previous.c.is_ascii_digit() {
-                text.push('^');
-            } else if word_len == 0 || word_len > 2 {
-                text.push(' ');
-            }
-        }
-    }
-}
-
-/// Ligatures and presentation forms become the letters they stand for, symbol-font bullets become bullets.
-fn push_char(text: &mut String, c: char) {
-    match c {
-        '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' => text.extend(std::iter::once(c).nfkc()),
-        '\u{f0b7}' | '\u{f0a7}' | '\u{f0d8}' | '\u{f076}' | '\u{f06e}' | '\u{f0a8}'
-        | '\u{f0fc}' => text.push('•'),
-        // Symbol fonts repeat ASCII at U+F020.
-        '\u{f020}'..='\u{f07e}' => text.extend(char::from_u32(u32::from(c) - 0xf000)),
-        '\u{2010}' | '\u{2011}' => text.push('-'),
-        c => text.push(c),
-    }
-}
-
-fn is_rtl(c: char) -> bool {
-    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
-}
-
-/// Text read off the page left to right, in the order in which it is read: right-to-left runs are turned
-/// around, numbers and Latin words within them stay.
-fn logical_order(visual: &str) -> String {
-    let rtl = visual.chars().filter(|&c| is_rtl(c)).count();
-    if rtl == 0 {
-        return visual.to_owned();
-    }
-    let latin = visual
-        .chars()
-        .filter(|c| c.is_alphabetic() && !is_rtl(*c))
-        .count();
-    let chars: Vec<char> = visual.chars().collect();
-    let turned: Vec<char> = if rtl >= latin {
-        chars.iter().rev().copied().collect()
-    } else {
-        chars
-    };
-    // The runs of the minority direction are now backwards.
-    let minority = |c: char| {
-        if rtl >= latin {
-            !is_rtl(c) && c.is_alphanumeric()
-        } else {
-            is_rtl(c)
-        }
-    };
-    let inner = |c: char| {
-        minority(c)
-            || (!is_rtl(c)
-                && matches!(c, '.' | ',' | '/' | ':' | '-' | '%' | '\'' | '@' | ' ')
-                && !(rtl < latin && c != ' '))
-    };
-    let mut out = Vec::with_capacity(turned.len());
-    let mut at = 0;
-    while at < turned.len() {
-        if !minority(turned[at]) {
-            out.push(turned[at]);
-            at += 1;
-            continue;
-        }
-        let run_end = at + turned[at..].iter().take_while(|&&c| inner(c)).count();
-        let last = (at..run_end)
-            .rev()
-            .find(|&i| minority(turned[i]))
-            .unwrap_or(at);
-        out.extend(turned[at..=last].iter().rev());
-        at = last + 1;
-    }
-    out.into_iter().collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(text: &str, advance: f32, space: f32) -> Vec<Glyph> {
-        let mut x = 0.0;
-        let mut glyphs = Vec::new();
-        for c in text.chars() {
-            let width = if c == ' ' { space } else { 5.0 };
-            glyphs.push(Glyph {
-                c,
-                x0: x,
-                x1: x + width,
-                y: 100.0,
-                size: 10.0,
-                bold: false,
-                rise: 0.0,
-                space_before: None,
-            });
-            x += width + advance;
-        }
-        glyphs
-    }
-
-    fn texts(glyphs: Vec<Glyph>) -> Vec<String> {
-        segments(glyphs)
-            .into_iter()
-            .map(|segment| segment.text)
-            .collect()
-    }
-
-    #[test]
-    fn words_are_found_by_space_characters_or_by_gaps() {
-        assert_eq!(texts(set("one two", 0.0, 2.5)), ["one two"]);
-        let without_spaces: Vec<Glyph> = set("one two", 0.0, 2.5)
-            .into_iter()
-            .filter(|g| g.c != ' ')
-            .collect();
-        assert_eq!(texts(without_spaces), ["one two"]);
-        assert_eq!(texts(set("ab    cd", 0.0, 2.5)), ["ab", "cd"]);
-    }
-
-    #[test]
-    fn spaced_out_type_is_read_as_words() {
-        let glyphs: Vec<Glyph> = set("Message from me", 2.0, 4.0)
-            .into_iter()
-            .filter(|g| g.c != ' ')
-            .collect();
-        assert_eq!(texts(glyphs), ["Message from me"]);
-        assert_eq!(texts(set("a b c d e f", 0.0, 2.5)), ["a b c d e f"]);
-    }
-
-    #[test]
-    fn scripts_join_their_line() {
-        let raised = |text: &str, mark: char| {
-            let mut glyphs = set(text, 0.0, 2.5);
-            let x0 = glyphs[glyphs.len() - 1].x1;
-            glyphs.push(Glyph {
-                c: mark,
-                x0,
-                x1: x0 + 3.0,
-                y: 104.0,
-                size: 6.0,
-                bold: false,
-                rise: 0.0,
-                space_before: None,
-            });
-            texts(glyphs)
-        };
-        assert_eq!(raised("10", '6'), ["10^6"]);
-        assert_eq!(raised("km", '2'), ["km2"]);
-        assert_eq!(raised("report", '7'), ["report 7"]);
-        assert_eq!(raised("21", 's'), ["21s"]);
-    }
-
-    #[test]
-    fn doubled_glyphs_are_read_once() {
-        let mut glyphs = set("bold", 0.0, 2.5);
-        let shifted: Vec<Glyph> = glyphs
-            .iter()
-            .map(|g| Glyph {
-                x0: g.x0 + 0.3,
-                x1: g.x1 + 0.3,
-                ..g.clone()
-            })
-            .collect();
-        glyphs.extend(shifted);
-        assert_eq!(texts(glyphs), ["bold"]);
-    }
-
-    #[test]
-    fn right_to_left_text_is_read_from_the_right() {
-        assert_eq!(logical_order("םולש"), "שלום");
-        assert_eq!(logical_order("2024 תנש"), "שנת 2024");
-        assert_eq!(logical_order("the םולש word"), "the שלום word");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 use super::glyph::Segment;
 use crate::extract::text::list_marker;
+use crate::sentence::is_closer;
 
 /// Columns of a table are at least this far apart, in points.
 const MIN_COLUMN_GAP: usize = 3;
@@ -404,6 +405,35 @@ fn leading(lines: &[Line]) -> f32 {
     gaps.get(gaps.len() / 3).copied().unwrap_or(1.2)
 }
 
+/// Whether what looks like an item's marker can be one after the text above: not within a hyphenated word ("pump P-" /
+/// "101. It"), and a number within a sentence only as the first or the next of a list.
+fn can_open_item(above: &str, piece: &Piece, marker: &str) -> bool {
+    let above = above.trim_end();
+    let hyphenated = above
+        .strip_suffix(['-', '\u{ad}'])
+        .is_some_and(|stem| stem.ends_with(char::is_alphanumeric));
+    if hyphenated {
+        return false;
+    }
+    let number = |marker: &str| {
+        let digits = marker.trim_matches(|c: char| !c.is_ascii_digit());
+        digits.parse::<u32>().ok()
+    };
+    let Some(here) = number(marker) else {
+        return true;
+    };
+    let before = match &piece.kind {
+        PieceKind::Item(marker) => number(marker),
+        _ => None,
+    };
+    let ended = above
+        .trim_end_matches(|c: char| is_closer(c))
+        .chars()
+        .next_back()
+        .is_none_or(|c| !(c.is_alphanumeric() || c == ','));
+    ended || here <= 1 || before.is_some_and(|before| here == before + 1)
+}
+
 fn starts_piece(
     above: &Line,
     line: &Line,
@@ -422,7 +452,10 @@ fn starts_piece(
         return true;
     }
     let text = line.text();
-    if list_marker(&text).is_some() {
+    if let Some((marker, _)) = list_marker(&text) {
+        if !can_open_item(&above.text(), piece, marker) {
+            return false;
+        }
         // "...in section\n3. of the act" is no item; an item starts where items start.
         return matches!(piece.kind, PieceKind::Item(_))
             || above.x1 < right - 0.1 * (right - left)

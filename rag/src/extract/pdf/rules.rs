@@ -1,4 +1,4 @@
-//! Drawn tables: the lines of a page as a grid of cells, and what is painted below the text.
+//! Drawn lines of a page: as the grids of tables, and through text that is struck out.
 //!
 //! A *rule* is a straight horizontal or vertical line, stroked or filled. Rules that touch form a table if
 //! they enclose at least two rows and two columns. Where a rule is missing between two fields of the grid,
@@ -6,7 +6,8 @@
 
 use pdf_oxide::elements::{PathContent, PathOperation};
 
-use super::glyph::{Frame, Segment};
+use super::geometry::Area;
+use super::glyph::{Frame, Glyph, Segment};
 use super::lines::TableCells;
 
 /// A filled rectangle thinner than this is a rule, in points.
@@ -19,6 +20,9 @@ const MAX_RULES: usize = 6000;
 const MAX_FIELDS: usize = 20_000;
 /// A cell with more chars than this is a frame around running text.
 const MAX_CELL_CHARS: usize = 1800;
+/// A line through text runs between these heights above the baseline, in font sizes.
+const STRIKE_FROM_EM: f32 = 0.15;
+const STRIKE_TO_EM: f32 = 0.45;
 /// Text of a merged cell is repeated in each of its fields up to this length, so that every row can be read alone.
 const MAX_REPEATED_CHARS: usize = 60;
 
@@ -31,27 +35,10 @@ struct Rule {
     to: f32,
 }
 
-/// An axis-aligned box.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Area {
-    x0: f32,
-    y0: f32,
-    x1: f32,
-    y1: f32,
-}
-
-impl Area {
-    fn holds(&self, x: f32, y: f32) -> bool {
-        x >= self.x0 - 1.0 && x <= self.x1 + 1.0 && y >= self.y0 - 1.0 && y <= self.y1 + 1.0
-    }
-}
-
 /// What is drawn on a page.
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
     rules: Vec<Rule>,
-    /// Areas filled with something other than white.
-    fills: Vec<Area>,
 }
 
 impl Drawing {
@@ -80,25 +67,8 @@ impl Drawing {
                     PathOperation::ClosePath => {}
                 }
             }
-            if is_painted(path)
-                && !path
-                    .operations
-                    .iter()
-                    .any(|o| matches!(o, PathOperation::Rectangle(..)))
-            {
-                let bbox = &path.bbox;
-                drawing.push_fill(
-                    frame.place(bbox.x, bbox.y),
-                    frame.place(bbox.x + bbox.width, bbox.y + bbox.height),
-                );
-            }
         }
         drawing
-    }
-
-    /// Whether something other than white is painted at a point.
-    pub(super) fn is_painted(&self, x: f32, y: f32) -> bool {
-        self.fills.iter().any(|fill| fill.holds(x, y))
     }
 
     fn push_line(&mut self, a: (f32, f32), b: (f32, f32)) {
@@ -140,19 +110,6 @@ impl Drawing {
                 (f32::midpoint(a.0, b.0), a.1),
                 (f32::midpoint(a.0, b.0), b.1),
             );
-        } else {
-            self.push_fill(a, b);
-        }
-    }
-
-    fn push_fill(&mut self, a: (f32, f32), b: (f32, f32)) {
-        if self.fills.len() < MAX_RULES {
-            self.fills.push(Area {
-                x0: a.0.min(b.0),
-                y0: a.1.min(b.1),
-                x1: a.0.max(b.0),
-                y1: a.1.max(b.1),
-            });
         }
     }
 
@@ -163,6 +120,44 @@ impl Drawing {
             && rule.to.is_finite()
         {
             self.rules.push(rule);
+        }
+    }
+
+    /// Vertical rules of grids, from left to right: what stands on their two sides are two cells.
+    pub(super) fn cell_borders(&self) -> CellBorders {
+        let mut borders: Vec<Rule> = Vec::new();
+        if self.rules.len() < MAX_RULES {
+            for mesh in meshes(joined(&self.rules)) {
+                let num_across = mesh.iter().filter(|rule| rule.horizontal).count();
+                if num_across >= 2 {
+                    borders.extend(mesh.iter().filter(|rule| !rule.horizontal));
+                }
+            }
+        }
+        borders.sort_by(|a, b| a.at.total_cmp(&b.at));
+        CellBorders(borders)
+    }
+
+    /// Marks the glyphs that a rule is drawn through. `more`: further lines, each as height, left and right end.
+    pub(super) fn strike(&self, glyphs: &mut [Glyph], more: &[(f32, f32, f32)]) {
+        // Borders of tables may run through overfull cells; they touch others, what strikes out does not.
+        let verticals: Vec<&Rule> = self.rules.iter().filter(|rule| !rule.horizontal).collect();
+        let is_border = |h: &Rule| verticals.iter().any(|v| touch(h, v));
+        let drawn = self.rules.iter().filter(|rule| rule.horizontal);
+        let mut strokes: Vec<(f32, f32, f32)> = more.to_vec();
+        if self.rules.len() < MAX_RULES {
+            strokes.extend(
+                drawn
+                    .filter(|rule| !is_border(rule))
+                    .map(|rule| (rule.at, rule.from, rule.to)),
+            );
+        }
+        let largest = glyphs.iter().map(|glyph| glyph.size).fold(0.0, f32::max);
+        for (at, from, to) in strokes {
+            // Sorted from top to bottom.
+            let first = glyphs.partition_point(|glyph| glyph.y > at);
+            let last = glyphs.partition_point(|glyph| glyph.y >= at - STRIKE_TO_EM * largest);
+            strike_line(&mut glyphs[first..last], at, from, to);
         }
     }
 
@@ -206,6 +201,54 @@ impl Drawing {
     }
 }
 
+/// Marks the glyphs that a line at the height `at` is drawn through, unless it runs on beyond them as the lines of
+/// charts and forms do.
+fn strike_line(glyphs: &mut [Glyph], at: f32, from: f32, to: f32) {
+    let is_struck = |glyph: &Glyph| {
+        let middle = f32::midpoint(glyph.x0, glyph.x1);
+        let height = (at - glyph.y) / glyph.size.max(1.0);
+        (STRIKE_FROM_EM..=STRIKE_TO_EM).contains(&height) && from <= middle && middle <= to
+    };
+    let struck = || {
+        glyphs
+            .iter()
+            .filter(|glyph| is_struck(glyph) && !glyph.c.is_whitespace())
+    };
+    let left = struck()
+        .map(|glyph| glyph.x0 - glyph.size)
+        .fold(f32::INFINITY, f32::min);
+    let right = struck()
+        .map(|glyph| glyph.x1 + glyph.size)
+        .fold(f32::NEG_INFINITY, f32::max);
+    if from < left || to > right {
+        return;
+    }
+    for glyph in glyphs {
+        glyph.struck |= is_struck(glyph);
+    }
+}
+
+/// Vertical borders of cells, see [`Drawing::cell_borders`].
+pub(super) struct CellBorders(Vec<Rule>);
+
+impl CellBorders {
+    /// Where borders lie between `from` and `to` at the height `y`, from left to right.
+    pub(super) fn between(&self, y: f32, from: f32, to: f32) -> Vec<f32> {
+        let first = self.0.partition_point(|border| border.at <= from);
+        self.0[first..]
+            .iter()
+            .take_while(|border| border.at < to)
+            .filter(|border| border.from <= y && y <= border.to)
+            .map(|border| border.at)
+            .collect()
+    }
+}
+
+/// Whether a horizontal and a vertical rule meet or cross.
+fn touch(h: &Rule, v: &Rule) -> bool {
+    v.at >= h.from - TOUCH && v.at <= h.to + TOUCH && h.at >= v.from - TOUCH && h.at <= v.to + TOUCH
+}
+
 fn is_painted(path: &PathContent) -> bool {
     path.fill_color
         .is_some_and(|color| color.r < 0.97 || color.g < 0.97 || color.b < 0.97)
@@ -243,11 +286,7 @@ fn meshes(rules: Vec<Rule>) -> Vec<Vec<Rule>> {
     let mut group: Vec<usize> = (0..horizontal.len() + vertical.len()).collect();
     for (h_idx, h) in horizontal.iter().enumerate() {
         for (v_idx, v) in vertical.iter().enumerate() {
-            let touches = v.at >= h.from - TOUCH
-                && v.at <= h.to + TOUCH
-                && h.at >= v.from - TOUCH
-                && h.at <= v.to + TOUCH;
-            if touches {
+            if touch(h, v) {
                 union(&mut group, h_idx, horizontal.len() + v_idx);
             }
         }
@@ -353,8 +392,9 @@ impl FieldGrid {
         let (columns, rows) = (self.xs.len() - 1, self.ys.len() - 1);
         let mut lines: Vec<Vec<&Segment>> = vec![Vec::new(); columns * rows];
         for segment in segments {
-            let column =
-                self.xs[1..columns].partition_point(|&x| x < segment.x0 + 0.3 * segment.size);
+            // A text may run over the border on its left by a part of its first word.
+            let start = segment.x0 + (0.5 * (segment.x1 - segment.x0)).min(segment.size);
+            let column = self.xs[1..columns].partition_point(|&x| x < start);
             let row = self.ys[1..rows].partition_point(|&y| y > segment.y + 0.3 * segment.size);
             lines[root(&mut self.cells, row * columns + column)].push(segment);
         }
@@ -429,104 +469,4 @@ fn cell_lines(segments: &[&Segment]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(x: f32, y: f32, text: &str) -> Segment {
-        Segment {
-            x0: x,
-            x1: x + 5.0 * text.len() as f32,
-            y,
-            size: 10.0,
-            bold: false,
-            text: text.into(),
-            table: None,
-        }
-    }
-
-    fn horizontal(at: f32, from: f32, to: f32) -> Rule {
-        Rule {
-            horizontal: true,
-            at,
-            from,
-            to,
-        }
-    }
-
-    fn vertical(at: f32, from: f32, to: f32) -> Rule {
-        Rule {
-            horizontal: false,
-            at,
-            from,
-            to,
-        }
-    }
-
-    #[test]
-    fn cells_are_read_row_by_row_and_merged_cells_reach_over_their_fields() {
-        // Two columns, three rows; the lower two fields on the left are one cell.
-        let drawing = Drawing {
-            rules: vec![
-                horizontal(100.0, 0.0, 200.0),
-                horizontal(80.0, 0.0, 200.0),
-                horizontal(50.0, 100.0, 200.0),
-                horizontal(20.0, 0.0, 200.0),
-                vertical(0.0, 20.0, 100.0),
-                vertical(100.0, 20.0, 100.0),
-                vertical(200.0, 20.0, 100.0),
-            ],
-            fills: vec![],
-        };
-        let mut segments = vec![
-            text(10.0, 120.0, "above"),
-            text(10.0, 85.0, "Name"),
-            text(110.0, 85.0, "Value"),
-            text(110.0, 68.0, "first"),
-            text(110.0, 57.0, "second"),
-            text(10.0, 45.0, "both"),
-            text(110.0, 30.0, "third"),
-            text(10.0, 5.0, "below"),
-        ];
-        drawing.take_tables(&mut segments);
-        let order: Vec<&str> = segments
-            .iter()
-            .map(|s| if s.table.is_some() { "table" } else { &s.text })
-            .collect();
-        assert_eq!(order, ["above", "table", "below"]);
-        let table = segments[1].table.as_ref().unwrap();
-        let rows: Vec<Vec<String>> = table
-            .rows
-            .iter()
-            .map(|row| row.iter().map(|cell| cell.join("/")).collect())
-            .collect();
-        assert_eq!(
-            rows,
-            [
-                ["Name", "Value"],
-                ["both", "first/second"],
-                ["both", "third"]
-            ]
-        );
-    }
-
-    #[test]
-    fn a_frame_around_text_is_no_table() {
-        let frame = vec![
-            horizontal(100.0, 0.0, 200.0),
-            horizontal(0.0, 0.0, 200.0),
-            vertical(0.0, 0.0, 100.0),
-            vertical(200.0, 0.0, 100.0),
-        ];
-        let mut segments = vec![
-            text(10.0, 80.0, "one"),
-            text(10.0, 60.0, "two"),
-            text(10.0, 40.0, "three"),
-        ];
-        Drawing {
-            rules: frame,
-            fills: vec![],
-        }
-        .take_tables(&mut segments);
-        assert_eq!(segments.len(), 3);
-    }
-}
+mod tests;

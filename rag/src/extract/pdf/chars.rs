@@ -1,0 +1,170 @@
+//! The characters of a page with what the text reader leaves out: the stretch of content each comes from, the width
+//! of those that are turned, and whether they can be seen.
+
+use std::collections::HashSet;
+
+use pdf_oxide::extractors::TextExtractor;
+use pdf_oxide::layout::TextChar;
+use pdf_oxide::object::Object;
+use pdf_oxide::{Error, PdfDocument};
+
+use super::glyph::quadrant;
+use super::paint::{Painting, Stretch};
+
+/// If more than this share of a page's text is covered, the cover is not what we take it for.
+const MAX_COVERED: f32 = 0.9;
+
+/// Where the characters of one page come from.
+pub(super) struct Source<'a> {
+    pub(super) document: &'a PdfDocument,
+    pub(super) page_idx: usize,
+    pub(super) page: &'a Object,
+    pub(super) content: &'a [u8],
+    pub(super) painting: &'a Painting,
+    /// Names of the layers that are not shown.
+    pub(super) off: &'a HashSet<String>,
+}
+
+/// A character and the index of its stretch; `None` if that could not be told.
+type Placed = (TextChar, Option<usize>);
+
+impl Source<'_> {
+    /// The characters that can be seen, with true widths, from top to bottom and left to right.
+    pub(super) fn visible(&self) -> Result<Vec<TextChar>, Error> {
+        let chars = self.all()?;
+        let inked = |c: &TextChar| !c.char.is_whitespace();
+        let num_inked = chars.iter().filter(|(c, _)| inked(c)).count();
+        let is_covered = |(c, stretch): &Placed| {
+            stretch.is_some_and(|stretch_idx| self.painting.is_covered(c, stretch_idx))
+        };
+        let num_covered = chars
+            .iter()
+            .filter(|placed| inked(&placed.0) && is_covered(placed))
+            .count();
+        let covers_count = num_covered as f32 <= MAX_COVERED * num_inked as f32;
+        let is_drawn = |(_, stretch): &Placed| {
+            let stretch = stretch.and_then(|stretch_idx| self.painting.stretches.get(stretch_idx));
+            stretch.is_none_or(|stretch| !stretch.is_invisible)
+        };
+        // Text recognized in a scan is set without ink on the image. Without any ink a page is a recognized one whose image was removed.
+        let has_drawn = chars
+            .iter()
+            .any(|placed| inked(&placed.0) && is_drawn(placed));
+        let shows = |placed: &Placed| {
+            let (c, stretch) = placed;
+            let is_white = c.color.r > 0.97 && c.color.g > 0.97 && c.color.b > 0.97;
+            let drawn = is_drawn(placed);
+            (drawn || !has_drawn || self.painting.is_on_image(c))
+                && (!drawn
+                    || !is_white
+                    || self.painting.shows_white(c, stretch.unwrap_or(usize::MAX)))
+                && !(covers_count && is_covered(placed))
+        };
+        Ok(chars.into_iter().filter(shows).map(|(c, _)| c).collect())
+    }
+
+    fn all(&self) -> Result<Vec<Placed>, Error> {
+        // What is placed from other files is judged by the reader over the whole stream.
+        let is_placed = || self.content.windows(9).any(|window| window == b"PlacedPDF");
+        let whole = [Stretch {
+            bytes: 0..self.content.len(),
+            is_invisible: false,
+        }];
+        let (stretches, is_whole) = match &self.painting.stretches[..] {
+            stretches if stretches.len() > 1 && !is_placed() => (stretches, false),
+            [stretch] if stretch.is_invisible => (std::slice::from_ref(stretch), false),
+            _ => (&whole[..], true),
+        };
+        let index = |stretch_idx: usize| (!is_whole).then_some(stretch_idx);
+        let mut chars: Vec<Placed> = if is_whole {
+            // Not `extract_chars`: it keeps every page's characters in a cache.
+            let chars = self.document.extract_chars_filtered(
+                self.page_idx,
+                self.off.clone(),
+                HashSet::new(),
+            )?;
+            chars.into_iter().map(|c| (c, None)).collect()
+        } else {
+            let chars = self.read(stretches, 0)?;
+            chars
+                .into_iter()
+                .map(|(c, stretch_idx)| (c, index(stretch_idx)))
+                .collect()
+        };
+        let mut is_sorted = is_whole;
+        for turn in [1, 3] {
+            if chars
+                .iter()
+                .any(|(c, _)| quadrant(c) == turn && !c.char.is_whitespace())
+            {
+                chars.retain(|(c, _)| quadrant(c) != turn);
+                let turned = self.read(stretches, turn)?.into_iter();
+                chars.extend(
+                    turned
+                        .filter(|(c, _)| quadrant(c) == 0)
+                        .map(|(c, stretch_idx)| (turned_back(c, turn), index(stretch_idx))),
+                );
+                is_sorted = false;
+            }
+        }
+        if !is_sorted {
+            chars.sort_by(|(a, _), (b, _)| {
+                b.bbox
+                    .y
+                    .total_cmp(&a.bbox.y)
+                    .then(a.bbox.x.total_cmp(&b.bbox.x))
+            });
+        }
+        Ok(chars)
+    }
+
+    /// Reads the stretches one by one, the page turned back by `turn` quarter turns: the reader knows the widths of
+    /// upright characters only.
+    fn read(&self, stretches: &[Stretch], turn: usize) -> Result<Vec<(TextChar, usize)>, Error> {
+        let mut reader = TextExtractor::new();
+        reader.set_page_index(u32::try_from(self.page_idx).unwrap_or(u32::MAX));
+        let mut layers = self.off.clone();
+        if stretches.len() > 1 || turn != 0 {
+            // With a layer to leave out, even one that is not there, the reader looks at every operator. Otherwise it
+            // expects a whole stream and passes over text whose beginning it did not see.
+            layers.insert("\u{0}".to_owned());
+        }
+        if !layers.is_empty() {
+            reader.set_excluded_layers(layers);
+        }
+        if let Some(resources) = self.page.as_dict().and_then(|page| page.get("Resources")) {
+            reader.set_resources(resources.clone());
+            reader.set_document(self.document);
+            // Without its fonts the text is read as well as it can be, as the reader itself does it.
+            drop(self.document.load_fonts_public(resources, &mut reader));
+        }
+        let turned: &[u8] = match turn {
+            1 => b"0 -1 1 0 0 0 cm\n",
+            3 => b"0 1 -1 0 0 0 cm\n",
+            _ => b"",
+        };
+        reader.extract_owned(turned)?;
+        let mut chars = Vec::new();
+        for (stretch_idx, stretch) in stretches.iter().enumerate() {
+            let bytes = self.content.get(stretch.bytes.clone()).unwrap_or_default();
+            if !bytes.is_empty() {
+                chars.extend(
+                    reader
+                        .extract_owned(bytes)?
+                        .into_iter()
+                        .map(|c| (c, stretch_idx)),
+                );
+            }
+        }
+        Ok(chars)
+    }
+}
+
+/// A character read on a page that was turned, as it stands on the page.
+fn turned_back(mut c: TextChar, turn: usize) -> TextChar {
+    let back = |x: f32, y: f32| if turn == 1 { (-y, x) } else { (y, -x) };
+    (c.origin_x, c.origin_y) = back(c.origin_x, c.origin_y);
+    (c.bbox.x, c.bbox.y) = back(c.bbox.x, c.bbox.y);
+    c.rotation_degrees += 90.0 * turn as f32;
+    c
+}

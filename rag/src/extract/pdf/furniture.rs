@@ -1,0 +1,531 @@
+//! Page furniture: running heads, running feet and page numbers.
+//!
+//! Only the whole document shows what is furniture: the same text at the same distance from the same edge of several
+//! pages, in which nothing differs but numbers that count the pages. A *slot* is a number in such a text. Rows of
+//! tables and lines of forms differ in other numbers, or stand below a line that does: seen from the page's edge, the
+//! first line that is no furniture begins the body, and the body is never touched.
+//!
+//! No words are looked at ("page", "Seite"), so every language is treated alike.
+
+use std::collections::{HashMap, HashSet};
+
+use super::PageLines;
+use super::glyph;
+use super::lines::Line;
+
+/// Share of the page height at its top and at its bottom in which running heads and feet stand.
+const MARGIN: f32 = 0.12;
+/// Lines whose distances from the edge differ by no more than this, in points, stand at the same place.
+const SAME_PLACE: f32 = 4.0;
+/// A text with no more letters than this beside its number is a bare page number ("p. 7", "A-7").
+const MAX_BARE_LETTERS: usize = 2;
+/// A text with no more letters than this beside the number of the page says nothing else ("Page 7 of 28").
+const MAX_COUNTING_LETTERS: usize = 12;
+/// Value of '0' in the scripts that have decimal digits; the other nine follow it (Unicode category Nd).
+const ZEROS: [u32; 22] = [
+    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66,
+    0xe50, 0xed0, 0xf20, 0x1040, 0x17e0, 0x1810, 0x1946, 0x19d0, 0xff10,
+];
+
+/// Drops page numbers and lines that count pages, and running heads and feet from their second appearance on: the
+/// first may be the only place that names the document's number or version.
+pub(super) fn drop_page_furniture(pages: &mut [PageLines]) {
+    let lines = margin_lines(pages);
+    let fates = Judge::new(pages, &lines).fates();
+    let mut dropped: HashSet<(usize, usize, usize)> = HashSet::new();
+    for page_idx in 0..pages.len() {
+        for zone in [Zone::Head, Zone::Foot] {
+            for line_idx in before_body(&lines, &fates, page_idx, zone) {
+                let line = &lines[line_idx];
+                dropped.insert((page_idx, line.region_idx, line.line_idx));
+            }
+        }
+    }
+    for (page_idx, page) in pages.iter_mut().enumerate() {
+        let num_lines: usize = page.regions.iter().map(Vec::len).sum();
+        let num_dropped = dropped.iter().filter(|at| at.0 == page_idx).count();
+        // A page of nothing but repeated lines would vanish; that is a page of its own, such as a form left blank.
+        if num_lines == num_dropped && num_lines > 2 {
+            continue;
+        }
+        for (region_idx, region) in page.regions.iter_mut().enumerate() {
+            let mut line_idx = 0;
+            region.retain(|_| {
+                line_idx += 1;
+                !dropped.contains(&(page_idx, region_idx, line_idx - 1))
+            });
+        }
+    }
+}
+
+/// Drops what stands beside the text of several pages at the same place, in another direction, but for the first.
+pub(super) fn drop_repeated_asides(pages: &mut [PageLines]) {
+    let key = |line: &Line| (text_of(line), (line.y / SAME_PLACE).round() as i32);
+    let mut counts: HashMap<(String, i32), usize> = HashMap::new();
+    for page in pages.iter() {
+        let here: HashSet<_> = page.asides.iter().flatten().map(key).collect();
+        here.into_iter()
+            .for_each(|key| *counts.entry(key).or_default() += 1);
+    }
+    let num_pages = pages.len();
+    counts.retain(|_, count| *count >= 3 || (*count == 2 && num_pages <= 4));
+    let mut seen = HashSet::new();
+    for line_list in pages.iter_mut().flat_map(|page| &mut page.asides) {
+        line_list.retain(|line| !counts.contains_key(&key(line)) || seen.insert(key(line)));
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Zone {
+    Head,
+    Foot,
+}
+
+/// What becomes of a line in the margin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Body,
+    /// Furniture that is kept because it is the first of its kind.
+    First,
+    Dropped,
+}
+
+/// A number in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    text: String,
+    value: i64,
+    /// Whether it can count pages: it is a word of its own and has no leading zero.
+    is_free: bool,
+}
+
+/// A line in the upper or lower margin, as it is compared with those of other pages.
+#[derive(Debug)]
+struct MarginLine {
+    page_idx: usize,
+    region_idx: usize,
+    line_idx: usize,
+    zone: Zone,
+    /// Distance of the baseline from the page's edge, in points.
+    distance: f32,
+    /// Distance to the next line towards the body, in font sizes.
+    gap: f32,
+    size: f32,
+    bold: bool,
+    /// The text with a mark in place of each number.
+    template: String,
+    letters: usize,
+    slots: Vec<Slot>,
+    /// Whether it stands for a drawn table.
+    is_table: bool,
+}
+
+impl MarginLine {
+    fn is_bare(&self) -> bool {
+        self.letters <= MAX_BARE_LETTERS && self.slots.len() == 1
+    }
+
+    fn offset(&self, slot_idx: usize) -> i64 {
+        self.slots[slot_idx].value - self.page_idx as i64
+    }
+}
+
+fn margin_lines(pages: &[PageLines]) -> Vec<MarginLine> {
+    let mut out = Vec::new();
+    for (page_idx, page) in pages.iter().enumerate() {
+        let frame = page.frame;
+        let height = frame.top - frame.bottom;
+        let first = out.len();
+        for (region_idx, region) in page.regions.iter().enumerate() {
+            for (line_idx, line) in region.iter().enumerate() {
+                let (from_top, from_bottom) = (frame.top - line.y, line.y - frame.bottom);
+                let (zone, distance) = if from_top < MARGIN * height {
+                    (Zone::Head, from_top)
+                } else if from_bottom < MARGIN * height {
+                    (Zone::Foot, from_bottom)
+                } else {
+                    continue;
+                };
+                let (template, slots) = template(&text_of(line));
+                out.push(MarginLine {
+                    page_idx,
+                    region_idx,
+                    line_idx,
+                    zone,
+                    distance,
+                    gap: f32::INFINITY,
+                    size: line.size,
+                    bold: line.bold,
+                    letters: template.chars().filter(|c| c.is_alphabetic()).count(),
+                    template,
+                    slots,
+                    is_table: line.segments.iter().any(|segment| segment.table.is_some()),
+                });
+            }
+        }
+        let ys: Vec<f32> = page.regions.iter().flatten().map(|line| line.y).collect();
+        for line in &mut out[first..] {
+            let inward = |y: f32| match line.zone {
+                Zone::Head => frame.top - y - line.distance,
+                Zone::Foot => y - frame.bottom - line.distance,
+            };
+            line.gap = ys
+                .iter()
+                .map(|&y| inward(y) / line.size.max(1.0))
+                .filter(|&gap| gap > 0.5)
+                .fold(f32::INFINITY, f32::min);
+        }
+    }
+    out
+}
+
+/// The text of a line; of a drawn table that stands for it, all its cells.
+fn text_of(line: &Line) -> String {
+    let mut text = line.text();
+    for table in line
+        .segments
+        .iter()
+        .filter_map(|segment| segment.table.as_ref())
+    {
+        for cell in table.rows.iter().flatten() {
+            text.push('|');
+            text.push_str(&cell.join(" "));
+        }
+    }
+    text
+}
+
+fn digit_value(c: char) -> Option<i64> {
+    let code = u32::from(c);
+    ZEROS
+        .iter()
+        .find(|&&zero| (zero..zero + 10).contains(&code))
+        .map(|zero| i64::from(code - zero))
+}
+
+/// The text with a mark for each number, and the numbers. A text that is one Roman numeral is one number.
+fn template(text: &str) -> (String, Vec<Slot>) {
+    let text: Vec<char> = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .collect();
+    let bare: String = text.iter().filter(|c| c.is_alphanumeric()).collect();
+    if let Some(value) = roman(&bare) {
+        let slot = Slot {
+            text: bare,
+            value,
+            is_free: true,
+        };
+        return ("\u{1}".to_owned(), vec![slot]);
+    }
+    let mut template = String::new();
+    let mut slots = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        if digit_value(text[at]).is_none() {
+            template.push(text[at]);
+            at += 1;
+            continue;
+        }
+        let end = at
+            + text[at..]
+                .iter()
+                .take_while(|&&c| digit_value(c).is_some())
+                .count();
+        let value = text[at..end]
+            .iter()
+            .filter_map(|&c| digit_value(c))
+            .fold(0i64, |value, digit| {
+                value.saturating_mul(10).saturating_add(digit)
+            });
+        // "ZX-1034" and "3.2" are names; "7/28" and "第3頁" count pages.
+        let joins = |c: Option<&char>| c.is_some_and(|c| matches!(c, '-' | '.' | ',' | ':' | '_'));
+        let is_word = |c: Option<&char>| c.is_some_and(|c| c.is_alphanumeric() && !is_unspaced(*c));
+        let before = at.checked_sub(1).and_then(|i| text.get(i));
+        let before2 = at.checked_sub(2).and_then(|i| text.get(i));
+        let (after, after2) = (text.get(end), text.get(end + 1));
+        let is_joined = is_word(before)
+            || is_word(after)
+            || joins(before) && is_word(before2)
+            || joins(after) && is_word(after2);
+        let is_free = !is_joined && (end - at == 1 || digit_value(text[at]) != Some(0));
+        template.push('\u{0}');
+        slots.push(Slot {
+            text: text[at..end].iter().collect(),
+            value,
+            is_free,
+        });
+        at = end;
+    }
+    (template, slots)
+}
+
+/// Letters of scripts that set no blanks between words.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{eff}' | '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}')
+}
+
+/// The value of a Roman numeral of either case in the usual form ("xiv").
+fn roman(text: &str) -> Option<i64> {
+    const PARTS: [(i64, &str); 13] = [
+        (1000, "m"),
+        (900, "cm"),
+        (500, "d"),
+        (400, "cd"),
+        (100, "c"),
+        (90, "xc"),
+        (50, "l"),
+        (40, "xl"),
+        (10, "x"),
+        (9, "ix"),
+        (5, "v"),
+        (4, "iv"),
+        (1, "i"),
+    ];
+    let one_case = text.chars().all(char::is_lowercase) || text.chars().all(char::is_uppercase);
+    let lower = text.to_lowercase();
+    let mut rest = lower.as_str();
+    let mut value = 0;
+    for (part, letters) in PARTS {
+        let mut times = 0;
+        while let Some(after) = rest.strip_prefix(letters) {
+            (rest, value, times) = (after, value + part, times + 1);
+            if times == if letters.len() == 1 { 3 } else { 1 } {
+                break;
+            }
+        }
+    }
+    (one_case && rest.is_empty() && value > 0).then_some(value)
+}
+
+/// Decides over the lines of all margins together.
+struct Judge<'a> {
+    pages: &'a [PageLines],
+    lines: &'a [MarginLine],
+    body_size: f32,
+    /// Differences between the number on a page and its index that page numbers of this document have.
+    offsets: HashSet<i64>,
+    fates: Vec<Fate>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(pages: &'a [PageLines], lines: &'a [MarginLine]) -> Self {
+        let all = || pages.iter().flat_map(|page| page.regions.iter().flatten());
+        Self {
+            pages,
+            lines,
+            body_size: glyph::body_size(all().map(|line| (line.size, line.text().len()))),
+            offsets: HashSet::new(),
+            fates: vec![Fate::Body; lines.len()],
+        }
+    }
+
+    fn fates(mut self) -> Vec<Fate> {
+        let groups = self.groups();
+        self.offsets = self.page_number_offsets(&groups);
+        for group in &groups {
+            self.judge(group);
+        }
+        for line_idx in 0..self.lines.len() {
+            if self.is_lone_page_number(&self.lines[line_idx]) {
+                self.fates[line_idx] = Fate::Dropped;
+            }
+        }
+        self.fates
+    }
+
+    /// Lines of the same template at the same place, in page order.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut alike: HashMap<(Zone, &str), Vec<usize>> = HashMap::new();
+        for (line_idx, line) in self.lines.iter().enumerate() {
+            alike
+                .entry((line.zone, &line.template))
+                .or_default()
+                .push(line_idx);
+        }
+        let mut groups = Vec::new();
+        for mut members in alike.into_values() {
+            members.sort_by(|&a, &b| self.lines[a].distance.total_cmp(&self.lines[b].distance));
+            let near = |a: &usize, b: &usize| {
+                self.lines[*b].distance - self.lines[*a].distance <= SAME_PLACE
+            };
+            groups.extend(members.chunk_by(near).map(<[usize]>::to_vec));
+        }
+        for group in &mut groups {
+            group.sort_by_key(|&line_idx| self.lines[line_idx].page_idx);
+        }
+        groups.sort();
+        groups
+    }
+
+    /// The slot that rises with the pages, if there is one and no page has the text twice.
+    fn counting_slot(&self, group: &[usize]) -> Option<usize> {
+        let first = &self.lines[*group.first()?];
+        (0..first.slots.len()).find(|&slot_idx| {
+            let steps = group.windows(2).map(|pair| (&self.lines[pair[0]], &self.lines[pair[1]]));
+            let in_step = steps
+                .clone()
+                .filter(|(a, b)| a.page_idx < b.page_idx && a.offset(slot_idx) == b.offset(slot_idx))
+                .count();
+            group.len() >= 2
+                && steps.clone().all(|(a, b)| a.page_idx < b.page_idx)
+                && group.iter().all(|&line_idx| self.lines[line_idx].slots[slot_idx].is_free || first.is_bare())
+                // A new chapter may begin to count anew.
+                && in_step * 5 >= (group.len() - 1) * 4
+        })
+    }
+
+    /// Whether the lines stand on enough of the pages between the first and the last of them. Left and right pages
+    /// may differ, so somewhat less than half of the pages is enough.
+    fn repeats(&self, group: &[usize]) -> bool {
+        let page_of = |line_idx: Option<&usize>| line_idx.map_or(0, |&i| self.lines[i].page_idx);
+        let span = page_of(group.last()) + 1 - page_of(group.first());
+        let pages: HashSet<usize> = group.iter().map(|&i| self.lines[i].page_idx).collect();
+        (pages.len() >= 3 && pages.len() * 5 >= span * 2)
+            || (pages.len() == 2 && self.pages.len() <= 4)
+    }
+
+    /// What page numbers of this document add to the index of the page, as far as it is beyond doubt: numbers that
+    /// stand alone, and numbers in which two different texts agree (left and right pages).
+    fn page_number_offsets(&self, groups: &[Vec<usize>]) -> HashSet<i64> {
+        let mut bare = HashSet::new();
+        let mut worded: HashMap<i64, HashSet<&str>> = HashMap::new();
+        for group in groups.iter().filter(|group| self.repeats(group)) {
+            let Some(slot_idx) = self.counting_slot(group) else {
+                continue;
+            };
+            for &line_idx in group {
+                let line = &self.lines[line_idx];
+                if line.is_bare() {
+                    bare.insert(line.offset(slot_idx));
+                } else {
+                    worded
+                        .entry(line.offset(slot_idx))
+                        .or_default()
+                        .insert(&line.template);
+                }
+            }
+        }
+        bare.extend(
+            worded
+                .into_iter()
+                .filter(|(_, texts)| texts.len() >= 2)
+                .map(|(offset, _)| offset),
+        );
+        bare
+    }
+
+    /// Whether the slot holds the number of the page: as the file counts, as its labels do, or as beyond doubt elsewhere.
+    fn is_page_number(&self, line: &MarginLine, slot_idx: usize) -> bool {
+        let value = line.slots[slot_idx].value;
+        let label = self.pages[line.page_idx].label.as_deref();
+        // A drawn table is furniture if only "7 of 28" differs in it.
+        let names_total = || {
+            let next = line.slots.get(slot_idx + 1);
+            next.is_some_and(|next| next.value == self.pages.len() as i64)
+        };
+        if line.is_table && !names_total() {
+            return false;
+        }
+        (value >= 1 && value <= line.page_idx as i64 + 1)
+            || label == Some(&line.slots[slot_idx].text)
+            || self.offsets.contains(&line.offset(slot_idx))
+    }
+
+    fn judge(&mut self, group: &[usize]) {
+        let counting = self.counting_slot(group);
+        let first = &self.lines[group[0]];
+        // What differs besides belongs to the text: "Part 2" over several pages is the head of that part.
+        let mut texts: Vec<(Vec<&str>, Vec<usize>)> = Vec::new();
+        for &line_idx in group {
+            let line = &self.lines[line_idx];
+            let rest: Vec<&str> = (0..line.slots.len())
+                .filter(|&slot_idx| Some(slot_idx) != counting)
+                .map(|slot_idx| line.slots[slot_idx].text.as_str())
+                .collect();
+            match texts.iter_mut().find(|(other, _)| *other == rest) {
+                Some((_, members)) => members.push(line_idx),
+                None => texts.push((rest, vec![line_idx])),
+            }
+        }
+        let is_bare = first.is_bare();
+        let letters = first.letters;
+        for (_, members) in texts {
+            if !self.repeats(&members) {
+                continue;
+            }
+            let fate = match counting {
+                Some(_) if is_bare => Fate::Dropped,
+                Some(slot_idx) if self.counts_pages(&members, slot_idx) => {
+                    if letters <= MAX_COUNTING_LETTERS {
+                        Fate::Dropped
+                    } else {
+                        Fate::First
+                    }
+                }
+                Some(_) => Fate::Body,
+                None if letters >= 2 => Fate::First,
+                None => Fate::Body,
+            };
+            for (member_idx, &line_idx) in members.iter().enumerate() {
+                self.fates[line_idx] = match fate {
+                    Fate::First if member_idx > 0 => Fate::Dropped,
+                    fate => fate,
+                };
+            }
+        }
+    }
+
+    /// "Page 7" is told from "Invoice 7" and "Device 7", one a page, by its plain type away from the body and by
+    /// whether its number is known to be the page's.
+    fn counts_pages(&self, group: &[usize], slot_idx: usize) -> bool {
+        let holds = |test: &dyn Fn(&MarginLine) -> bool| {
+            group
+                .iter()
+                .filter(|&&line_idx| test(&self.lines[line_idx]))
+                .count()
+                * 5
+                >= group.len() * 4
+        };
+        holds(&|line| self.is_page_number(line, slot_idx))
+            && holds(&|line| line.size <= 1.1 * self.body_size && !line.bold)
+            && holds(&|line| line.gap > 1.6)
+    }
+
+    /// A number alone at the foot of a page, or where page numbers of this document are known, that fits its page.
+    fn is_lone_page_number(&self, line: &MarginLine) -> bool {
+        let stands_alone = line.is_bare()
+            && line.gap > 1.6
+            && !self.lines.iter().any(|other| {
+                other.page_idx == line.page_idx
+                    && other.zone == line.zone
+                    && (other.distance - line.distance).abs() < 0.5 * line.size
+                    && (other.region_idx, other.line_idx) != (line.region_idx, line.line_idx)
+            });
+        if !stands_alone {
+            return false;
+        }
+        let label = self.pages[line.page_idx].label.as_deref();
+        let is_known = self.offsets.contains(&line.offset(0)) || label == Some(&line.slots[0].text);
+        is_known || (line.zone == Zone::Foot && line.offset(0) == 1)
+    }
+}
+
+/// The dropped lines of a margin that no line of the body comes before, seen from the edge.
+fn before_body(lines: &[MarginLine], fates: &[Fate], page_idx: usize, zone: Zone) -> Vec<usize> {
+    let from = lines.partition_point(|line| line.page_idx < page_idx);
+    let to = lines.partition_point(|line| line.page_idx <= page_idx);
+    let mut here: Vec<usize> = (from..to).filter(|&i| lines[i].zone == zone).collect();
+    here.sort_by(|&a, &b| lines[a].distance.total_cmp(&lines[b].distance));
+    let body_from = here
+        .iter()
+        .find(|&&i| fates[i] == Fate::Body)
+        .map_or(f32::INFINITY, |&i| lines[i].distance + 0.35 * lines[i].size);
+    here.retain(|&i| fates[i] == Fate::Dropped && lines[i].distance <= body_from);
+    here
+}
+
+#[cfg(test)]
+mod tests;

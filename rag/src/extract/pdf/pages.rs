@@ -1,0 +1,281 @@
+//! Reads the pages of a document into lines in reading order.
+
+use std::collections::HashSet;
+
+use pdf_oxide::PdfDocument;
+use pdf_oxide::extractors::{PageLabelExtractor, PageLabelRange, PageLabelStyle};
+use pdf_oxide::object::Object;
+use pdf_oxide::optional_content::compute_default_off_ocgs;
+
+use super::annotations::{self, Annotations};
+use super::chars::Source;
+use super::geometry::Area;
+use super::glyph::{self, Frame};
+use super::paint::Painting;
+use super::rules::Drawing;
+use super::{PageLines, columns, lines};
+use crate::extract::ExtractError;
+use crate::extract::outline::BlockWriter;
+
+/// A page whose images take more than this share of it and that has fewer letters than this is taken for a scan with
+/// a stamp or a running foot.
+const SCAN_SHARE: f32 = 0.5;
+const SCAN_CHARS: usize = 150;
+/// Labels above these are not shown: as Roman numerals or letters they would have thousands of letters.
+const MAX_LABEL: u32 = 1_000_000;
+const MAX_LETTER_LABEL: u32 = 5000;
+
+/// What is counted over the pages to say what could not be read.
+#[derive(Default)]
+struct Tally {
+    readable: usize,
+    unreadable: usize,
+    /// Pages with images and no text at all, and with hardly any.
+    scanned: Vec<usize>,
+    nearly_scanned: Vec<usize>,
+    failed: Vec<usize>,
+    first_failure: Option<String>,
+    attachments: Vec<String>,
+}
+
+/// Reads all pages; says which have no text though they show something.
+pub(super) fn read_pages(
+    document: &PdfDocument,
+    num_pages: usize,
+    writer: &mut BlockWriter,
+) -> Result<Vec<PageLines>, ExtractError> {
+    let mut reader = Reader {
+        document,
+        off: compute_default_off_ocgs(document),
+        labels: PageLabelExtractor::extract(document).unwrap_or_default(),
+        told: HashSet::new(),
+        tally: Tally::default(),
+    };
+    let mut pages = Vec::with_capacity(num_pages);
+    for page_idx in 0..num_pages {
+        pages.push(reader.read_page(page_idx));
+    }
+    let mut tally = reader.tally;
+    tally
+        .attachments
+        .extend(annotations::attached_files(document));
+    let has_set_text = pages.iter().any(|page| !page.comments.is_empty());
+    tally.check(num_pages, has_set_text)?;
+    tally.warn(writer);
+    Ok(pages)
+}
+
+impl Tally {
+    fn check(&mut self, num_pages: usize, has_set_text: bool) -> Result<(), ExtractError> {
+        let needs_ocr = ExtractError::NeedsOcr {
+            pages: u32::try_from(num_pages).unwrap_or(u32::MAX),
+        };
+        if self.readable == 0 && !has_set_text {
+            return Err(match self.first_failure.take() {
+                Some(reason) => ExtractError::Corrupt { reason },
+                None if self.scanned.is_empty() && self.unreadable == 0 => ExtractError::Empty,
+                None => needs_ocr,
+            });
+        }
+        // Fonts without a character map give boxes: the text can be seen but not read.
+        if self.unreadable > self.readable {
+            return Err(needs_ocr);
+        }
+        Ok(())
+    }
+
+    fn warn(&self, writer: &mut BlockWriter) {
+        if !self.scanned.is_empty() {
+            writer.warn(format!(
+                "{} without text, only images; OCR would be needed",
+                page_list(&self.scanned)
+            ));
+        }
+        if !self.nearly_scanned.is_empty() {
+            writer.warn(format!(
+                "{} with hardly any text beside images; OCR would be needed for what the images say",
+                page_list(&self.nearly_scanned)
+            ));
+        }
+        if !self.failed.is_empty() {
+            writer.warn(format!("{} could not be read", page_list(&self.failed)));
+        }
+        if !self.attachments.is_empty() {
+            writer.warn(format!(
+                "attached files were not read: {}",
+                self.attachments.join(", ")
+            ));
+        }
+    }
+}
+
+struct Reader<'a> {
+    document: &'a PdfDocument,
+    /// Names of the layers that are not shown.
+    off: HashSet<String>,
+    labels: Vec<PageLabelRange>,
+    /// Targets of links that were told.
+    told: HashSet<String>,
+    tally: Tally,
+}
+
+impl Reader<'_> {
+    fn read_page(&mut self, page_idx: usize) -> PageLines {
+        let document = self.document;
+        let page = document
+            .get_page_for_debug(page_idx)
+            .unwrap_or(Object::Null);
+        let content = document.get_page_content_data(page_idx).unwrap_or_default();
+        let resources = page.as_dict().and_then(|page| page.get("Resources"));
+        let resources = resources
+            .and_then(|resources| document.resolve_object(resources).ok())
+            .unwrap_or(Object::Null);
+        let painting = Painting::of(document, &resources, &content, &self.off);
+        let source = Source {
+            document,
+            page_idx,
+            page: &page,
+            content: &content,
+            painting: &painting,
+            off: &self.off,
+        };
+        let chars = source.visible().unwrap_or_else(|error| {
+            self.tally.failed.push(page_idx + 1);
+            self.tally.first_failure.get_or_insert(error.to_string());
+            Vec::new()
+        });
+        let annotations = Annotations::of(document, &page);
+        let area = document
+            .get_page_visible_box(page_idx)
+            .unwrap_or((0.0, 0.0, 612.0, 792.0));
+        let mut out = PageLines {
+            regions: vec![],
+            asides: vec![],
+            comments: annotations.comments.clone(),
+            frame: Frame::of(0, area),
+            label: self.label(page_idx),
+        };
+        let paths = if chars.is_empty() {
+            vec![]
+        } else {
+            let mut paths = document.extract_paths(page_idx).unwrap_or_default();
+            paths.retain(|path| {
+                path.layer
+                    .as_ref()
+                    .is_none_or(|layer| !self.off.contains(layer))
+            });
+            paths
+        };
+        let mut visible = 0;
+        for (turn_idx, turn) in glyph::turns(chars.iter()).into_iter().enumerate() {
+            let frame = Frame::of(turn, area);
+            let mut glyphs = glyph::upright(&chars, frame, area);
+            self.tally.unreadable += glyphs.iter().filter(|glyph| glyph.c == '\u{fffd}').count();
+            visible += glyphs
+                .iter()
+                .filter(|glyph| !glyph.c.is_whitespace() && glyph.c != '\u{fffd}')
+                .count();
+            let drawing = Drawing::of(&paths, frame);
+            drawing.strike(&mut glyphs, &annotations.strokes(frame));
+            let targets = annotations.mark_links(&mut glyphs, frame, &mut self.told);
+            let borders = drawing.cell_borders();
+            let borders_at = |y: f32, from: f32, to: f32| borders.between(y, from, to);
+            let mut segments = glyph::segments(glyphs, &borders_at, &targets);
+            if turn_idx == 0 {
+                visible += annotations.place_texts(&mut segments, frame);
+            }
+            drawing.take_tables(&mut segments);
+            let regions = columns::regions(segments)
+                .into_iter()
+                .map(lines::lines)
+                .collect();
+            if turn_idx == 0 {
+                (out.regions, out.frame) = (regions, frame);
+            } else {
+                out.asides.extend(regions);
+            }
+        }
+        self.tally.readable += visible;
+        self.tally.attachments.extend(annotations.attachments);
+        self.judge_scan(page_idx, visible, &painting, area);
+        out
+    }
+
+    fn judge_scan(
+        &mut self,
+        page_idx: usize,
+        visible: usize,
+        painting: &Painting,
+        area: (f32, f32, f32, f32),
+    ) {
+        let Some(page) = Area::around(&[(area.0, area.1), (area.2, area.3)]) else {
+            return;
+        };
+        let size = |area: &Area| area.width() * area.height();
+        let shown: f32 = painting
+            .images()
+            .filter_map(|image| image.within(&page))
+            .map(|image| size(&image))
+            .sum();
+        if visible == 0 && painting.images().next().is_some() {
+            self.tally.scanned.push(page_idx + 1);
+        } else if visible < SCAN_CHARS && shown > SCAN_SHARE * size(&page) {
+            self.tally.nearly_scanned.push(page_idx + 1);
+        }
+    }
+
+    /// The label of a page where it is not just its number in the file.
+    fn label(&self, page_idx: usize) -> Option<String> {
+        let range = self
+            .labels
+            .iter()
+            .rev()
+            .find(|range| range.start_page <= page_idx)?;
+        let offset = u32::try_from(page_idx - range.start_page).ok()?;
+        let number = range.start_value.checked_add(offset)?;
+        let limit = match range.style {
+            PageLabelStyle::Decimal => MAX_LABEL,
+            _ => MAX_LETTER_LABEL,
+        };
+        let label = (number <= limit).then(|| range.format_label(page_idx))?;
+        let label = label.trim();
+        (!label.is_empty() && label != (page_idx + 1).to_string()).then(|| label.to_owned())
+    }
+}
+
+/// "page 3", "pages 3, 5-7".
+fn page_list(pages: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &page in pages {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == page => *last = page,
+            _ => ranges.push((page, page)),
+        }
+    }
+    let names: Vec<String> = ranges
+        .iter()
+        .map(|&(a, b)| {
+            if a == b {
+                a.to_string()
+            } else {
+                format!("{a}-{b}")
+            }
+        })
+        .collect();
+    format!(
+        "page{} {}",
+        if pages.len() == 1 { "" } else { "s" },
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_listed_as_ranges() {
+        assert_eq!(page_list(&[3]), "page 3");
+        assert_eq!(page_list(&[1, 3, 4, 5]), "pages 1, 3-5");
+    }
+}
