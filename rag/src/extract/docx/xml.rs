@@ -13,6 +13,8 @@ pub(super) enum Space {
     Word,
     /// Office MathML.
     Math,
+    /// DrawingML's main vocabulary, the one with text.
+    Drawing,
     Other,
 }
 
@@ -46,6 +48,11 @@ impl Element<'_> {
     /// The `val` attribute, which carries most of WordprocessingML's values.
     pub(super) fn value(&self) -> Option<String> {
         self.attribute("val")
+    }
+
+    /// The `val` attribute as a number.
+    pub(super) fn number<T: std::str::FromStr>(&self) -> Option<T> {
+        self.value().and_then(|value| value.trim().parse().ok())
     }
 
     /// Value of an on/off property: on unless it says otherwise.
@@ -138,6 +145,10 @@ fn space_of(resolved: &ResolveResult<'_>) -> Space {
             "http://schemas.openxmlformats.org/officeDocument/2006/math"
             | "http://purl.oclc.org/ooxml/officeDocument/math",
         )) => Space::Math,
+        ResolveResult::Bound(Namespace(
+            "http://schemas.openxmlformats.org/drawingml/2006/main"
+            | "http://purl.oclc.org/ooxml/drawingml/main",
+        )) => Space::Drawing,
         _ => Space::Other,
     }
 }
