@@ -14,6 +14,7 @@ pub(super) struct BlockWriter {
     /// Open headings, outermost first, levels strictly increasing.
     open: Vec<(u8, String)>,
     page: Option<u32>,
+    page_label: Option<String>,
     title: Option<String>,
     warnings: Vec<String>,
 }
@@ -23,17 +24,32 @@ impl BlockWriter {
         Self::default()
     }
 
-    /// Page of the blocks that follow.
-    pub(super) fn set_page(&mut self, page: u32) {
+    /// Page of the blocks that follow, and what it is called if that is not its number.
+    pub(super) fn set_page(&mut self, page: u32, label: Option<&str>) {
         self.page = Some(page);
+        self.page_label = label.map(str::to_owned);
     }
 
     pub(super) fn warn(&mut self, sentence: impl Into<String>) {
         self.warnings.push(sentence.into());
     }
 
+    pub(super) fn num_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.blocks.is_empty()
+    }
+
+    /// What was added so far.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Ends all open sections: what follows belongs to the document as a whole.
+    pub(super) fn end_sections(&mut self) {
+        self.open.clear();
     }
 
     /// Sets the document's title unless one is known; text without a letter or digit is no title.
@@ -56,6 +72,7 @@ impl BlockWriter {
             kind: BlockKind::Title,
             text,
             page: self.page,
+            page_label: self.page_label.clone(),
             heading: vec![],
             level: 0,
         });
@@ -75,6 +92,7 @@ impl BlockWriter {
             kind: BlockKind::Heading,
             text,
             page: self.page,
+            page_label: self.page_label.clone(),
             heading,
             level,
         });
@@ -97,6 +115,22 @@ impl BlockWriter {
         }
     }
 
+    /// Adds to the text of the block that was written last if it was written after the first `num_blocks` and is
+    /// running text; false if not.
+    pub(super) fn continue_last(&mut self, num_blocks: usize, text: &str) -> bool {
+        let is_new = self.blocks.len() > num_blocks;
+        match self.blocks.last_mut() {
+            Some(block)
+                if is_new && matches!(block.kind, BlockKind::Paragraph | BlockKind::ListItem) =>
+            {
+                block.text.push(' ');
+                block.text.push_str(&clean_line(text));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds preformatted lines of `kind`.
     pub(super) fn lines(&mut self, kind: BlockKind, text: &str) {
         self.push(kind, clean_lines(text));
@@ -108,6 +142,7 @@ impl BlockWriter {
                 kind,
                 text,
                 page: self.page,
+                page_label: self.page_label.clone(),
                 heading: self.path(),
                 level: 0,
             });

@@ -3,7 +3,8 @@
 use std::io::Cursor;
 
 use super::ExtractError;
-use super::text::decode;
+use super::encoding;
+use super::readers::reader_for;
 
 /// A format that has an extractor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +59,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
 /// [`ExtractError::TypeMismatch`] if `extension` names another format than the content has,
 /// [`ExtractError::Unsupported`] if no extractor takes it, [`ExtractError::Empty`] for blank files.
 pub(super) fn detect(bytes: &[u8], extension: &str) -> Result<Format, ExtractError> {
-    let named = match extension {
-        "txt" | "text" | "log" => Some(Format::Text),
-        "md" | "markdown" => Some(Format::Markdown),
-        "html" | "htm" | "xhtml" => Some(Format::Html),
-        "pdf" => Some(Format::Pdf),
-        "docx" => Some(Format::Docx),
-        _ => None,
-    };
+    let named = reader_for(extension).format;
     if bytes
         .iter()
         .all(|byte| byte.is_ascii_whitespace() || *byte == 0)
@@ -129,7 +123,7 @@ fn content_of(bytes: &[u8]) -> Content {
         .iter()
         .find(|(signature, _)| bytes.starts_with(signature))
         .map(|(_, name)| *name);
-    let Some(text) = decode(bytes) else {
+    let Some(text) = encoding::decode(bytes, None).map(|decoded| decoded.text) else {
         return Content::Other(found.unwrap_or("binary data"));
     };
     match found {
@@ -167,7 +161,11 @@ fn zip_content(bytes: &[u8]) -> Content {
             return Content::BrokenZip(format!("the ZIP directory is unreadable: {error}"));
         }
     };
-    let has = |name: &str| archive.file_names().any(|entry| entry.starts_with(name));
+    let has = |name: &str| {
+        archive
+            .file_names()
+            .any(|entry| entry.is_ok_and(|entry| entry.starts_with(name)))
+    };
     if has("word/document") {
         Content::Supported(Format::Docx)
     } else if has("ppt/") {
@@ -248,6 +246,7 @@ mod tests {
                 }),
             ),
             (b"hello", "", Ok(Format::Text)),
+            (b"hello\0", "txt", Ok(Format::Text)),
             (b" \n\t", "txt", Err(ExtractError::Empty)),
             (b"\0\0\0", "pdf", Err(ExtractError::Empty)),
         ];

@@ -1,85 +1,19 @@
-//! Plain text: which encoding, which paragraphs. Also the cleaning that every extractor's text goes through.
+//! Plain text: which lines are paragraphs, lists and headings. Also the cleaning that every extractor's text
+//! goes through.
 
 use std::borrow::Cow;
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::WINDOWS_1252;
 
 use super::ExtractError;
+use super::encoding::{self, Decoded};
 use super::outline::BlockWriter;
 use crate::document::{BlockKind, Extracted};
 
-/// Decodes text of unknown encoding: byte order mark, UTF-16 by its zero bytes, UTF-8, else Windows-1252
-/// (a superset of Latin-1). `None` if the bytes are not text at all.
+/// Decodes text that has an encoding of its own format's making (a part of a DOCX, a PDF's title), where
+/// no more than a byte order mark, UTF-8 and Western European need to be told apart. Files: [`encoding`].
 pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
-    if let Some((encoding, bom_len)) = Encoding::for_bom(bytes) {
-        let (text, _) = encoding.decode_without_bom_handling(&bytes[bom_len..]);
-        return is_text(&text).then_some(text);
-    }
-    if let Some(encoding) = utf16_without_bom(bytes) {
-        let (text, _) = encoding.decode_without_bom_handling(bytes);
-        return is_text(&text).then_some(text);
-    }
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return is_text(text).then_some(Cow::Borrowed(text));
-    }
-    // A few broken bytes do not make UTF-8 Latin-1: "café" read as "cafÃ©" would never be found.
-    let encoding = if mostly_utf8(bytes) {
-        UTF_8
-    } else {
-        WINDOWS_1252
-    };
-    let (text, _) = encoding.decode_without_bom_handling(bytes);
-    is_text(&text).then_some(text)
-}
-
-/// Text that is half ASCII has a zero in every second byte when written as UTF-16.
-fn utf16_without_bom(bytes: &[u8]) -> Option<&'static Encoding> {
-    let sample = &bytes[..bytes.len().min(4096) & !1];
-    if sample.len() < 4 {
-        return None;
-    }
-    let zeros = |parity: usize| {
-        sample
-            .iter()
-            .skip(parity)
-            .step_by(2)
-            .filter(|&&b| b == 0)
-            .count()
-    };
-    let pairs = sample.len() / 2;
-    match (zeros(0), zeros(1)) {
-        (0, odd) if odd * 2 > pairs => Some(UTF_16LE),
-        (even, 0) if even * 2 > pairs => Some(UTF_16BE),
-        _ => None,
-    }
-}
-
-/// Whether at least four of five non-ASCII sequences are valid UTF-8.
-fn mostly_utf8(bytes: &[u8]) -> bool {
-    let (mut valid, mut invalid) = (0usize, 0usize);
-    for chunk in bytes.utf8_chunks() {
-        valid += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
-        invalid += usize::from(!chunk.invalid().is_empty());
-    }
-    valid > 0 && valid >= 4 * invalid
-}
-
-/// Text has no NUL and hardly any control characters; ESC is allowed for terminal logs.
-fn is_text(text: &str) -> bool {
-    let mut controls = 0usize;
-    let mut undecoded = 0usize;
-    let mut chars = 0usize;
-    for c in text.chars().take(1 << 20) {
-        chars += 1;
-        match c {
-            '\0' => return false,
-            '\t' | '\n' | '\r' | '\x0c' | '\x1b' | '\x08' => {}
-            c if c.is_control() && !('\u{80}'..='\u{9f}').contains(&c) => controls += 1,
-            '\u{fffd}' => undecoded += 1,
-            _ => {}
-        }
-    }
-    controls * 50 <= chars && undecoded * 10 <= chars
+    encoding::decode(bytes, Some(WINDOWS_1252)).map(|decoded| decoded.text)
 }
 
 /// Characters that are not seen and so must not be read: controls, zero-width marks, direction
@@ -128,8 +62,12 @@ pub(super) fn clean_lines(text: &str) -> String {
 
 /// Extracts the paragraphs, list items and obvious headings of a plain text.
 pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
-    let text = decode(bytes).ok_or_else(|| ExtractError::corrupt("not text"))?;
+    let Decoded { text, warnings } =
+        encoding::decode(bytes, None).ok_or_else(|| ExtractError::corrupt("not text"))?;
     let mut writer = BlockWriter::new();
+    warnings
+        .into_iter()
+        .for_each(|warning| writer.warn(warning));
     let mut lines: Vec<&str> = Vec::new();
     for line in text
         .split(['\n', '\x0c'])
@@ -161,7 +99,7 @@ fn write_paragraph(writer: &mut BlockWriter, lines: &[&str]) {
     {
         return writer.heading(level, first);
     }
-    if lines.iter().any(|line| list_marker(line).is_some()) {
+    if is_list(lines) {
         return write_list(writer, lines);
     }
     if is_wrapped(lines) {
@@ -242,8 +180,9 @@ pub(super) fn list_marker(line: &str) -> Option<(&str, &str)> {
             | "➢"
             | "\u{f0b7}"
             | "\u{f0a7}"
-            | "o"
     );
+    // The second bullet of word processors is an "o", and "o" is a word of many languages: it stays as it is.
+    let letter = marker == "o";
     let inner = marker.trim_start_matches('(').trim_end_matches(['.', ')']);
     let numbered = inner.len() < marker.len()
         && (1..=3).contains(&inner.len())
@@ -252,21 +191,64 @@ pub(super) fn list_marker(line: &str) -> Option<(&str, &str)> {
                 && inner.bytes().all(|b| b.is_ascii_alphabetic())
                 && !marker.ends_with('.'))
             || inner.bytes().all(|b| matches!(b, b'i' | b'v' | b'x')));
-    (!rest.trim().is_empty() && (bullet || numbered))
+    (!rest.trim().is_empty() && (bullet || letter || numbered))
         .then_some((if bullet { "-" } else { marker }, rest.trim()))
+}
+
+/// Whether the lines hold list items. A line of running text may begin like one ("...on\n12. May", "...oggi\no
+/// domani"): in a wrapped paragraph, a single marker further down counts only after a colon.
+fn is_list(lines: &[&str]) -> bool {
+    let mut items = lines
+        .iter()
+        .enumerate()
+        .filter(|(line_idx, line)| starts_item(lines, *line_idx, line))
+        .map(|(line_idx, _)| line_idx);
+    match (items.next(), items.next()) {
+        (None, _) => false,
+        (Some(0), _) | (_, Some(_)) => true,
+        (Some(only), None) => {
+            !is_wrapped(&lines[..=only]) || lines[only - 1].trim_end().ends_with([':', '：'])
+        }
+    }
+}
+
+/// Whether the line begins with a list marker. The letter "o" is one only where it stands apart from its text,
+/// or further in than the line above that is not an item itself.
+fn starts_item(lines: &[&str], line_idx: usize, line: &str) -> bool {
+    match list_marker(line) {
+        Some(("o", text)) => {
+            let stands_apart = line
+                .trim_start()
+                .strip_prefix('o')
+                .is_some_and(|rest| rest.starts_with(['\t', '\u{a0}']) || rest.starts_with("  "));
+            let lead = lines[..line_idx]
+                .iter()
+                .rev()
+                .find(|line| !matches!(list_marker(line), Some(("o", _))));
+            !text.is_empty()
+                && (stands_apart || lead.is_some_and(|lead| indent(line) > indent(lead)))
+        }
+        marker => marker.is_some(),
+    }
+}
+
+/// Columns in front of the text.
+fn indent(line: &str) -> usize {
+    line.chars()
+        .take_while(|c| c.is_whitespace())
+        .map(|c| if c == '\t' { 4 } else { 1 })
+        .sum()
 }
 
 fn write_list(writer: &mut BlockWriter, lines: &[&str]) {
     let mut item: Option<(usize, &str, String)> = None;
     let mut lead = String::new();
     let mut base = usize::MAX;
-    for line in lines {
-        let indent = line
-            .chars()
-            .take_while(|c| c.is_whitespace())
-            .map(|c| if c == '\t' { 4 } else { 1 })
-            .sum::<usize>();
-        if let Some((marker, text)) = list_marker(line) {
+    for (line_idx, line) in lines.iter().enumerate() {
+        let indent = indent(line);
+        if starts_item(lines, line_idx, line)
+            && let Some((marker, text)) = list_marker(line)
+        {
             if let Some((depth, marker, text)) = item.take() {
                 writer.list_item(depth, marker, &text);
             }
@@ -304,30 +286,6 @@ fn is_wrapped(lines: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn decodes_each_encoding_and_refuses_bytes() {
-        let utf16: Vec<u8> = "Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let with_bom: Vec<u8> = [0xfe, 0xff]
-            .into_iter()
-            .chain("Grüße".encode_utf16().flat_map(u16::to_be_bytes))
-            .collect();
-        let cases: &[(&[u8], Option<&str>)] = &[
-            ("Grüße".as_bytes(), Some("Grüße")),
-            (b"\xef\xbb\xbfGr\xc3\xbc\xc3\x9fe", Some("Grüße")),
-            (&with_bom, Some("Grüße")),
-            (&utf16, Some("Grüße")),
-            (b"Gr\xfc\xdfe", Some("Grüße")),
-            (b"\x93quoted\x94", Some("“quoted”")),
-            (b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0", None),
-            (&[7, 200, 3, 1, 9, 255, 17, 2, 3, 4, 5, 6], None),
-        ];
-        for (bytes, want) in cases {
-            assert_eq!(decode(bytes).as_deref(), *want, "{bytes:?}");
-        }
-        let broken = [b"caf\xc3\xa9 ".repeat(9), b"\xe9".to_vec()].concat();
-        assert!(decode(&broken).is_some_and(|text| text.starts_with("café café")));
-    }
 
     #[test]
     fn what_is_not_seen_is_not_read() {
@@ -369,6 +327,34 @@ mod tests {
                 (ListItem, "  - two".into()),
                 (Paragraph, "name: x\nrole: y".into()),
             ]
+        );
+    }
+
+    #[test]
+    fn words_at_the_start_of_a_line_are_no_list_markers() {
+        use BlockKind::{ListItem, Paragraph};
+        let italian = "Il pagamento deve avvenire entro trenta giorni dalla fattura\no entro sessanta giorni se il cliente è un ente pubblico, come\nprevisto dal contratto quadro firmato nel mese di marzo.";
+        assert_eq!(kinds(italian), [(Paragraph, italian.replace('\n', " "))]);
+        let twice = "Si può pagare con la carta di credito o con il bonifico bancario,\no in contanti presso la cassa aperta dalle otto fino alle sedici,\no con assegno.";
+        assert_eq!(kinds(twice), [(Paragraph, twice.replace('\n', " "))]);
+        let date = "Die Sitzung des Ausschusses findet nach der Sommerpause erst am\n12. Mai im großen Saal des Rathauses statt, die Unterlagen liegen\ndort aus.";
+        assert_eq!(kinds(date), [(Paragraph, date.replace('\n', " "))]);
+        let items = "Bring:\no\tbread\no\tsalt";
+        assert_eq!(
+            kinds(items),
+            [
+                (Paragraph, "Bring:".into()),
+                (ListItem, "o bread".into()),
+                (ListItem, "o salt".into()),
+            ]
+        );
+        let nested = "- tools\n  o saw\n  o file\n- wood";
+        assert_eq!(
+            kinds(nested)
+                .into_iter()
+                .map(|(_, text)| text)
+                .collect::<Vec<_>>(),
+            ["- tools", "  o saw", "  o file", "- wood"]
         );
     }
 

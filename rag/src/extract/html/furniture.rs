@@ -1,0 +1,228 @@
+//! What of a page belongs to its site rather than to its text: navigation, the head and foot of the site, and
+//! what lies over or beside the main element (banners, notices about cookies).
+//!
+//! A banner is told from text by its structure: a dialog, a fixed position, something to press. Bare words in a
+//! box beside the main element are left out, paragraphs there are read.
+
+use scraper::{ElementRef, Html, Selector};
+
+use super::visibility::{HEADINGS, NEVER_READ, Visibility, is_control, is_dialog, own_style};
+
+impl Visibility {
+    /// Finds the main element: the only one, and with more text than what would be left out because of it.
+    pub(super) fn find_main(&mut self, html: &Html) {
+        let selector = Selector::parse("main, [role=main]").expect("the selector is a constant");
+        let found: Vec<ElementRef<'_>> = html
+            .select(&selector)
+            .filter(|element| !self.is_skipped(*element))
+            .take(2)
+            .collect();
+        let [only] = found[..] else { return };
+        self.main_line = only
+            .ancestors()
+            .map(|node| node.id())
+            .chain([only.id()])
+            .collect();
+        self.main = Some(only.id());
+        let left_out: usize = only
+            .ancestors()
+            .filter_map(ElementRef::wrap)
+            .flat_map(|above| above.child_elements())
+            .filter(|element| {
+                !self.main_line.contains(&element.id())
+                    && !NEVER_READ.contains(&element.value().name())
+                    && !is_site_navigation(*element)
+                    && !self.is_hidden(*element)
+                    && self.is_left_out_for_main(*element)
+            })
+            .map(text_len)
+            .sum();
+        if text_len(only) < left_out {
+            self.main_line.clear();
+            self.main = None;
+        }
+    }
+
+    pub(super) fn is_furniture(&self, element: ElementRef<'_>) -> bool {
+        if self.keep_page_furniture {
+            return false;
+        }
+        if is_site_navigation(element) {
+            return true;
+        }
+        if is_of_site(element)
+            && (is_navigation(element)
+                || !holds(
+                    element,
+                    &["p", "h1", "h2", "h3", "table", "dl", "address", "time"],
+                ))
+        {
+            return true;
+        }
+        let is_beside_main = element.parent().is_some_and(|parent| {
+            self.main_line.contains(&parent.id()) && Some(parent.id()) != self.main
+        }) && !self.main_line.contains(&element.id());
+        if is_beside_main {
+            return self.is_left_out_for_main(element);
+        }
+        element.value().name() == "aside" && is_navigation(element)
+    }
+
+    /// Whether an element beside the main element is not read although it is no navigation by name.
+    fn is_left_out_for_main(&self, element: ElementRef<'_>) -> bool {
+        if is_of_site(element) {
+            return is_foot(element);
+        }
+        let name = element.value().name();
+        let is_text = matches!(name, "aside" | "section" | "article" | "p" | "table" | "dl")
+            || HEADINGS.contains(&name)
+            || holds(element, HEADINGS)
+            || holds(element, &["aside", "article", "header"])
+            || is_plain_text(element);
+        !is_text || is_navigation(element) || self.is_overlay(element)
+    }
+
+    /// Whether the element lies over the page. An aside says itself what it is, wherever it is put.
+    fn is_overlay(&self, element: ElementRef<'_>) -> bool {
+        let is_pinned = || {
+            std::iter::successors(Some(element), |outer| {
+                let mut inner = outer.child_elements();
+                inner.next().filter(|_| inner.next().is_none())
+            })
+            .any(|element| {
+                own_style(element).is_pinned
+                    || self.cascade.any_rule(element, |style| style.is_pinned)
+            })
+        };
+        (is_dialog(element) && !self.is_referenced(element))
+            || (element.value().name() != "aside" && is_pinned())
+    }
+}
+
+/// Whether a box without a heading holds paragraphs or the like, and nothing of a menu, a form, a banner or the
+/// foot of a site (the sign of copyright stands there). A list with links is rather a menu or the path to the page.
+fn is_plain_text(element: ElementRef<'_>) -> bool {
+    let holds_text = holds(
+        element,
+        &["p", "table", "dl", "blockquote", "pre", "address"],
+    ) || (holds(element, &["ul", "ol"]) && !holds(element, &["a"]));
+    holds_text
+        && !holds(element, &["form", "input", "select", "textarea"])
+        && !element.descendent_elements().any(|inner| {
+            is_control(inner) || is_dialog(inner) || is_foot(inner) || is_site_navigation(inner)
+        })
+        && !element.text().any(|text| text.contains('©'))
+}
+
+fn is_site_navigation(element: ElementRef<'_>) -> bool {
+    let value = element.value();
+    value.name() == "nav" || matches!(value.attr("role"), Some("navigation" | "search"))
+}
+
+fn is_foot(element: ElementRef<'_>) -> bool {
+    let value = element.value();
+    value.name() == "footer" || value.attr("role") == Some("contentinfo")
+}
+
+/// Whether the element is the head or foot of the site rather than of an article.
+fn is_of_site(element: ElementRef<'_>) -> bool {
+    let value = element.value();
+    let is_head = value.name() == "header" || value.attr("role") == Some("banner");
+    (is_head || is_foot(element))
+        && !element
+            .ancestors()
+            .filter_map(ElementRef::wrap)
+            .any(|above| matches!(above.value().name(), "article" | "main" | "section"))
+}
+
+/// Whether the element is mostly links.
+pub(super) fn is_navigation(element: ElementRef<'_>) -> bool {
+    let linked: usize = element
+        .descendent_elements()
+        .filter(|inner| inner.value().name() == "a" && inner.value().attr("href").is_some())
+        .map(text_len)
+        .sum();
+    linked * 2 > text_len(element)
+}
+
+fn holds(element: ElementRef<'_>, names: &[&str]) -> bool {
+    element
+        .descendent_elements()
+        .skip(1)
+        .any(|inner| names.contains(&inner.value().name()))
+}
+
+/// Bytes of text below the element that are not code.
+fn text_len(element: ElementRef<'_>) -> usize {
+    element
+        .descendants()
+        .filter_map(|node| {
+            let text = node.value().as_text()?;
+            let parent = node.parent().and_then(ElementRef::wrap)?;
+            (!NEVER_READ.contains(&parent.value().name())).then(|| text.trim().len())
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::extract::html::extract;
+
+    /// Whether the word `MARK` of the piece is read where the piece stands beside a main element.
+    fn is_read_beside_main(head: &str, piece: &str) -> bool {
+        let page = format!(
+            "<html><head><title>A long title of the page</title>{head}</head><body><header><h1>Rule</h1></header>\
+             <main><h2>Scope</h2><p>It covers all tower cranes on the sites.</p></main>{piece}</body></html>"
+        );
+        let blocks = extract(page.as_bytes()).unwrap().blocks;
+        assert!(blocks.iter().any(|block| block.text.contains("cranes")));
+        blocks.iter().any(|block| block.text.contains("MARK"))
+    }
+
+    #[test]
+    fn text_beside_the_main_element_is_told_from_banners_by_structure() {
+        let pinned = "<style>.low { position: fixed; bottom: 0 }</style>";
+        let cases = [
+            ("", "<div><p>MARK 5512.</p></div>", true),
+            (
+                "",
+                "<div><div><p>MARK <a href='/x'>x</a>.</p></div></div>",
+                true,
+            ),
+            ("", "<div><ul><li>MARK 8 to 12</li></ul></div>", true),
+            ("", "<aside><p>MARK</p></aside>", true),
+            (pinned, "<aside class=low><p>MARK</p></aside>", true),
+            (pinned, "<div class=high><p>MARK</p></div>", true),
+            ("", "<div>MARK</div>", false),
+            ("", "<div role=dialog><p>MARK</p></div>", false),
+            ("", "<div role=dialog><h2>MARK</h2><p>x</p></div>", false),
+            ("", "<div><p>MARK</p><button>x</button></div>", false),
+            ("", "<div><p>MARK</p><a href='#'>x</a></div>", false),
+            ("", "<div style='position: fixed'><p>MARK</p></div>", false),
+            (pinned, "<div class=low><h2>MARK</h2><p>x</p></div>", false),
+            (pinned, "<div><div class=low><p>MARK</p></div></div>", false),
+            ("", "<div><footer><p>MARK</p></footer></div>", false),
+            ("", "<div><p>© 2026 MARK</p></div>", false),
+            (
+                "",
+                "<div><ul><li><a href='/'>x</a><li>MARK</ul></div>",
+                false,
+            ),
+            (
+                "",
+                "<div><p><a href='/a'>MARK a</a> <a href='/b'>b</a></p></div>",
+                false,
+            ),
+        ];
+        for (head, piece, want) in cases {
+            assert_eq!(is_read_beside_main(head, piece), want, "{head} {piece}");
+        }
+    }
+
+    #[test]
+    fn a_main_element_with_little_of_the_text_is_not_the_page() {
+        let page = format!("<main>Short.</main><div>{}</div>", "Long text. ".repeat(9));
+        let blocks = extract(page.as_bytes()).unwrap().blocks;
+        assert!(blocks.iter().any(|block| block.text.contains("Long text.")));
+    }
+}

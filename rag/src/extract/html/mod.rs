@@ -1,0 +1,440 @@
+//! HTML to blocks: what a reader sees of the page. Scripts, styles, navigation and hidden elements are not seen
+//! and so not read; hidden text is a known way to smuggle in instructions ([`visibility`]).
+//!
+//! Within a line, raised and lowered numbers stay apart from what they stand at, withdrawn text is marked
+//! `~~...~~`, and addresses of links and texts of images are written out ([`inline`]).
+
+mod css;
+mod encoding;
+mod furniture;
+mod inline;
+mod tables;
+mod visibility;
+
+use scraper::{ElementRef, Html, Node, Selector};
+
+use super::ExtractError;
+use super::encoding::Decoded;
+use super::outline::Flow;
+use crate::document::{BlockKind, Extracted};
+use furniture::is_navigation;
+use visibility::Visibility;
+
+pub(super) use inline::{image_text, link_target, push_lowered, push_raised};
+
+/// Elements nested deeper than this are read as flat text: real pages stay below 100, and the walk is recursive.
+const MAX_DEPTH: usize = 200;
+
+/// Extracts an HTML document.
+pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
+    let Decoded { text, warnings } =
+        super::encoding::decode(bytes, encoding::stated_encoding(bytes))
+            .ok_or_else(|| ExtractError::corrupt("not text"))?;
+    let mut page = Page::parse(Html::parse_document(&text));
+    let mut flow = Flow::default();
+    for warning in warnings {
+        flow.writer.warn(warning);
+    }
+    if let Some(title) = first(&page.html, "head > title") {
+        flow.writer.suggest_title(&title.text().collect::<String>());
+    }
+    page.walk_body(&mut flow, Place::with_links());
+    if flow.writer.is_empty() {
+        // The whole page sits in what looked like navigation.
+        page.visibility.keep_page_furniture = true;
+        page.walk_body(&mut flow, Place::default());
+    }
+    Ok(flow.finish().finish(None))
+}
+
+/// Writes the blocks of an HTML fragment within another document (Markdown's raw HTML).
+pub(super) fn write_fragment(fragment: &str, flow: &mut Flow) {
+    let mut page = Page::parse(Html::parse_fragment(fragment));
+    page.visibility.keep_page_furniture = true;
+    page.walk_children(page.html.root_element(), flow, Place::with_links());
+}
+
+fn first<'a>(html: &'a Html, selector: &str) -> Option<ElementRef<'a>> {
+    let selector = Selector::parse(selector).expect("the selector is a constant");
+    html.select(&selector).next()
+}
+
+/// What holds for everything below an element.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// Elements above.
+    depth: usize,
+    /// Whether the text is struck out.
+    struck: bool,
+    /// Whether addresses of links are written out.
+    links: bool,
+    /// Whether the links are those of a list of links.
+    in_link_list: bool,
+}
+
+impl Place {
+    fn with_links() -> Self {
+        Self {
+            links: true,
+            ..Self::default()
+        }
+    }
+
+    fn deeper(self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            ..self
+        }
+    }
+}
+
+struct Page {
+    html: Html,
+    visibility: Visibility,
+}
+
+impl Page {
+    fn parse(html: Html) -> Self {
+        Self {
+            visibility: Visibility::of(&html),
+            html,
+        }
+    }
+
+    fn walk_body(&self, flow: &mut Flow, place: Place) {
+        let body = first(&self.html, "body").unwrap_or_else(|| self.html.root_element());
+        self.walk_children(body, flow, place);
+        flow.flush();
+    }
+
+    /// What holds below `element`, which lies in `place`.
+    fn within(&self, element: ElementRef<'_>, place: Place) -> Place {
+        let is_struck = matches!(element.value().name(), "del" | "s" | "strike")
+            || self.visibility.is_struck(element);
+        Place {
+            struck: place.struck || is_struck,
+            ..place
+        }
+    }
+
+    fn walk_children(&self, parent: ElementRef<'_>, flow: &mut Flow, place: Place) {
+        for child in parent.children() {
+            match child.value() {
+                Node::Text(text) if place.struck => inline::push_struck(&mut flow.inline, text),
+                Node::Text(text) => flow.inline.push_str(text),
+                Node::Element(_) => {
+                    if let Some(element) = ElementRef::wrap(child)
+                        && !self.visibility.is_skipped(element)
+                    {
+                        self.walk(element, flow, self.within(element, place.deeper()));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn walk(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place) {
+        if place.depth > MAX_DEPTH {
+            flow.inline.push_str(&flat_text(element));
+            return;
+        }
+        let name = element.value().name();
+        match name {
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
+                flow.flush();
+                let place = Place {
+                    links: false,
+                    ..place
+                };
+                let text = self.inline_text(element, place);
+                flow.writer.heading(name.as_bytes()[1] - b'0', &text);
+            }
+            "br" => flow.inline.push('\n'),
+            "hr" => flow.flush(),
+            "ul" | "menu" | "dl" => self.walk_list(element, None, flow, place),
+            "ol" => {
+                let start = element
+                    .value()
+                    .attr("start")
+                    .and_then(|start| start.parse().ok());
+                self.walk_list(element, Some(start.unwrap_or(1)), flow, place);
+            }
+            "li" | "dt" => {
+                flow.open_item();
+                self.walk_children(element, flow, place);
+                flow.flush();
+            }
+            "dd" => {
+                flow.open_list(None);
+                flow.open_item();
+                self.walk_children(element, flow, place);
+                flow.close_list();
+            }
+            "pre" | "listing" | "xmp" => {
+                flow.flush();
+                flow.writer
+                    .lines(BlockKind::Code, &element.text().collect::<String>());
+            }
+            "table" => self.table(element, flow, place),
+            "a" | "sup" | "sub" | "img" | "svg" | "math" | "rt" => {
+                self.walk_special(element, flow, place)
+            }
+            "span" | "b" | "i" | "em" | "strong" | "u" | "s" | "code" | "small" | "abbr"
+            | "cite" | "q" | "mark" | "font" | "label" | "time" | "kbd" | "samp" | "var"
+            | "ins" | "del" | "big" | "tt" | "bdi" | "bdo" | "data" | "dfn" | "strike" | "wbr"
+            | "ruby" | "rb" | "acronym" | "output" | "nobr" => {
+                self.walk_children(element, flow, place)
+            }
+            _ => {
+                flow.flush();
+                self.walk_children(element, flow, place);
+                flow.flush();
+            }
+        }
+    }
+
+    /// Elements within a line that are more than the text they hold.
+    fn walk_special(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place) {
+        match element.value().name() {
+            "a" => self.link(element, flow, place),
+            "sup" => {
+                let text = self.inline_text(
+                    element,
+                    Place {
+                        links: false,
+                        ..place
+                    },
+                );
+                let is_note = holds_note_link(element)
+                    || element
+                        .parent()
+                        .and_then(ElementRef::wrap)
+                        .is_some_and(is_note_link);
+                let is_formula = is_variable_near(element);
+                inline::push_raised(&mut flow.inline, &text, is_note, is_formula);
+            }
+            "sub" => {
+                let text = self.inline_text(
+                    element,
+                    Place {
+                        links: false,
+                        ..place
+                    },
+                );
+                inline::push_lowered(&mut flow.inline, &text);
+            }
+            "math" => flow.inline.push_str(&inline::formula(element, 0)),
+            "rt" => {
+                flow.inline.push('(');
+                self.walk_children(element, flow, place);
+                flow.inline.push(')');
+            }
+            "svg" => {
+                let title = element
+                    .child_elements()
+                    .find(|child| child.value().name() == "title");
+                let text = match (element.value().attr("aria-label"), title) {
+                    (Some(label), _) => label.to_owned(),
+                    (None, Some(title)) => title.text().collect(),
+                    (None, None) => return,
+                };
+                push_image(&mut flow.inline, &text);
+            }
+            _ => {
+                let alt = element.value().attr("alt").unwrap_or("");
+                let is_decoration =
+                    matches!(element.value().attr("role"), Some("presentation" | "none"));
+                if !is_decoration && !is_caption(element, alt) {
+                    push_image(&mut flow.inline, alt);
+                }
+            }
+        }
+    }
+
+    fn link(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place) {
+        let start = flow.inline.len();
+        let num_blocks = flow.writer.num_blocks();
+        self.walk_children(element, flow, place);
+        let Some(href) = element.value().attr("href").filter(|_| place.links) else {
+            return;
+        };
+        let text = match flow.inline.get(start..) {
+            Some(text) if !text.trim().is_empty() => text.to_owned(),
+            _ => element.text().collect(),
+        };
+        let Some(target) = inline::link_target(href, &text, place.in_link_list) else {
+            return;
+        };
+        let target = format!("({target})");
+        // Blocks within a link are written by now.
+        if flow.inline.trim().is_empty() && flow.writer.continue_last(num_blocks, &target) {
+            return;
+        }
+        flow.inline.truncate(flow.inline.trim_end().len());
+        flow.inline.push(' ');
+        flow.inline.push_str(&target);
+    }
+
+    fn walk_list(
+        &self,
+        element: ElementRef<'_>,
+        first: Option<u64>,
+        flow: &mut Flow,
+        place: Place,
+    ) {
+        let place = Place {
+            in_link_list: place.in_link_list || is_navigation(element),
+            ..place
+        };
+        flow.open_list(first);
+        self.walk_children(element, flow, place);
+        flow.close_list();
+    }
+
+    /// The text below `element` on one line.
+    fn inline_text(&self, element: ElementRef<'_>, place: Place) -> String {
+        let mut flow = Flow::default();
+        self.walk_children(element, &mut flow, self.within(element, place));
+        let blocks = flow.finish().finish(None).blocks;
+        blocks
+            .into_iter()
+            .map(|block| block.text.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Writes what stands for an image, apart from the words beside it.
+fn push_image(inline: &mut String, alt: &str) {
+    if let Some(text) = image_text(alt) {
+        if inline.ends_with(|c: char| !c.is_whitespace()) {
+            inline.push(' ');
+        }
+        inline.push_str(&text);
+        inline.push(' ');
+    }
+}
+
+/// Whether the caption of the figure says what the image's text says.
+fn is_caption(image: ElementRef<'_>, alt: &str) -> bool {
+    image
+        .ancestors()
+        .filter_map(ElementRef::wrap)
+        .find(|above| above.value().name() == "figure")
+        .and_then(|figure| {
+            figure
+                .descendent_elements()
+                .find(|inner| inner.value().name() == "figcaption")
+        })
+        .is_some_and(|caption| {
+            let caption: String = caption.text().collect();
+            caption.to_lowercase().contains(&alt.trim().to_lowercase())
+        })
+}
+
+/// Whether the element is a link to a place within the page.
+fn is_note_link(element: ElementRef<'_>) -> bool {
+    element.value().name() == "a"
+        && element
+            .value()
+            .attr("href")
+            .is_some_and(|href| href.contains('#'))
+}
+
+fn holds_note_link(element: ElementRef<'_>) -> bool {
+    element.descendent_elements().any(is_note_link)
+}
+
+/// Whether the raised element, or what it stands at, is set as a variable.
+fn is_variable_near(raised: ElementRef<'_>) -> bool {
+    let is_variable =
+        |element: ElementRef<'_>| matches!(element.value().name(), "var" | "i" | "em");
+    let stands_at_variable = raised
+        .prev_sibling()
+        .and_then(ElementRef::wrap)
+        .is_some_and(is_variable);
+    stands_at_variable
+        || raised.descendent_elements().any(is_variable)
+        || raised
+            .parent()
+            .and_then(ElementRef::wrap)
+            .is_some_and(is_variable)
+}
+
+/// All text below `element` but that of scripts and styles, without recursion.
+fn flat_text(element: ElementRef<'_>) -> String {
+    let mut text = String::new();
+    for node in element.descendants() {
+        if let Node::Text(part) = node.value() {
+            let parent = node
+                .parent()
+                .and_then(ElementRef::wrap)
+                .map(|parent| parent.value().name());
+            if !matches!(parent, Some("script" | "style" | "noscript" | "template")) {
+                text.push_str(part);
+                text.push(' ');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(html: &str) -> Vec<String> {
+        extract(html.as_bytes())
+            .unwrap()
+            .blocks
+            .into_iter()
+            .map(|block| block.text)
+            .collect()
+    }
+
+    #[test]
+    fn reads_only_what_is_seen() {
+        let html = r##"<html><head><title>T</title><style>.a, p#b { color: red; display: none } @media print { .c { display: none } }</style></head>
+            <body><nav>menu</nav><header>site</header><p>one</p><p class=a>hid1</p><p id=b>hid2</p><p class=c>two</p>
+            <p style="FONT-SIZE: 0">hid3</p><p style="font-size:0.9em">three</p><p hidden>hid4</p><script>hid5</script>
+            <article><header>four</header><!-- hid6 --><p>fi<b>ve</b></p></article><footer>(c)</footer></body></html>"##;
+        assert_eq!(texts(html), ["one", "two", "three", "four", "five"]);
+        assert_eq!(texts("<nav>only <a>this</a></nav>"), ["only this"]);
+    }
+
+    #[test]
+    fn prefers_the_main_element() {
+        assert_eq!(
+            texts("<div>cookies</div><main><h1>A</h1>text of the page</main>"),
+            ["A", "text of the page"]
+        );
+    }
+
+    #[test]
+    fn spans_repeat_their_text_and_layout_tables_are_read_cell_by_cell() {
+        let html =
+            "<table><tr><th>a<th colspan=2>b<tr><td rowspan=2>1<td>2<td>3<tr><td>4<td>5</table>";
+        assert_eq!(
+            texts(html),
+            ["| a | b | b |\n| - | - | - |\n| 1 | 2 | 3 |\n| 1 | 4 | 5 |"]
+        );
+        let layout = "<table><tr><td><h1>H</h1><td><table><tr><td>x<td>y</table></table>";
+        assert_eq!(texts(layout), ["H", "| x | y |"]);
+        let bomb = "<table><tr><td colspan=99999999 rowspan=99999999>x<td>y</table>";
+        assert_eq!(texts(bomb), ["| x | y |"]);
+    }
+
+    #[test]
+    fn the_stated_character_set_is_used() {
+        let mut page = b"<html><head><meta charset=\"koi8-r\"></head><body>".to_vec();
+        page.extend(encoding_rs::KOI8_R.encode("Отчёт").0.iter());
+        assert_eq!(extract(&page).unwrap().blocks[0].text, "Отчёт");
+    }
+
+    #[test]
+    fn twenty_thousand_open_elements_do_not_overflow_the_stack() {
+        let html = format!("{}deep", "<div>".repeat(20_000));
+        assert_eq!(texts(&html), ["deep"]);
+    }
+}

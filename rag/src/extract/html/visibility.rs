@@ -1,0 +1,436 @@
+//! What of a page is read: what its readers can see.
+//!
+//! Text may be hidden for two reasons. It *unfolds*: an answer below its question, the panel of a tab, a
+//! section that fades in. Such text is read. Or nobody is to see it, which is a known way to smuggle in
+//! instructions: it is not read. A page that is only looked at, not run, shows the difference by traces:
+//! something refers to the hidden element (a control by its id, a script by its id or class), a rule of the style
+//! sheet shows it in another state, a control or a heading without a section of its own stands before it, or
+//! a twin beside it is shown.
+//!
+//! Site furniture is not read either ([`super::furniture`]).
+
+use std::collections::{HashMap, HashSet};
+
+use ego_tree::NodeId;
+use scraper::{ElementRef, Html, Selector};
+
+use super::css::{Cascade, Property, Style};
+use super::furniture::is_navigation;
+
+/// Elements that hold no text for readers.
+pub(super) const NEVER_READ: &[&str] = &[
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "head",
+    "iframe",
+    "object",
+    "embed",
+    "canvas",
+    "audio",
+    "video",
+    "select",
+    "input",
+    "textarea",
+    "datalist",
+    "map",
+    "rp",
+    "annotation",
+    "annotation-xml",
+];
+/// Classes by which common style sheets, which the page does not contain, hide things from the eye.
+const UNSEEN_CLASSES: &[&str] = &[
+    "sr-only",
+    "visually-hidden",
+    "noprint",
+    "no-print",
+    "mw-editsection",
+    "mw-jump-link",
+];
+/// Elements of running text.
+const INLINE: &[&str] = &[
+    "a", "abbr", "b", "em", "i", "img", "label", "small", "span", "strong", "sub", "sup", "svg",
+    "u",
+];
+/// What a heading above hidden text may be.
+pub(super) const HEADINGS: &[&str] = &[
+    "h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "legend",
+];
+/// Longest string of a script that is taken for a name, in bytes.
+const MAX_LITERAL: usize = 200;
+
+/// A page and what is known about the visibility of its elements.
+pub(super) struct Visibility {
+    pub(super) cascade: Cascade,
+    /// Ids to which a control or a link within the page refers.
+    referenced: HashSet<String>,
+    /// Words in the strings of the page's scripts.
+    scripted: HashSet<String>,
+    ids: HashMap<String, NodeId>,
+    /// The main element, if the page has one that holds most of its text, and everything around it.
+    pub(super) main_line: HashSet<NodeId>,
+    pub(super) main: Option<NodeId>,
+    /// Whether header, footer, navigation and aside are read whatever they hold.
+    pub(super) keep_page_furniture: bool,
+}
+
+impl Visibility {
+    pub(super) fn of(html: &Html) -> Self {
+        let style = Selector::parse("style").expect("the selector is a constant");
+        let sheets: Vec<String> = html
+            .select(&style)
+            .map(|element| element.text().collect())
+            .collect();
+        let mut visibility = Self {
+            cascade: Cascade::build(html, &sheets.join("\n")),
+            referenced: HashSet::new(),
+            scripted: HashSet::new(),
+            ids: HashMap::new(),
+            main_line: HashSet::new(),
+            main: None,
+            keep_page_furniture: false,
+        };
+        for element in html.root_element().descendent_elements() {
+            visibility.note(element);
+        }
+        visibility.find_main(html);
+        visibility
+    }
+
+    /// Notes what the element refers to.
+    fn note(&mut self, element: ElementRef<'_>) {
+        let value = element.value();
+        if let Some(id) = value.id() {
+            self.ids.entry(id.to_owned()).or_insert(element.id());
+        }
+        if value.name() == "script" {
+            let is_code = value
+                .attr("type")
+                .is_none_or(|kind| kind == "module" || kind.contains("javascript"));
+            if is_code {
+                let code: String = element.text().collect();
+                self.scripted.extend(words_of_literals(&code));
+            }
+        }
+        for (name, attribute) in value.attrs() {
+            match name {
+                "aria-controls" | "aria-owns" | "aria-details" => {
+                    self.referenced
+                        .extend(attribute.split_whitespace().map(str::to_owned));
+                }
+                "href" if value.name() == "a" => {
+                    self.referenced
+                        .extend(attribute.strip_prefix('#').map(str::to_owned));
+                }
+                name if name.starts_with("data-") => {
+                    self.referenced
+                        .extend(attribute.strip_prefix('#').map(str::to_owned));
+                }
+                name if name.starts_with("on") => {
+                    self.referenced.extend(words_of_literals(attribute));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the element's text is struck out by its style.
+    pub(super) fn is_struck(&self, element: ElementRef<'_>) -> bool {
+        self.cascade
+            .decides(element, &own_style(element), Property::Strike)
+            == Some(true)
+    }
+
+    /// Whether the element and what it holds are not read.
+    pub(super) fn is_skipped(&self, element: ElementRef<'_>) -> bool {
+        let value = element.value();
+        NEVER_READ.contains(&value.name())
+            || (value.name() == "dialog"
+                && value.attr("open").is_none()
+                && !self.is_referenced(element))
+            || (value.name() == "button" && !self.is_title(element))
+            || self.is_hidden(element)
+            || self.is_furniture(element)
+    }
+
+    pub(super) fn is_hidden(&self, element: ElementRef<'_>) -> bool {
+        let value = element.value();
+        if value.classes().any(|class| UNSEEN_CLASSES.contains(&class)) {
+            return true;
+        }
+        let own = own_style(element);
+        let decides = |property| self.cascade.decides(element, &own, property);
+        let is_off = |property| decides(property) == Some(true);
+        if [
+            Property::TextIndent,
+            Property::Left,
+            Property::Top,
+            Property::MarginLeft,
+        ]
+        .into_iter()
+        .any(is_off)
+            || (is_off(Property::FontSize) && !self.is_restored_within(element, Property::FontSize))
+        {
+            return true;
+        }
+        // Authors' rules win over the attribute.
+        let is_displayed =
+            decides(Property::Display).map_or(value.attr("hidden").is_none(), |hides| !hides);
+        if !is_displayed && !self.unfolds(element, Property::Display) {
+            return true;
+        }
+        for property in [Property::Visibility, Property::Opacity] {
+            let comes_back = || {
+                self.appears(element, &own, property)
+                    || self.unfolds(element, property)
+                    || property == Property::Visibility
+                        && self.is_restored_within(element, property)
+            };
+            if is_off(property) && !comes_back() {
+                return true;
+            }
+        }
+        value.attr("aria-hidden") == Some("true") && self.is_decoration(element)
+    }
+
+    /// What is only kept from screen readers is seen by everybody else, but icons and second copies within
+    /// a line are no text. The copy that is for the eye is read where the other is for screen readers only.
+    fn is_decoration(&self, element: ElementRef<'_>) -> bool {
+        if is_dialog(element) {
+            return !self.is_referenced(element);
+        }
+        let spoken_beside = element
+            .prev_siblings()
+            .chain(element.next_siblings())
+            .filter_map(ElementRef::wrap)
+            .any(|sibling| {
+                sibling
+                    .value()
+                    .classes()
+                    .any(|class| UNSEEN_CLASSES.contains(&class))
+            });
+        INLINE.contains(&element.value().name()) && !spoken_beside
+    }
+
+    /// Whether something within has the property set back, so that the element hides only what lies between
+    /// (`font-size: 0` closes the gaps between columns).
+    fn is_restored_within(&self, element: ElementRef<'_>, property: Property) -> bool {
+        element.descendent_elements().skip(1).any(|inner| {
+            own_style(inner).shows(property)
+                || self.cascade.any_rule(inner, |style| style.shows(property))
+        })
+    }
+
+    /// Whether the element is transparent only until an animation shows it.
+    fn appears(&self, element: ElementRef<'_>, own: &Style, property: Property) -> bool {
+        let is_addressed = element
+            .value()
+            .attrs()
+            .any(|(name, _)| name.starts_with("data-"));
+        let holds_section = element
+            .descendent_elements()
+            .skip(1)
+            .any(|inner| HEADINGS.contains(&inner.value().name()));
+        own.moves
+            || is_addressed
+            || holds_section
+            || self
+                .cascade
+                .any_rule(element, |style| style.moves || style.shows(property))
+    }
+
+    /// Whether readers can make the hidden element appear.
+    fn unfolds(&self, element: ElementRef<'_>, property: Property) -> bool {
+        if is_dialog(element) {
+            return self.is_referenced(element);
+        }
+        if is_navigation(element) {
+            return false;
+        }
+        let value = element.value();
+        let is_scripted = value.id().is_some_and(|id| self.scripted.contains(id))
+            || value.classes().any(|class| self.scripted.contains(class));
+        self.is_referenced(element)
+            || is_scripted
+            || value.attr("role") == Some("tabpanel")
+            || self.cascade.is_shown_in_another_state(element, property)
+            || is_beside_control(element)
+            || self.is_all_below_its_heading(element)
+            || self.has_visible_twin(element)
+    }
+
+    pub(super) fn is_referenced(&self, element: ElementRef<'_>) -> bool {
+        element
+            .value()
+            .id()
+            .is_some_and(|id| self.referenced.contains(id))
+    }
+
+    /// A heading is there to be followed by something: if all of it is hidden, it unfolds.
+    fn is_all_below_its_heading(&self, element: ElementRef<'_>) -> bool {
+        let is_heading = |sibling: &ElementRef<'_>| HEADINGS.contains(&sibling.value().name());
+        let is_switched_off = |sibling: &ElementRef<'_>| {
+            sibling.value().attr("hidden").is_some()
+                || self
+                    .cascade
+                    .decides(*sibling, &own_style(*sibling), Property::Display)
+                    == Some(true)
+        };
+        let mut before = element.prev_siblings().filter_map(ElementRef::wrap);
+        let mut after = element.next_siblings().filter_map(ElementRef::wrap);
+        let heading = before.find(|sibling| !is_switched_off(sibling));
+        let next = after.find(|sibling| !is_switched_off(sibling));
+        // Below the last heading nothing follows; that what is there unfolds is seen by those before it.
+        let is_one_of_several = || {
+            before
+                .find(|sibling| !is_switched_off(sibling))
+                .is_some_and(|sibling| is_heading(&sibling))
+        };
+        heading.is_some_and(|heading| is_heading(&heading))
+            && next.map_or_else(is_one_of_several, |next| is_heading(&next))
+    }
+
+    /// Alternatives (tabs, slides) are alike, and one of them is shown.
+    fn has_visible_twin(&self, element: ElementRef<'_>) -> bool {
+        let value = element.value();
+        let is_block = matches!(
+            value.name(),
+            "div" | "section" | "article" | "ul" | "ol" | "table"
+        );
+        is_block
+            && element.child_elements().next().is_some()
+            && element
+                .prev_siblings()
+                .chain(element.next_siblings())
+                .filter_map(ElementRef::wrap)
+                .any(|sibling| {
+                    let other = sibling.value();
+                    other.name() == value.name()
+                        && other
+                            .classes()
+                            .any(|class| value.classes().any(|own| own == class))
+                        && other.attr("hidden").is_none()
+                        && self
+                            .cascade
+                            .decides(sibling, &own_style(sibling), Property::Display)
+                            != Some(true)
+                })
+    }
+
+    /// Whether a button is the title of what it opens, rather than something to do.
+    fn is_title(&self, button: ElementRef<'_>) -> bool {
+        let opened = button
+            .value()
+            .attrs()
+            .find_map(|(name, attribute)| match name {
+                "aria-controls" => attribute.split_whitespace().next(),
+                name if name.starts_with("data-") => attribute.strip_prefix('#'),
+                _ => None,
+            });
+        if let Some(id) = opened {
+            let opened = self
+                .ids
+                .get(id)
+                .and_then(|id| button.tree().get(*id))
+                .and_then(ElementRef::wrap);
+            return opened.is_none_or(|opened| !is_navigation(opened) && !is_dialog(opened));
+        }
+        let value = button.value();
+        let above = |names: &[&str]| {
+            button
+                .ancestors()
+                .filter_map(ElementRef::wrap)
+                .any(|element| names.contains(&element.value().name()))
+        };
+        let next = button.next_siblings().find_map(ElementRef::wrap);
+        let heads_block = next.is_some_and(|next| {
+            matches!(
+                next.value().name(),
+                "div" | "section" | "p" | "ul" | "ol" | "dl" | "table"
+            ) && !is_navigation(next)
+        });
+        value.attr("aria-expanded").is_some()
+            || value.attr("role") == Some("tab")
+            || above(HEADINGS)
+            || (heads_block && !above(&["form", "nav", "dialog", "fieldset"]))
+    }
+}
+
+pub(super) fn own_style(element: ElementRef<'_>) -> Style {
+    element
+        .value()
+        .attr("style")
+        .map(Style::parse)
+        .unwrap_or_default()
+}
+
+pub(super) fn is_dialog(element: ElementRef<'_>) -> bool {
+    let value = element.value();
+    value.name() == "dialog"
+        || matches!(value.attr("role"), Some("dialog" | "alertdialog"))
+        || value.attr("aria-modal").is_some()
+}
+
+/// Whether something to press stands directly before the element (a question), or after it ("read more"); rows
+/// and items have it after their table or list.
+fn is_beside_control(element: ElementRef<'_>) -> bool {
+    let holds_control = |candidate: ElementRef<'_>| candidate.descendent_elements().any(is_control);
+    if element
+        .prev_siblings()
+        .find_map(ElementRef::wrap)
+        .is_some_and(holds_control)
+    {
+        return true;
+    }
+    let above = |names: &[&str]| {
+        element
+            .ancestors()
+            .filter_map(ElementRef::wrap)
+            .find(|above| names.contains(&above.value().name()))
+    };
+    // In a form the button after it sends the form.
+    let is_in_form = above(&["form"]).is_some();
+    let whole = match element.value().name() {
+        "li" | "tr" | "tbody" => above(&["ul", "ol", "table"]),
+        _ => Some(element),
+    };
+    !is_in_form
+        && whole
+            .and_then(|whole| whole.next_siblings().find_map(ElementRef::wrap))
+            .is_some_and(is_control)
+}
+
+pub(super) fn is_control(element: ElementRef<'_>) -> bool {
+    let value = element.value();
+    matches!(value.name(), "button" | "summary")
+        || matches!(value.attr("role"), Some("button" | "tab"))
+        || value.attr("aria-expanded").is_some()
+        || value.attr("onclick").is_some()
+        || (value.name() == "a"
+            && value
+                .attr("href")
+                .is_some_and(|href| href == "#" || href.starts_with("javascript:")))
+}
+
+/// The words in the strings of a script: names of elements are written there, as `'panel'`, `"#p1"` or
+/// `'.faq .answer'`.
+fn words_of_literals(code: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = code;
+    while let Some(start) = rest.find(['"', '\'', '`']) {
+        let quote = rest[start..].chars().next().unwrap_or('"');
+        rest = &rest[start + 1..];
+        let end = rest.find([quote, '\n']).unwrap_or(rest.len());
+        if end <= MAX_LITERAL {
+            words.extend(
+                rest[..end]
+                    .split(|c: char| !(c.is_alphanumeric() || "-_".contains(c)))
+                    .filter(|word| !word.is_empty())
+                    .map(str::to_owned),
+            );
+        }
+        rest = rest.get(end + 1..).unwrap_or("");
+    }
+    words
+}
