@@ -21,6 +21,27 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// When the model fails; nothing is retried here.
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError>;
+
+    /// How many of [`Self::max_tokens`] are the special tokens that frame every text; two in the BERT family.
+    fn num_frame_tokens(&self) -> usize {
+        2
+    }
+
+    /// Number of token ids; 0 where [`Self::embed_tokens`] takes none.
+    fn vocab_size(&self) -> usize {
+        0
+    }
+
+    /// As [`Self::embed`], of texts as the ids that [`Self::count_tokens`] counts.
+    ///
+    /// # Errors
+    /// When the model fails, has no such id, or takes texts only.
+    fn embed_tokens(&self, _texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Err(EmbedError {
+            model: self.name().to_owned(),
+            reason: "it takes texts and no token ids".to_owned(),
+        })
+    }
 }
 
 /// The embedder failed.

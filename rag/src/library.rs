@@ -1,6 +1,7 @@
 //! The library: collections of documents, searchable. The one handle the rest of the suite holds.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,15 +12,22 @@ use crate::catalogue::Catalogue;
 use crate::store::bm25::Bm25;
 use crate::store::edge::EdgeStore;
 use crate::store::qdrant::{QdrantConfig, QdrantStore};
-use crate::store::{Point, PointKey, StoreSchema, VectorStore, point_id};
+use crate::store::{Point, PointKey, StoreError, StoreSchema, VectorStore, point_id};
 use crate::{
-    AccessScope, BlockKind, CollectionId, DocumentId, Embedder, ExtractError, Extracted, Extractor,
+    AccessScope, BlockKind, CollectionId, DiskFull, DiskSpace, DocumentId, Embedder, ExtractError,
+    Extracted, Extractor,
 };
 
 /// Passages embedded and written at a time while the store is rebuilt.
 const REBUILD_BATCH: usize = 256;
+/// Room that the catalogue and copies of files have to find beside the index before a batch of documents is written. They
+/// fail cleanly where it turns out too small.
+const CATALOGUE_RESERVE: u64 = 64 << 20;
 /// Longest name of a collection, in characters.
 const MAX_NAME_CHARS: usize = 100;
+
+/// Key of the catalogue's note that there are accounts.
+const ACCOUNTS_KEY: &str = "accounts";
 
 /// How to open a library.
 #[derive(Debug, Clone)]
@@ -167,6 +175,12 @@ pub enum LibraryError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// There is too little room on the disk of the data directory. What was there before is whole.
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
+    /// The catalogue could not be written for want of room.
+    #[error("the disk is full: the catalogue of the documents cannot be written")]
+    CatalogueFull,
     /// The catalogue failed.
     #[error("the catalogue failed: {reason}")]
     Catalogue {
@@ -202,8 +216,21 @@ pub enum LibraryError {
     },
 }
 
-/// Reads text out of a file. The seam between ingestion and the child process that does it.
-pub(crate) type ExtractFn = Box<dyn Fn(&Path) -> Result<Extracted, ExtractError> + Send + Sync>;
+impl LibraryError {
+    /// Whether making room on the disk is the way out.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull(_) | Self::CatalogueFull | Self::Store(StoreError::DiskFull(_)) => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
+/// Reads text out of an open file, of whose name the extension counts. The seam between ingestion and the child process
+/// that does it.
+pub(crate) type ExtractFn =
+    Box<dyn Fn(&File, &Path) -> Result<Extracted, ExtractError> + Send + Sync>;
 
 /// Collections of documents, searchable. Cheap to share behind an `Arc`; every method takes `&self`.
 ///
@@ -216,6 +243,8 @@ pub struct Library {
     pub(crate) bm25: Bm25,
     pub(crate) extract: ExtractFn,
     pub(crate) uploads_dir: PathBuf,
+    /// Of the data directory.
+    pub(crate) disk: DiskSpace,
     /// One lock a collection, held while its documents are changed.
     collection_locks: Mutex<HashMap<CollectionId, Arc<Mutex<()>>>>,
     /// Steps left until a simulated crash.
@@ -229,7 +258,8 @@ impl Library {
     /// the store was lost or the embedder changed, which takes as long as ingesting them).
     ///
     /// # Errors
-    /// When the data directory, the catalogue or the store cannot be opened.
+    /// When the data directory, the catalogue or the store cannot be opened, or the disk has too little room to
+    /// open them safely ([`LibraryError::is_disk_full`]).
     pub fn open(config: LibraryConfig, embedder: Arc<dyn Embedder>) -> Result<Self, LibraryError> {
         let LibraryConfig {
             data_dir,
@@ -243,7 +273,10 @@ impl Library {
             dim: embedder.dim(),
         };
         let store: Box<dyn VectorStore> = match store {
-            StoreChoice::Embedded => Box::new(EdgeStore::open(&data_dir.join("vectors"), &schema)?),
+            StoreChoice::Embedded => {
+                let disk = DiskSpace::of(&data_dir);
+                Box::new(EdgeStore::open(&data_dir.join("vectors"), &schema, disk)?)
+            }
             StoreChoice::Server { url, api_key } => {
                 let collection = format!("cloister-{}", catalogue.instance().simple());
                 Box::new(QdrantStore::open(
@@ -256,7 +289,7 @@ impl Library {
                 )?)
             }
         };
-        let extract = Box::new(move |path: &Path| extractor.extract(path));
+        let extract = Box::new(move |file: &File, name: &Path| extractor.extract_open(file, name));
         Self::assemble(
             catalogue,
             store,
@@ -264,6 +297,13 @@ impl Library {
             extract,
             data_dir.join("uploads"),
         )
+    }
+
+    /// Measures the room for documents by something else than the system: for tests.
+    #[must_use]
+    pub fn measure_disk_by(mut self, disk: DiskSpace) -> Self {
+        self.disk = disk;
+        self
     }
 
     /// Puts the parts together and reconciles.
@@ -274,7 +314,9 @@ impl Library {
         extract: ExtractFn,
         uploads_dir: PathBuf,
     ) -> Result<Self, LibraryError> {
+        let data_dir = uploads_dir.parent().unwrap_or(&uploads_dir);
         let library = Self {
+            disk: DiskSpace::of(data_dir),
             catalogue,
             store,
             embedder,
@@ -351,9 +393,9 @@ impl Library {
                 source,
             })?;
         }
-        self.store.delete(&points)?;
+        self.delete_points(&points)?;
         self.store.flush()?;
-        Ok(())
+        self.catalogue.forget()
     }
 
     /// The documents of a collection, by path.
@@ -404,9 +446,96 @@ impl Library {
             }
             _ => {}
         }
-        self.store.delete(&points)?;
+        self.delete_points(&points)?;
         self.store.flush()?;
-        Ok(())
+        self.catalogue.forget()
+    }
+
+    /// Those of the ids that no document has, for whoever keeps references to documents.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn missing_documents(&self, ids: &[i64]) -> Result<Vec<i64>, LibraryError> {
+        self.catalogue.missing_documents(ids)
+    }
+
+    /// After deletions, writes the catalogue anew: SQLite leaves bytes in gaps of pages that it rearranges. About a second for
+    /// every 100 MB, in which nothing else is written; a very large catalogue is left as it is.
+    ///
+    /// # Errors
+    /// When there is not room for a second file; the first is unchanged then.
+    pub fn tidy(&self) -> Result<(), LibraryError> {
+        self.catalogue.tidy()
+    }
+
+    /// Writes everything into the files themselves, so that a stopped library is whole without side files. It stays open.
+    ///
+    /// # Errors
+    /// When a file cannot be written; what is missing is made good at the next start.
+    pub fn settle(&self) -> Result<(), LibraryError> {
+        self.store.flush()?;
+        self.catalogue.forget()
+    }
+
+    /// Whether the documents were seen together with accounts: see [`Self::note_accounts`].
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn had_accounts(&self) -> Result<bool, LibraryError> {
+        Ok(self.catalogue.meta(ACCOUNTS_KEY)?.is_some())
+    }
+
+    /// Notes beside the documents that there are accounts (or none any more), so that a lost database of accounts is not
+    /// taken for a new installation.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be written.
+    pub fn note_accounts(&self, exist: bool) -> Result<(), LibraryError> {
+        if self.had_accounts()? == exist {
+            return Ok(());
+        }
+        self.catalogue
+            .set_meta(ACCOUNTS_KEY, exist.then_some("exist"))
+    }
+
+    /// Checks that there is room on the disk for the next batch of documents.
+    ///
+    /// # Errors
+    /// [`DiskFull`], with what is free and what is needed.
+    pub fn check_room(&self) -> Result<(), DiskFull> {
+        self.check_room_for(0)
+    }
+
+    /// [`Self::check_room`] with so many bytes of a file to be kept beside.
+    ///
+    /// # Errors
+    /// [`DiskFull`].
+    pub fn check_room_for(&self, bytes: u64) -> Result<(), DiskFull> {
+        let reserve = self.store.reserve_bytes() + CATALOGUE_RESERVE;
+        self.disk.require(reserve.saturating_add(bytes))
+    }
+
+    /// Deletes points that no document names any more. Without room on the disk they stay until the library is next opened:
+    /// they cannot be found, and whoever removes documents to make room must not be refused.
+    pub(crate) fn delete_points(&self, points: &[Uuid]) -> Result<(), LibraryError> {
+        match self.store.delete(points) {
+            Err(StoreError::DiskFull(error)) => {
+                tracing::warn!(%error, points = points.len(), "vectors of removed documents stay until the next start");
+                Ok(())
+            }
+            deleted => Ok(deleted?),
+        }
+    }
+
+    /// Reorganises the index where there is room for it; it only makes searches faster.
+    pub(crate) fn optimize_index(&self) -> Result<(), LibraryError> {
+        match self.store.optimize() {
+            Err(StoreError::DiskFull(error)) => {
+                tracing::warn!(%error, "the vector index was not optimized");
+                Ok(())
+            }
+            optimized => Ok(optimized?),
+        }
     }
 
     pub(crate) fn require_collection(
@@ -455,7 +584,7 @@ impl Library {
                 points = orphans.len(),
                 "deleting vectors of documents that are gone"
             );
-            self.store.delete(&orphans)?;
+            self.delete_points(&orphans)?;
         }
         if !missing.is_empty() {
             tracing::warn!(
@@ -470,7 +599,7 @@ impl Library {
             self.store.flush()?;
         }
         if missing.len() >= crate::ingest::OPTIMIZE_AFTER {
-            self.store.optimize()?;
+            self.optimize_index()?;
         }
         Ok(())
     }
@@ -554,7 +683,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), LibraryError> {
 }
 
 pub(crate) fn create_dir(path: &Path) -> Result<(), LibraryError> {
-    std::fs::create_dir_all(path).map_err(|source| LibraryError::Io {
+    crate::private::create_dir(path).map_err(|source| LibraryError::Io {
         path: path.to_owned(),
         source,
     })

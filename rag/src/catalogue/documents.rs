@@ -169,6 +169,9 @@ impl Catalogue {
             let mut written = Written::default();
             for document in documents {
                 let old = points_where(transaction, "d.id = ?1", document.id.0)?;
+                if !old.is_empty() {
+                    self.note_deletion();
+                }
                 if !update_indexed(transaction, document)? {
                     written.gone.push(document.id);
                     continue;
@@ -206,6 +209,7 @@ impl Catalogue {
         collection: CollectionId,
         documents: &[FailedDocument],
     ) -> Result<Written, LibraryError> {
+        self.note_deletion();
         self.write(|transaction| {
             let mut written = Written::default();
             for document in documents {
@@ -279,6 +283,7 @@ impl Catalogue {
 
     /// Removes documents; returns their points.
     pub(crate) fn remove_documents(&self, ids: &[DocumentId]) -> Result<Vec<Uuid>, LibraryError> {
+        self.note_deletion();
         self.write(|transaction| {
             let mut points = Vec::new();
             for id in ids {
@@ -291,6 +296,21 @@ impl Catalogue {
                 transaction.execute("DELETE FROM documents WHERE id = ?1", [id.0])?;
             }
             Ok(points)
+        })
+    }
+
+    /// Those of the ids that no document has.
+    pub(crate) fn missing_documents(&self, ids: &[i64]) -> Result<Vec<i64>, LibraryError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM documents WHERE id = ?1)")?;
+            let mut missing = Vec::new();
+            for id in ids {
+                if !statement.query_row([id], |row| row.get::<_, bool>(0))? {
+                    missing.push(*id);
+                }
+            }
+            Ok(missing)
         })
     }
 

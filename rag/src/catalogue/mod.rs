@@ -12,6 +12,7 @@ mod schema;
 mod search;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,9 @@ pub(crate) use search::StoredPassage;
 /// How long a writer waits for another process's lock. Only backups and tools compete.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Largest file that is written anew after deletions: a few seconds of work and as much room again.
+const MOST_BYTES_WRITTEN_ANEW: u64 = 512 * 1024 * 1024;
+
 /// The open database.
 pub struct Catalogue {
     path: PathBuf,
@@ -35,6 +39,8 @@ pub struct Catalogue {
     /// Idle read connections; as many as ever read at the same time.
     readers: Mutex<Vec<Connection>>,
     instance: Uuid,
+    /// Whether text was deleted since the file was last written anew.
+    has_remains: AtomicBool,
 }
 
 impl Catalogue {
@@ -61,6 +67,7 @@ impl Catalogue {
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
             instance,
+            has_remains: AtomicBool::new(false),
         })
     }
 
@@ -80,6 +87,74 @@ impl Catalogue {
         // Text of removed documents is overwritten, not just unlinked.
         connection.pragma_update(None, "secure_delete", true)?;
         Ok(connection)
+    }
+
+    /// Empties the write-ahead log after something was deleted: it holds pages as they were before. Waits for readers; where
+    /// one is very slow, the next call does it.
+    pub(crate) fn forget(&self) -> Result<(), LibraryError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy: i64 =
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            tracing::warn!(
+                "a slow reader kept the write-ahead log of the catalogue from being emptied"
+            );
+        }
+        Ok(())
+    }
+
+    /// After deletions, writes the file anew: `secure_delete` overwrites what is deleted, but where SQLite rearranges a page, bytes
+    /// stay in the gap between.
+    pub(crate) fn tidy(&self) -> Result<(), LibraryError> {
+        if !self.has_remains.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        if bytes > MOST_BYTES_WRITTEN_ANEW {
+            tracing::info!(
+                bytes,
+                "the catalogue is too large to be written anew; fragments of deleted text may remain in it"
+            );
+            return Ok(());
+        }
+        let written = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .execute_batch("VACUUM");
+        if let Err(error) = written {
+            self.has_remains.store(true, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        self.forget()
+    }
+
+    /// Notes that text is deleted, for [`Self::tidy`].
+    fn note_deletion(&self) {
+        self.has_remains.store(true, Ordering::Relaxed);
+    }
+
+    /// A value that was stored under a key, if it was.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<String>, LibraryError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+            Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Stores a value under a key, or removes it.
+    pub(crate) fn set_meta(&self, key: &str, value: Option<&str>) -> Result<(), LibraryError> {
+        self.write(|transaction| {
+            match value {
+                Some(value) => transaction.execute(
+                    "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    (key, value),
+                )?,
+                None => transaction.execute("DELETE FROM meta WHERE key = ?1", [key])?,
+            };
+            Ok(())
+        })
     }
 
     fn read<T>(
@@ -180,6 +255,7 @@ impl Catalogue {
         &self,
         id: CollectionId,
     ) -> Result<Option<Vec<Uuid>>, LibraryError> {
+        self.note_deletion();
         self.write(|transaction| {
             let points = points_where(transaction, "d.collection_id = ?1", id.0)?;
             let removed = transaction.execute("DELETE FROM collections WHERE id = ?1", [id.0])?;
@@ -231,6 +307,9 @@ pub(crate) fn now() -> i64 {
 
 impl From<rusqlite::Error> for LibraryError {
     fn from(error: rusqlite::Error) -> Self {
+        if crate::disk::is_full(&error) {
+            return Self::CatalogueFull;
+        }
         Self::Catalogue {
             reason: error.to_string(),
         }

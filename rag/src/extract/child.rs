@@ -1,15 +1,19 @@
 //! The limited process in which files of unknown origin are read.
 //!
-//! The parent starts `program args... PATH` and reads one line of JSON from it. The child reads the file, then
-//! gives up what it no longer needs: it may open no further file or socket, write to no file, gain no
-//! privilege, and use no more memory and CPU time than its limits; where the kernel allows it, it leaves
-//! the network too. Only then does it parse. The parent waits at most the wall limit and ends the child's whole
-//! process group then.
+//! The parent opens the file, starts `program args... document.EXTENSION` with it as standard input, and reads one line
+//! of JSON from the child. The child reads the file, then gives up what it no longer needs ([`super::confine`]): it can
+//! open no file or socket, start no process or program, reach no other process and change nothing on disk, and uses no
+//! more memory and CPU time than its limits. Only then does it parse. The parent waits at most the wall limit and ends
+//! the child's whole process group then.
+//!
+//! What the kernel refused of the confinement comes back with the answer. It is logged once, and
+//! [`Extractor::missing_protections`] tells it to whoever asks.
 //!
 //! A process per file costs a few milliseconds; a worker for many files would have to be replaced after every failure
 //! and would carry one document's damage into the next.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,15 +23,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ExtractError, extract_bytes, read_file};
+use super::confine::{Allowance, ConfinedError, Protection, run_confined};
+use super::{ExtractError, MAX_FILE_BYTES, check_file, extension_of, extract_bytes, open_file};
 use crate::document::Extracted;
 
 /// Environment variable by which the parent tells the child its limits: `MEMORY_BYTES,CPU_SECONDS`.
 const LIMITS_VARIABLE: &str = "CLOISTER_EXTRACT_LIMITS";
 /// Variables the child keeps; it may need the second to find the libraries it was linked to.
 const KEPT_VARIABLES: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
-/// Stack of the thread that parses. Deeply nested input needs more than the usual 2 MiB.
-const STACK_BYTES: usize = 64 << 20;
 /// How much of what the child complains about is kept.
 const MAX_STDERR_BYTES: u64 = 4096;
 /// How often a child that has answered is looked at until it has ended.
@@ -57,7 +60,7 @@ impl Default for Limits {
     }
 }
 
-/// Starts the child processes: `program args... PATH`, where the program ends in [`extract_child_main`].
+/// Starts the child processes: `program args... NAME <FILE`, where the program ends in [`extract_child_main`].
 #[derive(Debug, Clone)]
 pub struct Extractor {
     pub program: PathBuf,
@@ -65,10 +68,18 @@ pub struct Extractor {
     pub limits: Limits,
 }
 
-/// The child's answer on its standard output.
+/// What the child prints on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    result: ExtractionResult,
+    /// What the kernel refused of the confinement.
+    missing: Vec<Protection>,
+}
+
+/// [`Result`] as it travels.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum ExtractionResult {
     Ok(Extracted),
     Error(ExtractError),
 }
@@ -79,9 +90,37 @@ impl Extractor {
     /// # Errors
     /// The reason why there is no text, one of [`ExtractError`].
     pub fn extract(&self, path: &Path) -> Result<Extracted, ExtractError> {
-        let path = std::path::absolute(path).map_err(ExtractError::unreadable)?;
+        self.extract_open(&open_file(path)?, path)
+    }
+
+    /// [`Self::extract`] of a file that is open for reading; of `name` only the extension counts. Moves the file's
+    /// position.
+    ///
+    /// # Errors
+    /// As [`Self::extract`].
+    pub fn extract_open(&self, file: &File, name: &Path) -> Result<Extracted, ExtractError> {
+        check_file(file)?;
+        let mut input = file.try_clone().map_err(ExtractError::unreadable)?;
+        input.rewind().map_err(ExtractError::unreadable)?;
+        let answer = self.run(Stdio::from(input), &extension_of(name))?;
+        warn_of_missing(&answer.missing);
+        match answer.result {
+            ExtractionResult::Ok(extracted) => Ok(extracted),
+            ExtractionResult::Error(error) => Err(error),
+        }
+    }
+
+    /// Starts a child to find out which parts of the confinement this machine's kernel refuses; none is what is wanted.
+    ///
+    /// # Errors
+    /// [`ExtractError::Failed`] and the like where no child can be started.
+    pub fn missing_protections(&self) -> Result<Vec<Protection>, ExtractError> {
+        Ok(self.run(Stdio::null(), "txt")?.missing)
+    }
+
+    fn run(&self, input: Stdio, extension: &str) -> Result<Answer, ExtractError> {
         let started = Instant::now();
-        let mut child = self.spawn(&path)?;
+        let mut child = self.spawn(input, extension)?;
         let outcome = self.read(&mut child, started)?;
         if outcome.timed_out {
             return Err(ExtractError::Timeout {
@@ -104,17 +143,17 @@ impl Extractor {
             .next()
             .unwrap_or_default();
         match serde_json::from_slice(line) {
-            Ok(Answer::Ok(extracted)) if outcome.status.success() => Ok(extracted),
-            Ok(Answer::Error(error)) if outcome.status.success() => Err(error),
+            Ok(answer) if outcome.status.success() => Ok(answer),
             _ => Err(self.failure(outcome.status, &outcome.stderr)),
         }
     }
 
-    fn spawn(&self, path: &Path) -> Result<Child, ExtractError> {
+    fn spawn(&self, input: Stdio, extension: &str) -> Result<Child, ExtractError> {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
-            .arg(path)
+            // A name of ours: the file's own could begin with a dash, and is nobody's business there.
+            .arg(format!("document.{extension}"))
             .env_clear()
             .envs(
                 KEPT_VARIABLES
@@ -129,7 +168,7 @@ impl Extractor {
                     whole_seconds(self.limits.cpu)
                 ),
             )
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
@@ -245,18 +284,46 @@ fn kill_group(pid: u32) {
     unsafe { libc::kill(-pid, libc::SIGKILL) };
 }
 
-/// Body of the hidden `extract-child PATH` command. Prints the answer as one line of JSON and returns the exit
-/// status: 0 with an answer (an error is one), 1 if it could not be printed.
+/// Says once per process that children run with less protection than they should.
+fn warn_of_missing(missing: &[Protection]) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if missing.is_empty() || WARNED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    for protection in missing {
+        tracing::warn!(
+            "documents are read without a protection that this kernel lacks: {protection}"
+        );
+    }
+}
+
+/// Body of the hidden `extract-child NAME` command: reads the document from standard input; of `name` only the extension
+/// counts. Prints the answer as one line of JSON and returns the exit status: 0 with an answer (an error is one), 1
+/// if it could not be printed.
 ///
 /// Gives up rights of the whole process for good, so the process must do nothing else afterwards.
 #[must_use]
-pub fn extract_child_main(path: &Path) -> i32 {
-    let bytes = read_file(path);
-    let memory_bytes = confine_to_limits();
-    let answer = match bytes.and_then(|bytes| parse(bytes, path, memory_bytes)) {
-        Ok(extracted) => Answer::Ok(extracted),
-        Err(error) => Answer::Error(error),
+pub fn extract_child_main(name: &Path) -> i32 {
+    let bytes = read_input();
+    let extension = extension_of(name);
+    let allowance = allowance();
+    let (parsed, missing) = run_confined(allowance, move || {
+        bytes.and_then(|bytes| extract_bytes(&bytes, &extension))
+    });
+    let out_of_memory = ExtractError::OutOfMemory {
+        limit_bytes: allowance.memory_bytes,
     };
+    let result = match parsed {
+        Ok(Ok(extracted)) => ExtractionResult::Ok(extracted),
+        Ok(Err(ExtractError::OutOfMemory { .. })) | Err(ConfinedError::OutOfMemory) => {
+            ExtractionResult::Error(out_of_memory)
+        }
+        Ok(Err(error)) => ExtractionResult::Error(error),
+        Err(ConfinedError::Panicked) => {
+            ExtractionResult::Error(ExtractError::corrupt("the reader gave up on it"))
+        }
+    };
+    let answer = Answer { result, missing };
     let mut stdout = std::io::stdout().lock();
     // A line of its own even if something was printed before without ending its line.
     let printed = stdout.write_all(b"\n").is_ok()
@@ -268,68 +335,32 @@ pub fn extract_child_main(path: &Path) -> i32 {
     i32::from(!printed)
 }
 
-/// Applies the limits that the parent set, or the defaults, and returns the memory limit in bytes.
-fn confine_to_limits() -> u64 {
+/// The limits that the parent set, or the defaults.
+fn allowance() -> Allowance {
     let limits = std::env::var(LIMITS_VARIABLE).ok();
     let limits = limits.as_deref().and_then(|limits| limits.split_once(','));
     let limits = limits.and_then(|(memory, cpu)| Some((memory.parse().ok()?, cpu.parse().ok()?)));
     let default = Limits::default();
     let (memory_bytes, cpu_seconds) =
         limits.unwrap_or((default.memory_bytes, whole_seconds(default.cpu)));
-    confine(memory_bytes, cpu_seconds);
-    memory_bytes
-}
-
-fn parse(bytes: Vec<u8>, path: &Path, memory_bytes: u64) -> Result<Extracted, ExtractError> {
-    let out_of_memory = ExtractError::OutOfMemory {
-        limit_bytes: memory_bytes,
-    };
-    let extension = super::extension_of(path);
-    let thread = std::thread::Builder::new()
-        .stack_size(STACK_BYTES)
-        .spawn(move || extract_bytes(&bytes, &extension));
-    let Ok(thread) = thread else {
-        return Err(out_of_memory);
-    };
-    match thread.join() {
-        Ok(Err(ExtractError::OutOfMemory { .. })) => Err(out_of_memory),
-        Ok(result) => result,
-        Err(_) => Err(ExtractError::corrupt("the reader gave up on it")),
+    Allowance {
+        memory_bytes,
+        cpu_seconds,
     }
 }
 
-/// Gives up every right that parsing does not need. Each step is best effort, none depends on another.
-fn confine(memory_bytes: u64, cpu_seconds: u64) {
-    // Nothing may be opened any more: 0, 1 and 2 are the only descriptors below the limit.
-    let limits = [
-        (libc::RLIMIT_NOFILE, 3),
-        (libc::RLIMIT_FSIZE, 0),
-        (libc::RLIMIT_CORE, 0),
-        (libc::RLIMIT_CPU, cpu_seconds),
-        (libc::RLIMIT_AS, memory_bytes),
-    ];
-    // SAFETY: these calls take plain numbers.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        // Needs root, or user namespaces and a single thread.
-        if libc::unshare(libc::CLONE_NEWNET) != 0 {
-            libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET);
-        }
-    }
-    for (resource, value) in limits {
-        // The hard CPU limit is a second later: the soft one ends the child with a signal of its own.
-        let rlim_max = if resource == libc::RLIMIT_CPU {
-            value.saturating_add(1)
-        } else {
-            value
-        };
-        let limit = libc::rlimit {
-            rlim_cur: value,
-            rlim_max,
-        };
-        // SAFETY: `limit` is a valid rlimit that lives across the call.
-        unsafe { libc::setrlimit(resource, &raw const limit) };
+/// The document on standard input. The parent has looked at its kind and size; it may have grown since.
+fn read_input() -> Result<Vec<u8>, ExtractError> {
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE_BYTES.saturating_add(1);
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(ExtractError::unreadable)?;
+    match bytes.len() as u64 {
+        0 => Err(ExtractError::Empty),
+        got if got >= limit => Err(super::too_large(got)),
+        _ => Ok(bytes),
     }
 }

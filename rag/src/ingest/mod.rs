@@ -6,13 +6,18 @@
 //! a repeated run computes again. So a run that is killed anywhere is completed by the next one, to the
 //! state of a run that was not killed (`tests` here crash it at every step).
 //!
+//! Before each batch the disk is asked for room ([`Library::check_room`](crate::Library::check_room)); without it the run
+//! ends with that error, what was committed stays, and a later run goes on.
+//!
 //! A file that fails stops nothing: it is recorded with its reason, and what was searchable of it is
 //! not any more, because the folder no longer says so.
 
+mod pipeline;
 mod plan;
 mod prepare;
 mod run;
 mod scan;
+mod source;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -23,18 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EmbedError, LibraryError};
 
-/// How documents are extracted and split; to be raised when either changes what it makes of the same
-/// file, so that the next ingestion does the documents again.
-const PIPELINE_VERSION: u32 = 2;
-
 /// Points written in one run from which the index is worth optimizing.
 pub(crate) const OPTIMIZE_AFTER: usize = 2000;
-
-/// Names how a document was turned into passages: the version of the code, and the embedder whose
-/// tokenizer measured them.
-pub(crate) fn pipeline_name(embedder: &str) -> String {
-    format!("{PIPELINE_VERSION}/{embedder}")
-}
 
 /// What to ingest.
 #[derive(Debug, Clone)]
@@ -44,6 +39,9 @@ pub struct IngestRequest {
     /// Folders and files that together are the collection from now on: documents that an earlier
     /// call took from other paths are removed.
     pub paths: Vec<PathBuf>,
+    /// Read every file to see whether it has changed, not only those whose size or time differ. Finds
+    /// changes that keep both (a restored backup, a tool that sets times); costs reading all files.
+    pub full: bool,
 }
 
 /// What ingestion did. Serialized as it is: the output of the ingest command.
@@ -61,6 +59,10 @@ pub struct IngestReport {
     pub renamed: usize,
     /// Files that are not searchable, with the reason.
     pub failed: Vec<FailedFile>,
+    /// What lies in the folders and was passed over because it is no document, by path, with the
+    /// reason: the same words for the same kind of reason, so that they can be counted.
+    #[serde(default)]
+    pub skipped: Vec<SkippedFile>,
     /// Passages of the collection after the run.
     pub passages: usize,
     /// Wall time.
@@ -73,6 +75,15 @@ pub struct FailedFile {
     /// Path relative to the ingested folder.
     pub path: String,
     /// One sentence for a person.
+    pub reason: String,
+}
+
+/// A file or folder that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedFile {
+    /// Path relative to the ingested folder; a folder's ends in `/`, and nothing in it is listed.
+    pub path: String,
+    /// Why, as an end of the sentence "it was passed over: ...".
     pub reason: String,
 }
 
@@ -122,11 +133,13 @@ pub enum IngestError {
     },
     /// Nothing to ingest under the paths. The collection is left as it was.
     #[error(
-        "no document of a supported kind ({supported}) under {paths}; the collection was left as it is"
+        "no document of a supported kind ({supported}) under {paths}{passed_over}; the collection was left as it is"
     )]
     NothingToIngest {
         /// The paths as given.
         paths: String,
+        /// What is there instead, as a part of the sentence; empty where nothing is.
+        passed_over: String,
         /// Extensions that would be read.
         supported: String,
     },
@@ -139,4 +152,11 @@ pub enum IngestError {
     /// The caller asked to stop; a later run goes on from here.
     #[error("ingestion was cancelled; run it again to go on")]
     Cancelled,
+}
+
+impl IngestError {
+    /// Whether making room on the disk is the way out.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Library(error) if error.is_disk_full())
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Seek};
 
 use super::FailedFile;
+use super::pipeline::is_current;
 use super::scan::{Scan, ScannedFile};
+use super::source::unreadable;
 use crate::catalogue::{DocumentRow, FileFacts};
 use crate::{DocumentId, DocumentState};
 
@@ -24,7 +25,6 @@ pub(super) struct Job {
     /// Row of the document where it has one.
     pub id: Option<DocumentId>,
     pub file: ScannedFile,
-    pub hash: String,
     pub change: Change,
 }
 
@@ -60,11 +60,21 @@ pub(super) struct Plan {
     pub taken_over: Vec<String>,
 }
 
-/// Hex BLAKE3 of a file's content.
-pub(super) fn hash_file(path: &Path) -> io::Result<String> {
+/// Hex BLAKE3 of a file's content. Moves the file's position.
+pub(super) fn hash_file(mut file: &File) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
+    file.rewind()?;
+    io::copy(&mut file, &mut hasher)?;
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// What the files are compared under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Basis<'a> {
+    /// Name of the embedder of today.
+    pub(super) embedder: &'a str,
+    /// Read all files, also those of unchanged size and time.
+    pub(super) full: bool,
 }
 
 /// Compares the files with the rows of the collection. Reads the files that may have changed;
@@ -72,7 +82,7 @@ pub(super) fn hash_file(path: &Path) -> io::Result<String> {
 pub(super) fn plan(
     scan: &Scan,
     rows: Vec<DocumentRow>,
-    pipeline: &str,
+    basis: Basis<'_>,
     on_file: &mut dyn FnMut(&str) -> bool,
 ) -> Option<Plan> {
     let mut plan = Plan::default();
@@ -90,26 +100,26 @@ pub(super) fn plan(
             plan.taken_over.push(file.facts.path.clone());
         }
         if let Some(row) = &row
+            && !basis.full
             && is_as_before(row, &file.facts)
-            && is_settled(row, pipeline)
+            && is_settled(row, basis.embedder)
         {
             plan.keep(row, &file.facts);
             continue;
         }
-        let hash = match hash_file(&file.absolute) {
+        let hash = match file.source.open().and_then(|file| hash_file(&file)) {
             Ok(hash) => hash,
             Err(error) => {
-                let reason = format!("the file cannot be read ({error}); check its permissions");
                 plan.unreadable.push(Unreadable {
                     id: row.map(|row| row.id),
                     facts: file.facts.clone(),
-                    reason,
+                    reason: unreadable(&error),
                 });
                 continue;
             }
         };
         match row {
-            Some(row) if row.hash.as_ref() == Some(&hash) && is_settled(&row, pipeline) => {
+            Some(row) if row.hash.as_ref() == Some(&hash) && is_settled(&row, basis.embedder) => {
                 plan.touched.push((row.id, file.facts.clone()));
                 plan.keep(&row, &file.facts);
             }
@@ -122,7 +132,6 @@ pub(super) fn plan(
                 plan.jobs.push(Job {
                     id: Some(row.id),
                     file: file.clone(),
-                    hash,
                     change,
                 });
             }
@@ -133,7 +142,7 @@ pub(super) fn plan(
         .into_values()
         .filter(|row| !row.uploaded && !scan.may_hide(&row.root, &row.path))
         .collect();
-    plan.pair_renames(new, &mut gone, pipeline);
+    plan.pair_renames(new, &mut gone, basis.embedder);
     plan.removals = gone;
     Some(plan)
 }
@@ -156,24 +165,33 @@ impl Plan {
         &mut self,
         new: Vec<(ScannedFile, String)>,
         gone: &mut Vec<DocumentRow>,
-        pipeline: &str,
+        embedder: &str,
     ) {
         let mut by_hash: HashMap<String, Vec<DocumentRow>> = HashMap::new();
         for row in std::mem::take(gone).into_iter().rev() {
             match &row.hash {
-                Some(hash) if row.state == DocumentState::Indexed && row.pipeline == pipeline => {
+                Some(hash)
+                    if row.state == DocumentState::Indexed
+                        && is_current(&row.pipeline, &row.path, embedder) =>
+                {
                     by_hash.entry(hash.clone()).or_default().push(row);
                 }
                 _ => gone.push(row),
             }
         }
         for (file, hash) in new {
-            match by_hash.get_mut(&hash).and_then(Vec::pop) {
+            // Under a name of another format the same content would be read otherwise.
+            let same = by_hash.get_mut(&hash).and_then(|rows| {
+                let found = rows
+                    .iter()
+                    .rposition(|row| is_current(&row.pipeline, &file.facts.path, embedder))?;
+                Some(rows.remove(found))
+            });
+            match same {
                 Some(row) => self.renames.push(Rename { row, file, hash }),
                 None => self.jobs.push(Job {
                     id: None,
                     file,
-                    hash,
                     change: Change::Added,
                 }),
             }
@@ -193,6 +211,8 @@ fn is_as_before(row: &DocumentRow, facts: &FileFacts) -> bool {
 
 /// The document needs no work as long as its content is the same. A failure without a hash had a
 /// cause outside the file, so it is tried again.
-fn is_settled(row: &DocumentRow, pipeline: &str) -> bool {
-    row.state != DocumentState::Pending && row.pipeline == pipeline && row.hash.is_some()
+fn is_settled(row: &DocumentRow, embedder: &str) -> bool {
+    row.state != DocumentState::Pending
+        && is_current(&row.pipeline, &row.path, embedder)
+        && row.hash.is_some()
 }

@@ -1,9 +1,12 @@
 //! From a file to a document that is ready to be embedded: extracted, split, with its facts.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use super::plan::hash_file;
 use super::scan::{ScannedFile, modified_ns};
+use super::source::unreadable;
 use crate::catalogue::FileFacts;
 use crate::{
     DocumentText, ExtractError, Extracted, Library, PassageLimits, StoredBlock, split_passages,
@@ -34,45 +37,36 @@ pub(super) struct Unprepared {
 }
 
 impl Library {
-    /// Extracts and splits a file whose content had this hash when it was last looked at.
-    pub(super) fn prepare(
-        &self,
-        file: &ScannedFile,
-        hash: &str,
-    ) -> Result<Box<Prepared>, Box<Unprepared>> {
+    /// Extracts and splits a file. It is opened once, and hash, text and facts are all of what was opened.
+    pub(super) fn prepare(&self, file: &ScannedFile) -> Result<Box<Prepared>, Box<Unprepared>> {
         let mut facts = file.facts.clone();
-        let mut hash = hash.to_owned();
+        let opened = match file.source.open() {
+            Ok(opened) => opened,
+            Err(error) => return Err(failure(facts, None, &unreadable(&error))),
+        };
         for _ in 0..MAX_READS {
-            let extracted = (self.extract)(&file.absolute);
-            // What was extracted is of this hash only if the file is as it was when it was hashed.
-            let Ok(metadata) = file.absolute.metadata() else {
-                return Err(failure(
-                    facts,
-                    None,
-                    "the file went away while it was read; run the ingestion again",
-                ));
+            let read = observe(&opened)
+                .and_then(|before| Ok((before, hash_file(&opened)?)))
+                .and_then(|(before, hash)| {
+                    let extracted = (self.extract)(&opened, Path::new(&facts.path));
+                    Ok((before, hash, extracted, observe(&opened)?))
+                });
+            let (before, hash, extracted, after) = match read {
+                Ok(read) => read,
+                Err(error) => return Err(failure(facts, None, &unreadable(&error))),
             };
-            let now = (metadata.len(), modified_ns(&metadata));
-            if now == (facts.bytes, facts.modified_ns) {
-                return match extracted {
-                    Ok(extracted) => self.split(facts, hash, extracted),
-                    Err(error) => {
-                        let hash = repeats(&error).then_some(hash);
-                        Err(failure(facts, hash, &error.to_string()))
-                    }
-                };
+            // What was extracted is of this hash only if the file is as it was when it was hashed.
+            if before != after {
+                continue;
             }
-            (facts.bytes, facts.modified_ns) = now;
-            match hash_file(&file.absolute) {
-                Ok(new_hash) => hash = new_hash,
+            (facts.bytes, facts.modified_ns) = after;
+            return match extracted {
+                Ok(extracted) => self.split(facts, hash, extracted),
                 Err(error) => {
-                    return Err(failure(
-                        facts,
-                        None,
-                        &format!("the file cannot be read ({error})"),
-                    ));
+                    let hash = repeats(&error).then_some(hash);
+                    Err(failure(facts, hash, &error.to_string()))
                 }
-            }
+            };
         }
         Err(failure(
             facts,
@@ -140,6 +134,12 @@ impl Library {
             passages,
         }))
     }
+}
+
+/// Size and time of change of an open file.
+fn observe(file: &File) -> io::Result<(u64, i64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), modified_ns(&metadata)))
 }
 
 fn failure(facts: FileFacts, hash: Option<String>, reason: &str) -> Box<Unprepared> {

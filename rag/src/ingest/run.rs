@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::plan::{Change, Job, Plan, Rename, Unreadable, plan};
+use super::pipeline::pipeline_name;
+use super::plan::{Basis, Change, Job, Plan, Rename, Unreadable, plan};
 use super::prepare::{Prepared, Unprepared};
 use super::scan::scan;
 use super::{
@@ -83,16 +84,15 @@ impl Library {
             done += 1;
             !cancel.load(Ordering::Relaxed)
         };
-        let plan = plan(
-            &scan,
-            rows,
-            &super::pipeline_name(self.embedder.name()),
-            &mut on_file,
-        )
-        .ok_or(IngestError::Cancelled)?;
+        let basis = Basis {
+            embedder: self.embedder.name(),
+            full: request.full,
+        };
+        let plan = plan(&scan, rows, basis, &mut on_file).ok_or(IngestError::Cancelled)?;
 
         let mut run = Run::new(self, collection, &request.collection, progress, cancel);
         run.report.failed = scan.failed;
+        run.report.skipped = scan.skipped;
         run.execute(plan)?;
         let mut report = run.report;
         report.failed.sort_by(|a, b| a.path.cmp(&b.path));
@@ -135,7 +135,6 @@ pub(super) struct Run<'a> {
     library: &'a Library,
     collection: CollectionId,
     collection_name: &'a str,
-    pipeline: String,
     pub(super) report: IngestReport,
     progress: &'a mut dyn FnMut(IngestProgress),
     cancel: &'a AtomicBool,
@@ -152,13 +151,11 @@ impl<'a> Run<'a> {
         progress: &'a mut dyn FnMut(IngestProgress),
         cancel: &'a AtomicBool,
     ) -> Self {
-        let pipeline = super::pipeline_name(library.embedder.name());
         let report = IngestReport::default();
         Self {
             library,
             collection,
             collection_name,
-            pipeline,
             report,
             progress,
             cancel,
@@ -204,8 +201,10 @@ impl<'a> Run<'a> {
         }
         self.library.store.flush().map_err(LibraryError::from)?;
         if self.points_written >= OPTIMIZE_AFTER {
-            self.library.store.optimize().map_err(LibraryError::from)?;
+            self.library.optimize_index()?;
         }
+        // Documents that left the folder or changed leave no text behind.
+        self.library.catalogue.forget()?;
         Ok(())
     }
 
@@ -270,7 +269,6 @@ impl<'a> Run<'a> {
             return Ok(Some(Job {
                 id: Some(row.id),
                 file,
-                hash,
                 change: Change::Renamed,
             }));
         };
@@ -318,6 +316,8 @@ impl<'a> Run<'a> {
             .map_err(LibraryError::from)?;
         let mut found: std::collections::HashMap<Uuid, Vec<f32>> = found.into_iter().collect();
         let mut points = Vec::with_capacity(passages.len());
+        let pipeline = self.pipeline(path);
+        let key = self.point_key(path, hash, &pipeline);
         for passage in passages {
             let Some(dense) = found.remove(&passage.point) else {
                 tracing::info!(
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
                 return Ok(None);
             };
             points.push(Point {
-                id: point_id(self.point_key(path, hash), passage.index),
+                id: point_id(key, passage.index),
                 collection: self.collection,
                 document: id,
                 dense,
@@ -340,19 +340,27 @@ impl<'a> Run<'a> {
         Ok(Some(points))
     }
 
-    fn point_key<'k>(&'k self, path: &'k str, hash: &'k str) -> PointKey<'k> {
+    fn pipeline(&self, path: &str) -> String {
+        pipeline_name(path, self.library.embedder.name())
+    }
+
+    fn point_key<'k>(&'k self, path: &'k str, hash: &'k str, pipeline: &'k str) -> PointKey<'k> {
         let embedder = self.library.embedder.name();
         PointKey {
             collection: self.collection_name,
             path,
             hash,
-            pipeline: &self.pipeline,
+            pipeline,
             embedder,
         }
     }
 
     /// Extracts in worker threads and stores the results in batches, in whatever order they come.
     fn run_jobs(&mut self, jobs: &[Job]) -> Result<(), IngestError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.library.check_room().map_err(LibraryError::from)?;
         let new: Vec<FileFacts> = jobs
             .iter()
             .filter(|job| job.id.is_none())
@@ -388,10 +396,8 @@ impl<'a> Run<'a> {
                     while !cancel.load(Ordering::Relaxed) {
                         let job_idx = next_job.fetch_add(1, Ordering::Relaxed);
                         let Some(job) = jobs.get(job_idx) else { break };
-                        if sender
-                            .send((job_idx, library.prepare(&job.file, &job.hash)))
-                            .is_err()
-                        {
+                        let prepared = library.prepare(&job.file);
+                        if sender.send((job_idx, prepared)).is_err() {
                             break;
                         }
                     }
@@ -433,7 +439,7 @@ impl<'a> Run<'a> {
             file: recorded(facts),
             hash,
             reason: reason.clone(),
-            pipeline: self.pipeline.clone(),
+            pipeline: self.pipeline(&path),
             embedder,
         };
         let written = self
@@ -453,6 +459,7 @@ impl<'a> Run<'a> {
         if documents.is_empty() {
             return Ok(());
         }
+        self.library.check_room().map_err(LibraryError::from)?;
         let mut rows = Vec::with_capacity(documents.len());
         let mut changes = Vec::with_capacity(documents.len());
         for (id, change, prepared) in documents {
@@ -496,7 +503,8 @@ impl<'a> Run<'a> {
             blocks,
             passages,
         } = prepared;
-        let key = self.point_key(&facts.path, &hash);
+        let pipeline = self.pipeline(&facts.path);
+        let key = self.point_key(&facts.path, &hash, &pipeline);
         let passages = passages
             .into_iter()
             .map(|passage| NewPassage {
@@ -510,10 +518,7 @@ impl<'a> Run<'a> {
                 text: passage.text,
             })
             .collect();
-        let (pipeline, embedder) = (
-            self.pipeline.clone(),
-            self.library.embedder.name().to_owned(),
-        );
+        let embedder = self.library.embedder.name().to_owned();
         IndexedDocument {
             id,
             file: recorded(facts),
@@ -583,10 +588,7 @@ impl<'a> Run<'a> {
                 .filter(|(id, _)| gone.contains(id))
                 .map(|(_, point)| point),
         );
-        self.library
-            .store
-            .delete(&stale)
-            .map_err(LibraryError::from)?;
+        self.library.delete_points(&stale)?;
         self.library.checkpoint()
     }
 
@@ -598,10 +600,7 @@ impl<'a> Run<'a> {
         let ids: Vec<DocumentId> = removals.iter().map(|row| row.id).collect();
         let points = self.library.catalogue.remove_documents(&ids)?;
         self.library.checkpoint()?;
-        self.library
-            .store
-            .delete(&points)
-            .map_err(LibraryError::from)?;
+        self.library.delete_points(&points)?;
         self.library.checkpoint()?;
         // A row that never became searchable is the trace of an interrupted run, not a document.
         self.report.removed += removals

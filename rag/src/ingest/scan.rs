@@ -1,20 +1,24 @@
 //! Which files there are under the given paths.
 //!
 //! Symbolic links below a given path are not followed: what they point to is either below it too, and
-//! found there, or outside, where nobody asked to look. Hidden files, lock files of office programs and
+//! found there, or outside, where nobody asked to look. That holds for links that appear after the listing, too: see
+//! [`super::source`]. Hidden files, lock files of office programs and
 //! anything that is not a regular file are passed over, and so are files whose extension says that they
-//! are not documents. What cannot be listed is remembered, so that nothing is taken for removed there.
+//! are not documents; each is named with the reason. What cannot be listed is remembered, so that nothing
+//! is taken for removed there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-use super::{FailedFile, IngestError};
+use super::source::{Root, Source};
+use super::{FailedFile, IngestError, SkippedFile};
 use crate::catalogue::FileFacts;
-use crate::extract::SUPPORTED_EXTENSIONS;
+use crate::extract::extension_of;
+use crate::extract::readers::supported_extensions;
 
 /// Extensions of documents that cannot be read yet: such files are reported as failed rather than
 /// passed over, because whoever put them there expects to find them.
@@ -25,7 +29,7 @@ const EXPECTED_EXTENSIONS: &[&str] = &[
 /// A file to ingest.
 #[derive(Debug, Clone)]
 pub(super) struct ScannedFile {
-    pub absolute: PathBuf,
+    pub source: Source,
     pub facts: FileFacts,
 }
 
@@ -44,10 +48,24 @@ pub(super) struct Scan {
     pub files: Vec<ScannedFile>,
     /// What could not be listed.
     pub failed: Vec<FailedFile>,
+    /// What was passed over, by path.
+    pub skipped: Vec<SkippedFile>,
     unlisted: Vec<Unlisted>,
+    /// Folders that were opened to be listed, and those of files that were given by name.
+    roots: HashMap<PathBuf, Root>,
 }
 
 impl Scan {
+    /// The open folder of this canonical path.
+    fn root(&mut self, folder: &Path) -> std::io::Result<Root> {
+        if let Some(root) = self.roots.get(folder) {
+            return Ok(root.clone());
+        }
+        let root = Root::open(folder)?;
+        self.roots.insert(folder.to_owned(), root.clone());
+        Ok(root)
+    }
+
     /// Whether a document may still be there although it was not seen.
     pub(super) fn may_hide(&self, root: &str, path: &str) -> bool {
         self.unlisted.iter().any(|unlisted| {
@@ -78,7 +96,7 @@ fn is_at_or_below(path: &str, folder: &str) -> bool {
 /// nothing failed.
 pub(super) fn scan(paths: &[PathBuf]) -> Result<Scan, IngestError> {
     let mut scan = Scan::default();
-    let mut seen = HashSet::new();
+    let mut seen = Seen::default();
     for path in paths {
         let absolute = path.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => IngestError::NoSuchPath { path: path.clone() },
@@ -100,14 +118,40 @@ pub(super) fn scan(paths: &[PathBuf]) -> Result<Scan, IngestError> {
                 .map(|path| path.display().to_string())
                 .collect::<Vec<_>>()
                 .join(", "),
-            supported: SUPPORTED_EXTENSIONS.join(", "),
+            passed_over: passed_over(&scan.skipped),
+            supported: supported_extensions().collect::<Vec<_>>().join(", "),
         });
     }
     make_paths_distinct(&mut scan);
+    scan.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
-fn scan_file(absolute: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
+/// Absolute paths that were met: given paths may overlap.
+#[derive(Debug, Default)]
+struct Seen {
+    files: HashSet<PathBuf>,
+    skipped: HashSet<PathBuf>,
+}
+
+/// " (passed over: 2: hidden ...)", or nothing where nothing is.
+fn passed_over(skipped: &[SkippedFile]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for SkippedFile { reason, .. } in skipped {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(reason, count)| format!("{count}: {reason}"))
+        .collect();
+    if counts.is_empty() {
+        String::new()
+    } else {
+        format!(" (passed over: {})", counts.join("; "))
+    }
+}
+
+fn scan_file(absolute: &Path, scan: &mut Scan, seen: &mut Seen) {
     let name = absolute
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -115,7 +159,7 @@ fn scan_file(absolute: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
     let root = absolute.parent().unwrap_or(Path::new("/"));
     match absolute.metadata() {
         Ok(metadata) if metadata.is_file() => {
-            add(scan, seen, root, name, absolute.to_owned(), &metadata)
+            add(scan, seen, root, name, absolute.to_owned(), &metadata);
         }
         Ok(_) => scan.failed.push(FailedFile {
             path: name,
@@ -125,14 +169,16 @@ fn scan_file(absolute: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
     }
 }
 
-fn scan_folder(root: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
-    let walk = WalkDir::new(root)
+fn scan_folder(root: &Path, scan: &mut Scan, seen: &mut Seen) {
+    // Opened before it is listed: whatever takes its place meanwhile is not what is read.
+    if let Err(error) = scan.root(root) {
+        return cannot_list(scan, root, String::new(), &error);
+    }
+    let mut walk = WalkDir::new(root)
         .follow_links(false)
         .sort_by_file_name()
         .into_iter();
-    for entry in walk.filter_entry(|entry| {
-        entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy())
-    }) {
+    while let Some(entry) = walk.next() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -144,10 +190,21 @@ fn scan_folder(root: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
                 continue;
             }
         };
-        if !entry.file_type().is_file() || !is_document(entry.path()) {
+        let is_dir = entry.file_type().is_dir();
+        let mut path = relative(root, entry.path());
+        if let Some(reason) = reason_to_skip(&entry) {
+            if is_dir {
+                walk.skip_current_dir();
+                path.push('/');
+            }
+            if seen.skipped.insert(entry.into_path()) {
+                scan.skipped.push(SkippedFile { path, reason });
+            }
             continue;
         }
-        let path = relative(root, entry.path());
+        if is_dir {
+            continue;
+        }
         match entry.metadata() {
             Ok(metadata) => add(scan, seen, root, path, entry.into_path(), &metadata),
             Err(error) => cannot_list(scan, root, path, &error.into()),
@@ -155,18 +212,52 @@ fn scan_folder(root: &Path, scan: &mut Scan, seen: &mut HashSet<PathBuf>) {
     }
 }
 
+/// Why something found in a folder is passed over; `None` for documents and for folders to look into.
+fn reason_to_skip(entry: &DirEntry) -> Option<String> {
+    let (name, kind) = (entry.file_name().to_string_lossy(), entry.file_type());
+    if entry.depth() == 0 {
+        return None;
+    }
+    let reason = if name.starts_with("~$") {
+        "lock file of an office program"
+    } else if name.starts_with('.') {
+        "hidden, its name begins with a dot"
+    } else if kind.is_symlink() {
+        "symbolic link; links are not followed"
+    } else if kind.is_dir() {
+        return None;
+    } else if !kind.is_file() {
+        "not a regular file"
+    } else {
+        let extension = extension_of(entry.path());
+        let is_document = supported_extensions().any(|supported| supported == extension)
+            || EXPECTED_EXTENSIONS.contains(&extension.as_str());
+        return match (is_document, extension.as_str()) {
+            (true, _) => None,
+            (false, "") => Some("its name has no extension, so its type is not known".to_owned()),
+            (false, extension) => Some(format!("files of type .{extension} are not read")),
+        };
+    };
+    Some(reason.to_owned())
+}
+
 fn add(
     scan: &mut Scan,
-    seen: &mut HashSet<PathBuf>,
+    seen: &mut Seen,
     root: &Path,
     path: String,
     absolute: PathBuf,
     metadata: &Metadata,
 ) {
-    if seen.insert(absolute.clone()) {
+    let folder = match scan.root(root) {
+        Ok(folder) => folder,
+        Err(error) => return cannot_list(scan, root, path, &error),
+    };
+    let relative = absolute.strip_prefix(root).unwrap_or(&absolute).to_owned();
+    if seen.files.insert(absolute) {
         let root = root.to_string_lossy().into_owned();
         scan.files.push(ScannedFile {
-            absolute,
+            source: folder.source(relative),
             facts: facts(path, root, metadata),
         });
     }
@@ -214,19 +305,6 @@ fn relative(root: &Path, path: &Path) -> String {
         .map(|part| part.as_os_str().to_string_lossy().into_owned())
         .collect::<Vec<_>>()
         .join("/")
-}
-
-fn is_hidden(name: &str) -> bool {
-    name.starts_with('.') || name.starts_with("~$")
-}
-
-fn is_document(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    SUPPORTED_EXTENSIONS.contains(&extension.as_str())
-        || EXPECTED_EXTENSIONS.contains(&extension.as_str())
 }
 
 /// Gives files of different folders that have the same relative path the name of their folder in
@@ -295,6 +373,7 @@ mod tests {
             ".git/d.txt",
             "~$b.docx",
             "image.png",
+            "README",
             "old.doc",
         ] {
             fs::write(root.join(name), "x").unwrap();
@@ -306,6 +385,24 @@ mod tests {
         let found = scan(std::slice::from_ref(&root)).unwrap();
         assert_eq!(paths(&found), ["a.md", "b.txt", "old.doc", "sub/c.txt"]);
         assert_eq!(found.failed, []);
+        let skipped: Vec<String> = found
+            .skipped
+            .iter()
+            .map(|skipped| format!("{} {}", skipped.path, skipped.reason))
+            .collect();
+        assert_eq!(
+            skipped,
+            [
+                ".git/ hidden, its name begins with a dot",
+                ".hidden.txt hidden, its name begins with a dot",
+                "README its name has no extension, so its type is not known",
+                "image.png files of type .png are not read",
+                "link symbolic link; links are not followed",
+                "secret.txt symbolic link; links are not followed",
+                "socket.txt not a regular file",
+                "~$b.docx lock file of an office program",
+            ]
+        );
     }
 
     #[test]
@@ -337,6 +434,12 @@ mod tests {
         let empty = scan(&[dir.path().to_owned()]).unwrap_err();
         assert!(
             matches!(empty, IngestError::NothingToIngest { .. }),
+            "{empty}"
+        );
+        assert!(
+            empty
+                .to_string()
+                .contains("(passed over: 1: files of type .png are not read)"),
             "{empty}"
         );
     }

@@ -1,14 +1,16 @@
 //! Uploads: one document at a time, kept in the data directory.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 
 use super::IngestError;
-use super::plan::{Change, hash_file};
+use super::plan::Change;
 use super::run::{Batch, Run};
 use super::scan::{ScannedFile, facts};
+use super::source::Root;
 use crate::library::create_dir;
 use crate::{AccessScope, AddedFile, CollectionId, DocumentState, Library, LibraryError};
 
@@ -34,11 +36,9 @@ impl Library {
         check_upload_name(name)?;
         let lock = self.collection_lock(collection);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        self.check_room_for(bytes).map_err(LibraryError::from)?;
         let file = self.keep_upload(collection, name, path)?;
-        let hash = hash_file(&file.absolute).map_err(|source| LibraryError::Io {
-            path: file.absolute.clone(),
-            source,
-        })?;
         let id = self
             .catalogue
             .reserve_documents(collection, std::slice::from_ref(&file.facts))?[0];
@@ -48,7 +48,7 @@ impl Library {
         let cancel = AtomicBool::new(false);
         let mut progress = |_| {};
         let mut run = Run::new(self, collection, &info.name, &mut progress, &cancel);
-        match self.prepare(&file, &hash) {
+        match self.prepare(&file) {
             Ok(prepared) => {
                 let mut batch = Batch::default();
                 batch.push(id, Change::Added, *prepared);
@@ -57,6 +57,7 @@ impl Library {
             Err(failure) => run.write_failed(id, *failure)?,
         }
         self.store.flush().map_err(LibraryError::from)?;
+        self.catalogue.forget()?;
         let document = self.catalogue.document_info(&AccessScope::all(), id)?;
         let document = document.ok_or(LibraryError::UnknownDocument { id })?;
         Ok(AddedFile { document, updated })
@@ -77,7 +78,10 @@ impl Library {
             let path: PathBuf = path.to_owned();
             move |source| LibraryError::Io { path, source }
         };
-        let copied = fs::copy(path, &partial).and_then(|_| fs::rename(&partial, &target));
+        // The copy has the mode of the original, which may have been made by somebody with another umask.
+        let copied = fs::copy(path, &partial)
+            .and_then(|_| fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)))
+            .and_then(|()| fs::rename(&partial, &target));
         if copied.is_err() {
             let _ = fs::remove_file(&partial);
         }
@@ -89,10 +93,9 @@ impl Library {
             &metadata,
         );
         facts.uploaded = true;
-        Ok(ScannedFile {
-            absolute: target,
-            facts,
-        })
+        let root = folder.canonicalize().and_then(|folder| Root::open(&folder));
+        let source = root.map_err(io(&folder))?.source(PathBuf::from(name));
+        Ok(ScannedFile { source, facts })
     }
 }
 

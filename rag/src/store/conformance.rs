@@ -18,9 +18,14 @@ use super::qdrant::{QdrantConfig, QdrantStore};
 use super::test_server::TestServer;
 use super::{Filter, HybridQuery, Point, Scored, StoreError, StoreSchema, VectorStore};
 use crate::testing::{DIM, HashEmbedder, Random};
-use crate::{CollectionId, DocumentId};
+use crate::{CollectionId, DiskSpace, DocumentId};
 
 const TOLERANCE: f32 = 1e-4;
+
+/// The disk of the tests' folders.
+fn disk() -> DiskSpace {
+    DiskSpace::of(std::env::temp_dir())
+}
 
 fn schema() -> StoreSchema {
     StoreSchema {
@@ -198,7 +203,7 @@ fn check_store(
 }
 
 fn open_edge(path: &Path) -> Box<dyn VectorStore> {
-    Box::new(EdgeStore::open(path, &schema()).unwrap())
+    Box::new(EdgeStore::open(path, &schema(), disk()).unwrap())
 }
 
 #[test]
@@ -325,7 +330,7 @@ fn a_damaged_folder_or_one_of_another_embedder_becomes_an_empty_store() {
         dim: 8,
     };
     assert_eq!(
-        EdgeStore::open(&path, &other)
+        EdgeStore::open(&path, &other, disk())
             .unwrap()
             .count(&Filter::default())
             .unwrap(),
@@ -338,7 +343,7 @@ fn a_damaged_folder_or_one_of_another_embedder_becomes_an_empty_store() {
 
     std::fs::remove_dir_all(&path).unwrap();
     std::fs::write(&path, "a file where the folder should be").unwrap();
-    let error = EdgeStore::open(&path, &schema())
+    let error = EdgeStore::open(&path, &schema(), disk())
         .err()
         .expect("a file is no folder");
     assert!(matches!(error, StoreError::Embedded { .. }), "{error}");
@@ -352,7 +357,9 @@ fn a_shard_that_is_open_is_not_taken_for_a_damaged_one() {
     store
         .upsert(&[point(&mut Random(3), &Bm25::new(), 1)])
         .unwrap();
-    let error = EdgeStore::open(&path, &schema()).err().expect("it is open");
+    let error = EdgeStore::open(&path, &schema(), disk())
+        .err()
+        .expect("it is open");
     assert!(error.to_string().contains("another process"), "{error}");
     drop(store);
     assert_eq!(open_edge(&path).count(&Filter::default()).unwrap(), 1);
@@ -362,7 +369,7 @@ fn a_shard_that_is_open_is_not_taken_for_a_damaged_one() {
 fn a_log_that_a_starting_child_still_holds_is_waited_for_and_nothing_is_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vectors");
-    let store = EdgeStore::open(&path, &schema()).unwrap();
+    let store = EdgeStore::open(&path, &schema(), disk()).unwrap();
     store
         .upsert(&[point(&mut Random(1), &Bm25::new(), 1)])
         .unwrap();
@@ -374,7 +381,7 @@ fn a_log_that_a_starting_child_still_holds_is_waited_for_and_nothing_is_rebuilt(
         std::thread::sleep(std::time::Duration::from_millis(150));
         drop(held);
     });
-    let store = EdgeStore::open(&path, &schema()).unwrap();
+    let store = EdgeStore::open(&path, &schema(), disk()).unwrap();
     assert_eq!(store.count(&Filter::default()).unwrap(), 1);
     release.join().unwrap();
 }

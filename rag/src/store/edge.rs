@@ -15,12 +15,14 @@ use qdrant_edge::{
 };
 use uuid::Uuid;
 
+use super::growth::Growth;
 use super::{
     COLLECTION_KEY, Candidates, DOCUMENT_KEY, Filter, HybridQuery, Point, SPARSE_VECTOR, Scored,
     SparseVector, StoreError, StoreSchema, VectorStore,
     lock::{lock_soon, retry_while},
     rank,
 };
+use crate::disk::DiskSpace;
 
 /// Ids read at a time.
 const SCROLL_PAGE: usize = 4096;
@@ -30,6 +32,7 @@ pub struct EdgeStore {
     path: PathBuf,
     dense_name: String,
     shard: EdgeShard,
+    growth: Growth,
     /// Held while the shard is open: a shard that another process has open looks like a damaged one.
     _lock: File,
 }
@@ -39,29 +42,42 @@ impl EdgeStore {
     /// another embedder, or where it cannot be read. The caller fills it from the catalogue.
     ///
     /// # Errors
-    /// [`StoreError::Embedded`] when another process has it open, or not even an empty shard can be made.
-    pub fn open(path: &Path, schema: &StoreSchema) -> Result<Self, StoreError> {
+    /// [`StoreError::Embedded`] when another process has it open, or not even an empty shard can be made;
+    /// [`StoreError::DiskFull`] when there is too little room to open it safely.
+    pub fn open(path: &Path, schema: &StoreSchema, disk: DiskSpace) -> Result<Self, StoreError> {
         let fail = |reason| StoreError::Embedded {
             path: path.to_owned(),
             operation: "be opened",
             reason,
         };
+        let growth = Growth::new(path, disk);
+        growth.fill_holes();
+        growth.require_for_log()?;
         let lock = lock(path).map_err(fail)?;
         if path.exists() {
             match load(path, schema) {
-                Ok(shard) => return Ok(Self::with(path, schema, shard, lock)),
+                Ok(shard) => return Ok(Self::with(path, schema, shard, growth, lock)),
                 Err(reason) => {
                     tracing::warn!(path = %path.display(), %reason, "rebuilding the vector index");
                 }
             }
         }
+        growth.require_for_write(0)?;
         create(path, schema).map_err(fail)?;
         let shard = load(path, schema).map_err(fail)?;
-        Ok(Self::with(path, schema, shard, lock))
+        Ok(Self::with(path, schema, shard, growth, lock))
     }
 
-    fn with(path: &Path, schema: &StoreSchema, shard: EdgeShard, lock: File) -> Self {
+    fn with(
+        path: &Path,
+        schema: &StoreSchema,
+        shard: EdgeShard,
+        growth: Growth,
+        lock: File,
+    ) -> Self {
+        growth.fill_holes();
         Self {
+            growth,
             path: path.to_owned(),
             dense_name: schema.embedder.clone(),
             shard,
@@ -70,10 +86,15 @@ impl EdgeStore {
     }
 
     fn error(&self, operation: &'static str, error: &OperationError) -> StoreError {
+        let reason = error.to_string();
+        // The cause is flattened into a sentence before it comes here.
+        if reason.contains(&std::io::Error::from_raw_os_error(libc::ENOSPC).to_string()) {
+            return self.growth.full().into();
+        }
         StoreError::Embedded {
             path: self.path.clone(),
             operation,
-            reason: error.to_string(),
+            reason,
         }
     }
 
@@ -115,22 +136,30 @@ impl VectorStore for EdgeStore {
         if points.is_empty() {
             return Ok(());
         }
+        let bytes: usize = points
+            .iter()
+            .map(|point| size_of::<f32>() * (point.dense.len() + 2 * point.sparse.indices.len()))
+            .sum();
+        self.growth.require_for_write(bytes as u64)?;
         let points = points
             .iter()
             .map(|point| edge_point(&self.dense_name, point))
             .collect();
-        self.update(
+        let written = self.update(
             "be written",
             UpdateOperation::PointOperation(PointOperations::UpsertPoints(
                 PointInsertOperations::PointsList(points),
             )),
-        )
+        );
+        self.growth.fill_holes();
+        written
     }
 
     fn delete(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
         }
+        self.growth.require_for_log()?;
         let ids = ids.iter().copied().map(PointId::Uuid).collect();
         self.update(
             "delete points",
@@ -233,10 +262,16 @@ impl VectorStore for EdgeStore {
     }
 
     fn optimize(&self) -> Result<(), StoreError> {
+        self.growth.require_for_copy()?;
         self.shard
             .optimize()
             .map_err(|error| self.error("be optimized", &error))?;
+        self.growth.fill_holes();
         self.flush()
+    }
+
+    fn reserve_bytes(&self) -> u64 {
+        self.growth.reserve_bytes()
     }
 }
 

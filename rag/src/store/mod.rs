@@ -15,6 +15,7 @@ mod conformance;
 pub mod edge;
 #[cfg(test)]
 pub(crate) mod exact;
+mod growth;
 mod lock;
 pub mod qdrant;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 pub use lock::lock_soon;
 
-use crate::{CollectionId, DocumentId};
+use crate::{CollectionId, DiskFull, DocumentId};
 
 /// Name of the sparse vector of a point.
 pub(crate) const SPARSE_VECTOR: &str = "bm25";
@@ -165,6 +166,11 @@ pub trait VectorStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]; the index is as good as before.
     fn optimize(&self) -> Result<(), StoreError>;
+
+    /// Bytes that have to be free on this machine's disk before points are written; none where they go elsewhere.
+    fn reserve_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A vector store refused or failed.
@@ -204,6 +210,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no room on the disk of the embedded store.
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
     /// The embedded store failed.
     #[error("the vector index in {path} could not {operation}: {reason}")]
     Embedded {
@@ -228,7 +237,7 @@ pub(crate) struct PointKey<'a> {
     pub path: &'a str,
     /// Hex of the content hash.
     pub hash: &'a str,
-    /// How the document was split, see [`crate::ingest::pipeline_name`].
+    /// How the document was split, see `ingest/pipeline.rs`.
     pub pipeline: &'a str,
     /// Name of the embedder.
     pub embedder: &'a str,

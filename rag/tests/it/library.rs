@@ -13,7 +13,7 @@ use rag::{
 use crate::extract_child::CHILD_TEST;
 
 /// Hashes words to dimensions; texts that share words are similar.
-struct WordEmbedder;
+pub(crate) struct WordEmbedder;
 
 impl Embedder for WordEmbedder {
     fn name(&self) -> &str {
@@ -53,7 +53,7 @@ impl Embedder for WordEmbedder {
 }
 
 /// This test binary again, as the extraction child.
-fn extractor() -> Extractor {
+pub(crate) fn extractor() -> Extractor {
     let args = [CHILD_TEST, "--exact", "--nocapture", "--test-threads=1"]
         .map(String::from)
         .to_vec();
@@ -77,6 +77,7 @@ pub(crate) fn ingest(library: &Library, docs: &Path) -> IngestReport {
     let request = IngestRequest {
         collection: "handbook".to_owned(),
         paths: vec![docs.to_owned()],
+        full: false,
     };
     library
         .ingest(&request, &mut |_| {}, &AtomicBool::new(false))
