@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use crate::{
     AccessScope, DocumentId, DocumentRecord, Hit, Library, LibraryError, StoredBlock,
-    prompt::passage_header, sentence::split_sentences, terms::term_keys,
+    answer::table::head_above, prompt::passage_header, sentence::split_sentences, terms::term_keys,
 };
 
 /// Two passages that share this much of their terms say the same; the second one costs time and adds nothing.
@@ -56,6 +56,8 @@ pub struct ContextPassage {
     pub start: usize,
     /// One past the last character of the window in the document text.
     pub end: usize,
+    /// The header row of the table in which the window begins, where that row is above the window.
+    pub table_head: Option<String>,
     /// Where pages begin inside the window: (first character in the document text, page), ascending.
     pub pages: Vec<(usize, u32)>,
 }
@@ -129,6 +131,11 @@ struct Window {
 }
 
 impl Document {
+    fn begins_in_table(&self, start: usize) -> bool {
+        let first = self.chars.iter().skip(start).find(|c| !c.is_whitespace());
+        first == Some(&'|')
+    }
+
     fn slice(&self, start: usize, end: usize) -> String {
         self.chars[start.min(self.chars.len())..end.min(self.chars.len())]
             .iter()
@@ -300,6 +307,10 @@ impl Packer<'_> {
             context.push(ContextPassage {
                 n: context.len() + 1,
                 text: document.slice(window.start, window.end),
+                table_head: document
+                    .begins_in_table(window.start)
+                    .then(|| head_above(&document.chars, window.start))
+                    .flatten(),
                 hit: window.hit,
                 start: window.start,
                 end: window.end,

@@ -49,7 +49,8 @@ enum Wanted {
 
 /// Returns the sentences of `context` that answer `question` best, verbatim; refused where none has anything of it.
 pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
-    let mut scored = best_sentences(question, &QuoteIndex::new(question, context), context);
+    let index = QuoteIndex::new(question, context);
+    let mut scored = best_sentences(question, &index, context);
     let cosine = context
         .iter()
         .filter_map(|p| p.hit.dense)
@@ -73,7 +74,7 @@ pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
         }
         answer.text.push_str(&format!(
             "{} [{}]",
-            on_one_line(&citation.quote),
+            index.shown(sentence.quote, context, false),
             citation.n
         ));
         answer.citations.push(citation);
@@ -90,6 +91,7 @@ pub(crate) fn best_sentences(
     let wanted = wanted(question);
     let mut scored: Vec<(f32, RankedSentence)> = index
         .rank_for_question()
+        .filter(|s| !s.is_head)
         .map(|s| (score(&s, context, wanted), s))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));

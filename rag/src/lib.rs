@@ -10,10 +10,12 @@
 
 pub mod access;
 pub mod catalogue;
+pub mod disk;
 pub mod embed;
 pub mod eval;
 pub mod ingest;
 pub mod library;
+pub mod private;
 pub mod retrieve;
 pub mod store;
 #[cfg(test)]
@@ -25,15 +27,18 @@ pub mod document;
 pub mod extract;
 pub mod extractive;
 pub mod passage;
+mod polarity;
 pub mod prompt;
 pub mod refusal;
 pub mod sentence;
 mod terms;
+mod unspaced;
 
 pub use access::{AccessScope, CollectionId, DocumentId};
+pub use disk::{DiskFull, DiskSpace};
 pub use embed::{EmbedError, Embedder};
 pub use ingest::{
-    FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage,
+    FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage, SkippedFile,
 };
 pub use library::{
     AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, Library, LibraryConfig,
@@ -44,7 +49,7 @@ pub use retrieve::{Hit, SearchRequest};
 pub use answer::{Answer, AnswerEvent, AnswerTracker, Citation};
 pub use context::{ContextBudget, ContextPassage, pack_context};
 pub use document::{Block, BlockKind, DocumentText, Extracted};
-pub use extract::{ExtractError, Extractor, Limits, extract_child_main, extract_file};
+pub use extract::{ExtractError, Extractor, Limits, Protection, extract_child_main, extract_file};
 pub use extractive::quote_only;
 pub use passage::{Passage, PassageLimits, split_passages};
 pub use prompt::{PROMPT_VERSION, PromptMessage, PromptRole, build_prompt};

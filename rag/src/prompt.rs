@@ -38,13 +38,13 @@ use crate::{
     Hit,
     answer::support::{Quote, QuoteIndex, RankedSentence},
     context::ContextPassage,
-    extractive::{best_sentences, on_one_line},
+    extractive::best_sentences,
     sentence::Span,
     terms::is_invisible,
 };
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
-pub const PROMPT_VERSION: &str = "2026-11-25.3";
+pub const PROMPT_VERSION: &str = "2026-11-30.1";
 
 /// Rules for every answer. Never contains anything of the request.
 const SYSTEM: &str = "You answer questions from a company's documents. Read the passages and answer the question in one full \
@@ -150,6 +150,41 @@ pub fn build_prompt(
     messages
 }
 
+/// Builds the prompt that asks once more, after a statement that nothing supported: the quotes alone, each with the
+/// title and headings of its passage, a row of a table with the heads of its columns.
+pub(crate) fn build_second_prompt(
+    question: &str,
+    context: &[ContextPassage],
+    index: &QuoteIndex,
+    quotes: &[Quote],
+) -> Vec<PromptMessage> {
+    let tag = delimiter_tag(question, context);
+    let mut content = format!("<passages {tag}>\n");
+    for (at, passage) in context.iter().enumerate() {
+        let own: Vec<&Quote> = quotes.iter().filter(|q| q.passage_idx == at).collect();
+        if own.is_empty() {
+            continue;
+        }
+        content.push_str(&passage_header(passage.n, &passage.hit));
+        content.push('\n');
+        for quote in own {
+            let text = index.shown(*quote, context, false);
+            content.push_str(&format!("{}\n", harmless(&text)));
+        }
+        content.push('\n');
+    }
+    content.push_str(&format!(
+        "</passages {tag}>\n\nQuestion: {}",
+        question.trim()
+    ));
+    [
+        (PromptRole::System, SYSTEM.to_owned()),
+        (PromptRole::User, content),
+    ]
+    .map(|(role, content)| PromptMessage { role, content })
+    .into()
+}
+
 /// The sentences that answer `question` best by the words alone, once more and nearest to the question.
 ///
 /// A small model reads what stands last with the most care, and then mixes up fewer sentences of like passages. Inside
@@ -163,14 +198,12 @@ fn closest_sentences(question: &str, context: &[ContextPassage]) -> String {
     let mut left = MAX_CLOSEST_CHARS;
     let mut out = String::new();
     for (_, sentence) in ranked.into_iter().take(NUM_CLOSEST) {
-        let Quote { passage_idx, span } = sentence.quote;
-        let Some(rest) = left.checked_sub(span.end - span.start) else {
+        let text = harmless(&index.shown(sentence.quote, context, false));
+        let Some(rest) = left.checked_sub(text.chars().count()) else {
             break;
         };
         left = rest;
-        let chars = context[passage_idx].text.chars();
-        let text: String = chars.skip(span.start).take(span.end - span.start).collect();
-        out.push_str(&format!("- {}\n", on_one_line(&harmless(&text))));
+        out.push_str(&format!("- {text}\n"));
     }
     if out.is_empty() {
         return out;
@@ -223,7 +256,8 @@ fn focus(question: &str, context: &[ContextPassage]) -> Vec<String> {
             group = if table.iter().map(chars_of).sum::<usize>() <= MAX_WHOLE_TABLE_CHARS {
                 table
             } else {
-                above.last().copied().into_iter().chain([at]).collect()
+                let head = above.last().copied().filter(|&i| sentences[i].is_head);
+                head.into_iter().chain([at]).collect()
             };
         }
         for group in [group, vec![at]] {
@@ -245,7 +279,13 @@ fn focus(question: &str, context: &[ContextPassage]) -> Vec<String> {
                 .filter(|&&i| sentences[i].quote.passage_idx == passage_idx)
                 .map(|&i| sentences[i].quote.span)
                 .collect();
-            join_spans(chars, &spans)
+            let text = join_spans(chars, &spans);
+            match &context[passage_idx].table_head {
+                Some(head) if text.trim_start_matches(['…', ' ']).starts_with('|') => {
+                    format!("{head}\n{text}")
+                }
+                _ => text,
+            }
         })
         .collect()
 }

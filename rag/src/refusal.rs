@@ -128,6 +128,7 @@ fn whole_hit(n: usize, hit: &Hit) -> ContextPassage {
         text: hit.text.clone(),
         start: hit.start,
         end: hit.end,
+        table_head: None,
         pages: Vec::new(),
     }
 }

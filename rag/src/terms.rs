@@ -2,14 +2,23 @@
 //!
 //! Text is normalised (NFKC, accents and case folded, one kind of dash and quote) and cut into words, names,
 //! numbers and identifiers. Function words carry no meaning of their own and are dropped; a negator marks the
-//! terms that it governs. Words are reduced by a light English stemmer, which does no harm to other languages
-//! because both sides of every comparison pass through it. Scripts without spaces become character bigrams.
+//! terms that it governs ([`crate::polarity`]). Words are reduced by a light English stemmer, which does no harm to other
+//! languages because both sides of every comparison pass through it. Scripts without spaces become character bigrams
+//! and numbers ([`crate::unspaced`]).
 //!
-//! Absent on purpose: offsets (a term only knows its key), dictionaries, language detection beyond function words.
+//! Absent on purpose: offsets (a term only knows its key), dictionaries.
 
 use std::collections::HashSet;
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+use crate::{
+    polarity::{
+        Languages, Reach, is_function_word, languages_of, lifts_negation, negator,
+        without_negating_prefix,
+    },
+    unspaced::{self, is_unspaced},
+};
 
 /// What kind of unit a term is; numbers and names are facts that must not be changed by a paraphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +40,7 @@ pub(crate) struct Term {
     pub key: String,
     /// What kind of unit it is.
     pub kind: TermKind,
-    /// A negator stands shortly before it.
+    /// A negator governs it.
     pub negated: bool,
 }
 
@@ -50,11 +59,6 @@ const STOP_WORDS: &str = "a about above after again all also although am an and 
     el los las una unos unas y o es son fue fueron en por para con que del al se su sus lo quién qué cuándo cuál cuántos \
     il lo gli i uno di da che e della delle dei nel nella per con sono era stato \
     os um uma do dos das no na nos nas em foi mais het een van en met voor zijn werd";
-
-const NEGATORS: &[&str] = &[
-    "not", "no", "never", "neither", "nor", "none", "cannot", "without", "nicht", "kein", "keine",
-    "keinen", "nie", "ne", "pas", "jamais", "nunca", "sin", "non", "não",
-];
 
 const SMALL: &[&str] = &[
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -156,14 +160,22 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("feet", "foot"),
 ];
 
-/// Returns the terms of `text` in order, function words left out.
+/// Returns the terms of `text` in order, function words left out; the text itself tells its language.
 pub(crate) fn terms(text: &str) -> Vec<Term> {
+    let languages = languages_of(&normalise(text)).unwrap_or_else(Languages::unknown);
+    terms_in(text, languages)
+}
+
+/// Returns the terms of `text`, which is in one of `languages`: for sentences too short to tell.
+pub(crate) fn terms_in(text: &str, languages: Languages) -> Vec<Term> {
     let chars = normalise(text);
     let mut scanner = Scanner {
+        languages,
         chars: &chars,
         at: 0,
         found: Vec::new(),
         negation: 0,
+        clause_start: 0,
         sentence_start: true,
     };
     scanner.run();
@@ -209,7 +221,7 @@ pub(crate) fn capitalises_nouns(text: &str) -> bool {
 }
 
 /// NFKC, accents folded, one kind of dash, apostrophe and space, vulgar fractions as decimals, invisible characters gone.
-fn normalise(text: &str) -> Vec<char> {
+pub(crate) fn normalise(text: &str) -> Vec<char> {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         let fraction = match c {
@@ -249,17 +261,15 @@ pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Scripts written without spaces between words, and Hangul, whose particles stick to the word.
-fn is_unspaced(c: char) -> bool {
-    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
-}
-
 struct Scanner<'a> {
     chars: &'a [char],
+    languages: Languages,
     at: usize,
     found: Vec<Term>,
     /// Content terms that the last negator still governs.
     negation: usize,
+    /// The first term of this clause.
+    clause_start: usize,
     sentence_start: bool,
 }
 
@@ -273,11 +283,11 @@ impl Scanner<'_> {
             } else if c.is_alphabetic() {
                 self.word();
             } else {
-                if matches!(c, '.' | '!' | '?' | ':' | '\n' | '|') {
-                    self.sentence_start = true;
+                let ends_sentence = matches!(c, '.' | '!' | '?' | ':' | '\n' | '|' | '。' | '।');
+                self.sentence_start |= ends_sentence;
+                if ends_sentence || matches!(c, ',' | ';' | '(' | ')' | '،') {
                     self.negation = 0;
-                } else if matches!(c, ',' | ';' | '(' | ')') {
-                    self.negation = 0;
+                    self.clause_start = self.found.len();
                 }
                 self.at += 1;
             }
@@ -299,17 +309,48 @@ impl Scanner<'_> {
         self.found.push(Term { key, kind, negated });
     }
 
+    /// A run of an unspaced script.
     fn bigrams(&mut self) {
         let start = self.at;
         while self.chars.get(self.at).is_some_and(|&c| is_unspaced(c)) {
             self.at += 1;
         }
-        let run = &self.chars[start..self.at];
-        if let [single] = run {
-            self.push(single.to_string(), TermKind::Word);
+        for unit in unspaced::units(&self.chars[start..self.at]) {
+            match unit {
+                unspaced::Unit::Text { key, negated } => {
+                    self.push(key, TermKind::Word);
+                    if let Some(term) = self.found.last_mut() {
+                        term.negated |= negated;
+                    }
+                }
+                unspaced::Unit::Number { value, counter } => {
+                    let key = number_key(&value.to_string(), 1.0);
+                    self.push_counted(key, counter);
+                }
+                unspaced::Unit::DeniesBefore => self.negate_before(),
+            }
         }
-        for pair in run.windows(2) {
-            self.push(pair.iter().collect(), TermKind::Word);
+    }
+
+    /// A number and, as a number of its own, the same with its counter: of an unspaced script, where `5年` and `5月` have
+    /// no word beside them that tells years from months.
+    fn push_counted(&mut self, key: String, counter: Option<char>) {
+        let counted = counter.map(|counter| format!("{key}{counter}"));
+        self.push(key, TermKind::Number);
+        if let Some(counted) = counted {
+            self.push(counted, TermKind::Number);
+        }
+    }
+
+    /// Marks the last terms of this clause as denied.
+    fn negate_before(&mut self) {
+        let from = self
+            .found
+            .len()
+            .saturating_sub(NEGATION_REACH)
+            .max(self.clause_start);
+        for term in &mut self.found[from..] {
+            term.negated = true;
         }
     }
 
@@ -346,7 +387,9 @@ impl Scanner<'_> {
                 } else {
                     1.0
                 };
-                self.push(number_key(&digits, scale), TermKind::Number);
+                let counter = self.chars.get(self.at).copied();
+                let counter = counter.filter(|c| suffix.is_empty() && is_unspaced(*c));
+                self.push_counted(number_key(&digits, scale), counter);
             }
             "k" => self.push(number_key(&digits, 1e3), TermKind::Number),
             "m" | "mn" | "mio" => {
@@ -420,6 +463,10 @@ impl Scanner<'_> {
         {
             at += 1;
         }
+        if let Some(factor) = self.chars.get(at).and_then(|&c| unspaced::large_unit(c)) {
+            self.at = at + 1;
+            return factor;
+        }
         let word: String = self.chars[at..]
             .iter()
             .copied()
@@ -462,9 +509,13 @@ impl Scanner<'_> {
             self.push(lower, TermKind::Number);
             return;
         }
-        if lower.ends_with("n't") || NEGATORS.contains(&lower.as_str()) {
-            if !self.followed_by("only") && !self.followed_by(".") {
+        if let Some(reach) = negator(&lower, self.languages) {
+            // "No. 5" counts and "not only" adds.
+            if !self.followed_by_stop() && !lifts_negation(&self.next_word(), self.languages) {
                 self.negation = NEGATION_REACH;
+                if reach == Reach::Around {
+                    self.negate_before();
+                }
             }
             self.sentence_start = false;
             return;
@@ -472,7 +523,7 @@ impl Scanner<'_> {
         if self.number_word(&lower) {
             return;
         }
-        if is_stop_word(&lower) {
+        if is_stop_word(&lower) || is_function_word(&lower, self.languages) {
             self.sentence_start = false;
             return;
         }
@@ -488,18 +539,29 @@ impl Scanner<'_> {
         } else {
             kind
         };
+        if let Some(denied) = without_negating_prefix(&lower, self.languages) {
+            self.push(stem(denied), kind);
+            if let Some(term) = self.found.last_mut() {
+                term.negated = true;
+            }
+            return;
+        }
         self.push(stem(&lower), kind);
     }
 
-    /// Whether `what` comes next, white space aside ("No. 5" and "not only" negate nothing).
-    fn followed_by(&self, what: &str) -> bool {
-        let rest: String = self.chars[self.at..]
+    /// Whether a full stop and a number come next, as in "No. 5".
+    fn followed_by_stop(&self) -> bool {
+        let mut rest = self.chars[self.at..].iter().filter(|c| !c.is_whitespace());
+        rest.next() == Some(&'.') && rest.next().is_some_and(char::is_ascii_digit)
+    }
+
+    /// The word behind the white space that comes next, in lower case; empty where there is none.
+    fn next_word(&self) -> String {
+        let rest = self.chars[self.at..]
             .iter()
-            .copied()
-            .filter(|c| !c.is_whitespace())
-            .take(what.len())
-            .collect();
-        rest.eq_ignore_ascii_case(what)
+            .skip_while(|c| c.is_whitespace());
+        let word: String = rest.take_while(|c| c.is_alphabetic()).take(16).collect();
+        word.to_lowercase()
     }
 
     /// Reads "fifteen", "twenty-five", "two million", "third"; returns whether `word` was a number.
@@ -550,7 +612,7 @@ impl Scanner<'_> {
     }
 }
 
-fn is_stop_word(word: &str) -> bool {
+pub(crate) fn is_stop_word(word: &str) -> bool {
     static WORDS: std::sync::OnceLock<HashSet<String>> = std::sync::OnceLock::new();
     WORDS
         .get_or_init(|| {
@@ -566,7 +628,7 @@ fn is_stop_word(word: &str) -> bool {
 ///
 /// A comma or a dot followed by exactly three digits groups thousands when it is a comma or occurs twice; otherwise
 /// the last separator is the decimal point.
-fn number_key(digits: &str, factor: f64) -> String {
+pub(crate) fn number_key(digits: &str, factor: f64) -> String {
     let ascii: String = digits
         .chars()
         .filter(|c| !matches!(c, '\'' | ' '))
@@ -601,7 +663,7 @@ fn ascii_digit(c: char) -> char {
 }
 
 /// Light English stemmer: plural, -ed, -ing, -ly, final e and y.
-fn stem(word: &str) -> String {
+pub(crate) fn stem(word: &str) -> String {
     if let Some((_, base)) = IRREGULAR.iter().find(|(form, _)| *form == word) {
         return stem(base);
     }
@@ -725,7 +787,7 @@ mod tests {
 
     #[test]
     fn unspaced_scripts_become_bigrams() {
-        check("会社は15人 東京", expect!["会社 社は #15 人 東京"]);
+        check("会社は15人 東京", expect!["会社 社は #15 #15人 人 東京"]);
     }
 
     #[test]

@@ -2,19 +2,28 @@
 //!
 //! A *marker* is the `[n]` in the text; a *citation* is what it stands for: a quote, verbatim, with its place in a
 //! document. A sentence is *supported* when the quote check ([`support`]) finds a quote for it. The check also decides
-//! about the markers that the model itself wrote, because small models forget or misplace half of them.
+//! about the markers that the model itself wrote, because small models forget or misplace half of them. A statement that
+//! is not supported is withheld: the model is asked once more with the closest sentences alone, and what is then still
+//! not supported gives way to a verbatim quote.
 //!
 //! Invariants (checked by the tests of the tracker): a citation's `quote` is the characters `start..end` of the
 //! document text; the joined deltas are the answer's text; the cut of the stream into pieces changes nothing.
 //!
 //! Absent on purpose: the language model, the network, the screen.
 
+mod entity;
 mod marker;
+mod objection;
 mod phrases;
 pub(crate) mod support;
+pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracker;
+#[cfg(test)]
+mod truth;
+mod window;
+mod wording;
 #[cfg(test)]
 mod xquad;
 
@@ -57,6 +66,9 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     /// Character ranges of `text` that no passage supports.
     pub unsupported: Vec<(usize, usize)>,
+    /// Statements of the model that no passage supports and that a quote or a second answer took the place of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
 }
 
 /// What happened to the answer while it streamed.

@@ -6,17 +6,29 @@
 //!   documents say "he" and "the company"),
 //! - it holds enough of the novel terms, weighted by how rare they are in this context ([`MIN_NOVEL_COVERAGE`]),
 //! - it is about the question at all ([`MIN_TOPIC_COVERAGE`]), and
-//! - it does not say the opposite: a negated term must not be affirmed, nor the other way round.
+//! - nothing is to be said against it ([`super::objection`]): it does not say the opposite, it is about the entities of
+//!   the question, and a row of a table has the column that was asked for.
+//!
+//! A sentence without novel terms ("Yes, it is flammable") claims all of its terms, and a bare yes or no those of the
+//! question; both must then be in the quote itself.
 //!
 //! The check compares words, so it cannot see a claim that recombines true words wrongly ("A bought B" for "B bought
 //! A"). It errs towards *unsupported*: a paraphrase without shared words is flagged although it may be true.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::{
+    entity::{Entity, Mentions, entities},
+    window::{PassageWindows, Window, cut},
+    wording::{strip_passage_names, unique, without_item_mark},
+};
 use crate::{
     context::ContextPassage,
-    sentence::{Span, split_sentences},
-    terms::{Term, TermKind, capitalises_nouns, match_strength, term_keys, terms},
+    extractive::on_one_line,
+    polarity::{Languages, languages_of, leading_answer},
+    sentence::Span,
+    terms::{Term, TermKind, capitalises_nouns, match_strength, normalise, terms, terms_in},
+    unspaced::{bigram_runs, fill_junctions, is_unspaced},
 };
 
 /// Share of the weight of the novel terms that a quote must hold.
@@ -36,11 +48,14 @@ const GOOD_NOVEL_COVERAGE: f32 = 0.75;
 /// What a second quote must add to be shown.
 const MIN_GAIN: f32 = 0.2;
 
-/// Longest quote of two neighbouring sentences, in characters.
-const MAX_PAIR_CHARS: usize = 500;
-
 /// What a term that is not in the quote but elsewhere in its passage counts.
 const ELSEWHERE: f32 = 0.5;
+
+/// The same for a term in title or headings of a claim that only restates the question: they hold for every sentence.
+const IN_HEADINGS: f32 = 0.9;
+
+/// Weight of a bigram of hiragana against one with other characters: they write particles and endings.
+const HIRAGANA: f32 = 0.3;
 
 /// How many quotes are tried as the first of two.
 const FIRST_QUOTES: usize = 6;
@@ -48,33 +63,11 @@ const FIRST_QUOTES: usize = 6;
 /// Words with which a model speaks about its passages; they claim nothing.
 const META_WORDS: &[&str] = &["passag", "accord", "excerpt", "answer", "question"];
 
-/// Words that deny without a negator.
-const DENYING: &[&str] = &[
-    "fail",
-    "lack",
-    "unabl",
-    "prohibit",
-    "forbid",
-    "forbidden",
-    "exclud",
-    "except",
-    "onli",
-    "refus",
-    "deni",
-    "absent",
-    "unknown",
-    "ban",
-    "unlik",
-    "reject",
-    "rar",
-    "hardli",
-    "impossibl",
-    "unavailabl",
-    "avoid",
-    "prevent",
-    "declin",
-    "stop",
-];
+/// Most quotes of one sentence: a list of what is in many rows.
+const MAX_QUOTES: usize = 8;
+
+/// What a third or further quote must add.
+const MIN_SET_GAIN: f32 = 0.05;
 
 /// A quote: characters `span` of the window of passage `passage_idx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +89,8 @@ pub(crate) struct RankedSentence {
     pub near: f32,
     /// Number of different terms.
     pub num_terms: usize,
+    /// It is the header row of a table.
+    pub is_head: bool,
     kinds: HashSet<TermKind>,
 }
 
@@ -109,53 +104,71 @@ impl RankedSentence {
 /// Result of the check of one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// One or two quotes hold what the sentence says.
+    /// The quotes hold together what the sentence says.
     Supported(Vec<Quote>),
     /// No quote does.
-    Unsupported,
+    Unsupported(Doubt),
     /// The sentence claims nothing ("Here is what I found:").
     Nothing,
+}
+
+/// Why a sentence is not supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The quote says the opposite.
+    Opposite(Quote),
+    /// The words are those of another entity than the question's.
+    OtherEntity,
+    /// The row holds the value, but not as what was asked for.
+    OtherFact(Quote),
+    /// No quote has enough of its words.
+    NotFound,
+}
+
+impl Doubt {
+    /// The quote that speaks against the sentence.
+    pub fn quote(&self) -> Option<Quote> {
+        match self {
+            Self::Opposite(quote) | Self::OtherFact(quote) => Some(*quote),
+            Self::OtherEntity | Self::NotFound => None,
+        }
+    }
 }
 
 /// The sentences of a context, ready to be compared.
 #[derive(Debug)]
 pub(crate) struct QuoteIndex {
-    windows: Vec<Window>,
-    /// Terms of title, headings and text of each passage.
-    passage_keys: Vec<HashSet<String>>,
+    pub(super) windows: Vec<Window>,
+    pub(super) passages: Vec<PassageWindows>,
     /// Number of sentences that hold a term.
     frequency: HashMap<String, usize>,
     num_sentences: usize,
-    question: Vec<Term>,
-    question_keys: HashSet<String>,
+    pub(super) question: Vec<Term>,
+    pub(super) question_keys: HashSet<String>,
+    pub(super) question_mentions: Mentions,
+    question_text: String,
+    pub(super) entities: Vec<Entity>,
     /// Parallel to `question`.
     question_strengths: Vec<Strengths>,
 }
 
-/// One sentence or two neighbouring ones.
-#[derive(Debug)]
-struct Window {
-    quote: Quote,
-    sentences: usize,
-    keys: HashSet<String>,
-    affirmed: HashSet<String>,
-    negated: HashSet<String>,
-    /// Terms of sentences without any denial.
-    plain: HashSet<String>,
-    /// Numbers and names.
-    facts: HashMap<String, TermKind>,
-}
-
 /// A sentence of the answer, cut into what is compared.
-struct Claim {
-    terms: Vec<Term>,
+pub(super) struct Claim {
+    pub terms: Vec<Term>,
     /// Parallel to `terms`: not already in the question.
-    novel: Vec<bool>,
+    pub novel: Vec<bool>,
     weights: Vec<f32>,
     strengths: Vec<Strengths>,
     strict_names: bool,
     claimed: BTreeSet<usize>,
-    denies: bool,
+    pub denies: bool,
+    /// The yes or no that it begins with.
+    pub answer: Option<bool>,
+    /// It is nothing but a yes or a no; `terms` are the question's.
+    pub is_bare: bool,
+    /// It has no term that the question does not have.
+    pub restates: bool,
+    pub mentions: Mentions,
 }
 
 /// How well one term is matched: computed once, read for every combination of windows.
@@ -165,6 +178,10 @@ struct Strengths {
     windows: Vec<f32>,
     /// In each passage, title and headings included.
     passages: Vec<f32>,
+    /// In title, headings and the sentences outside of tables: what holds for every row.
+    texts: Vec<f32>,
+    /// In title and headings.
+    headings: Vec<f32>,
 }
 
 /// How a set of windows fits a claim.
@@ -182,7 +199,8 @@ struct Fit {
 }
 
 impl Fit {
-    fn supports(&self) -> bool {
+    /// Whether the words are there; what is to be said against it is [`QuoteIndex::objection`].
+    fn covers(&self) -> bool {
         self.facts_hold
             && self.novel_near >= MIN_NOVEL_COVERAGE
             && self.novel > 0.0
@@ -199,48 +217,28 @@ impl QuoteIndex {
     pub fn new(question: &str, context: &[ContextPassage]) -> Self {
         let mut windows: Vec<Window> = Vec::new();
         let mut frequency: HashMap<String, usize> = HashMap::new();
-        let mut num_sentences = 0;
-        let mut passage_keys = Vec::with_capacity(context.len());
+        let mut passages = Vec::with_capacity(context.len());
         for (passage_idx, passage) in context.iter().enumerate() {
-            let chars: Vec<char> = passage.text.chars().collect();
-            let mut keys = term_keys(&format!(
-                "{} {}",
-                passage.hit.title,
-                passage.hit.heading.join(" ")
-            ));
-            let mut previous: Option<usize> = None;
-            for span in split_sentences(&passage.text) {
-                let text: String = chars[span.start..span.end].iter().collect();
-                let window = Window::new(
-                    Quote { passage_idx, span },
-                    &terms(&without_reference_marks(&text)),
-                );
-                num_sentences += 1;
-                for key in &window.keys {
-                    *frequency.entry(key.clone()).or_default() += 1;
-                    keys.insert(key.clone());
-                }
-                let at = windows.len();
-                windows.push(window);
-                if let Some(before) =
-                    previous.filter(|&i| span.end - windows[i].quote.span.start <= MAX_PAIR_CHARS)
-                {
-                    let pair = windows[before].joined(&windows[at]);
-                    windows.push(pair);
-                }
-                previous = Some(at);
-            }
-            passage_keys.push(keys);
+            let mut passage = cut(passage_idx, passage);
+            windows.append(&mut passage.windows);
+            passages.push(passage);
         }
-        let question = unique(terms(question));
-        let question_keys = question.iter().map(|t| t.key.clone()).collect();
+        let sentences = windows.iter().filter(|w| w.sentences == 1 && !w.is_head);
+        let num_sentences = sentences.clone().count();
+        for key in sentences.flat_map(|w| &w.keys) {
+            *frequency.entry(key.clone()).or_default() += 1;
+        }
+        let terms = unique(terms(question));
         let mut index = Self {
             windows,
-            passage_keys,
+            passages,
             frequency,
             num_sentences,
-            question,
-            question_keys,
+            question_keys: terms.iter().map(|t| t.key.clone()).collect(),
+            question: terms,
+            question_mentions: Mentions::of(question),
+            question_text: question.to_owned(),
+            entities: entities(question),
             question_strengths: Vec::new(),
         };
         index.question_strengths = index.question.iter().map(|t| index.measure(t)).collect();
@@ -249,7 +247,24 @@ impl QuoteIndex {
 
     /// Number of passages.
     pub fn num_passages(&self) -> usize {
-        self.passage_keys.len()
+        self.passages.len()
+    }
+
+    /// A quote as it is read aloud: on one line, a row of a table with the heads of its columns. `only_asked` leaves out the
+    /// columns that the question does not name, if it names any.
+    pub fn shown(&self, quote: Quote, context: &[ContextPassage], only_asked: bool) -> String {
+        let window = self.windows.iter().find(|w| w.quote == quote);
+        if let Some(row) = window.and_then(|w| w.row.as_ref()) {
+            let asked = match only_asked {
+                true => row.columns_named(&self.question),
+                false => Vec::new(),
+            };
+            return row.shown(&asked);
+        }
+        let Quote { passage_idx, span } = quote;
+        let chars = context[passage_idx].text.chars();
+        let text: String = chars.skip(span.start).take(span.end - span.start).collect();
+        on_one_line(&text)
     }
 
     /// Finds the quotes that support `sentence`. `claimed` are the passage numbers (from 1) that the model named; they
@@ -259,6 +274,7 @@ impl QuoteIndex {
             return Verdict::Nothing;
         };
         let mut fits: Vec<(usize, Fit, f32)> = (0..self.windows.len())
+            .filter(|&i| !self.windows[i].is_head)
             .map(|i| {
                 let fit = self.fit(&claim, &[i]);
                 (i, fit, self.rank(&claim, i, &fit))
@@ -266,20 +282,48 @@ impl QuoteIndex {
             .filter(|(_, fit, _)| fit.novel > 0.0)
             .collect();
         fits.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
-        let single = fits.iter().find(|(_, fit, _)| fit.supports());
+        let single = fits
+            .iter()
+            .find(|(i, fit, _)| fit.covers() && self.objection(&claim, &[*i]).is_none());
         if let Some((i, fit, _)) = single
             && fit.novel >= GOOD_NOVEL_COVERAGE
         {
             return Verdict::Supported(vec![self.windows[*i].quote]);
         }
-        let pair = self.best_pair(&claim, &fits, single.map_or(0.0, |(_, fit, _)| fit.novel));
-        match (pair, single) {
-            (Some((a, b)), _) => {
-                Verdict::Supported(vec![self.windows[a].quote, self.windows[b].quote])
-            }
-            (None, Some((i, ..))) => Verdict::Supported(vec![self.windows[*i].quote]),
-            (None, None) => Verdict::Unsupported,
+        let doubt = match single {
+            Some(_) => None,
+            None => Some(self.doubt(&claim, &fits)),
+        };
+        if let Some(opposite @ Doubt::Opposite(_)) = doubt {
+            // Parts of other sentences prove nothing against one that has all of the words.
+            return Verdict::Unsupported(opposite);
         }
+        let pair = self.best_pair(&claim, &fits, single.map_or(0.0, |(_, fit, _)| fit.novel));
+        let found = pair
+            .map(|(a, b)| vec![a, b])
+            .or_else(|| single.map(|(i, ..)| vec![*i]))
+            .or_else(|| self.best_set(&claim, &fits));
+        match found {
+            Some(found) => {
+                Verdict::Supported(found.into_iter().map(|i| self.windows[i].quote).collect())
+            }
+            None => Verdict::Unsupported(doubt.unwrap_or(Doubt::NotFound)),
+        }
+    }
+
+    /// Why none of the windows supports the claim: the objection against the best one that has its words.
+    fn doubt(&self, claim: &Claim, fits: &[(usize, Fit, f32)]) -> Doubt {
+        if self.misses_entity() {
+            return Doubt::OtherEntity;
+        }
+        let objections: Vec<Doubt> = fits
+            .iter()
+            .filter(|(_, fit, _)| fit.covers())
+            .filter_map(|(i, ..)| self.objection(claim, &[*i]))
+            .collect();
+        let opposite = objections.iter().find(|d| matches!(d, Doubt::Opposite(_)));
+        let first = opposite.or(objections.first());
+        first.copied().unwrap_or(Doubt::NotFound)
     }
 
     fn rank(&self, claim: &Claim, window: usize, fit: &Fit) -> f32 {
@@ -311,15 +355,42 @@ impl QuoteIndex {
             for &second in &singles[rank + 1..] {
                 let fit = self.fit(claim, &[first, second]);
                 let gains = fit.novel >= alone + MIN_GAIN && fit.novel >= first_alone + MIN_GAIN;
-                if fit.supports()
+                if fit.covers()
                     && gains
                     && best.is_none_or(|(score, ..)| fit.rank() > score + 1e-6)
+                    && self.objection(claim, &[first, second]).is_none()
                 {
                     best = Some((fit.rank(), first, second));
                 }
             }
         }
         best.map(|(_, a, b)| (a.min(b), a.max(b)))
+    }
+
+    /// Single sentences that support the claim together, each of which adds something: a list of what many rows say.
+    fn best_set(&self, claim: &Claim, fits: &[(usize, Fit, f32)]) -> Option<Vec<usize>> {
+        let usable: Vec<usize> = fits
+            .iter()
+            .map(|(i, ..)| *i)
+            .filter(|&i| self.windows[i].sentences == 1)
+            .filter(|&i| !matches!(self.objection(claim, &[i]), Some(Doubt::Opposite(_))))
+            .collect();
+        let mut chosen = vec![*usable.first()?];
+        let mut fit = self.fit(claim, &chosen);
+        while !fit.covers() {
+            let with = |i: usize| [chosen.as_slice(), &[i]].concat();
+            let more = usable.iter().filter(|i| !chosen.contains(i));
+            let (next, next_fit) = more
+                .map(|&i| (i, self.fit(claim, &with(i))))
+                .max_by(|a, b| a.1.rank().total_cmp(&b.1.rank()).then(b.0.cmp(&a.0)))?;
+            if next_fit.novel < fit.novel + MIN_SET_GAIN || chosen.len() == MAX_QUOTES {
+                return None;
+            }
+            chosen.push(next);
+            fit = next_fit;
+        }
+        chosen.sort_unstable();
+        self.objection(claim, &chosen).is_none().then_some(chosen)
     }
 
     /// `None` where the sentence claims nothing.
@@ -330,38 +401,96 @@ impl QuoteIndex {
             self.num_passages(),
             &mut claimed,
         );
-        let terms: Vec<Term> = unique(terms(&text))
-            .into_iter()
-            .filter(|t| !META_WORDS.contains(&t.key.as_str()))
-            .collect();
+        let (answer, rest) = match leading_answer(&text) {
+            Some((says, rest)) => (Some(says), rest),
+            None => (None, text.as_str()),
+        };
+        let is_meta = |t: &Term| META_WORDS.contains(&t.key.as_str());
+        let mut terms = unique(terms_in(rest, self.languages_of(&text)));
+        terms.retain(|t| !is_meta(t));
+        let is_bare = answer.is_some() && terms.is_empty();
+        if is_bare {
+            let affirmed = |term: &Term| Term {
+                negated: false,
+                ..term.clone()
+            };
+            terms = self.question.iter().map(affirmed).collect();
+        }
         if terms.is_empty() {
             return None;
         }
-        let denies = terms.iter().any(|t| t.negated);
         let mut novel: Vec<bool> = terms
             .iter()
             .map(|t| match_strength(t, &self.question_keys) == 0.0)
             .collect();
-        if !novel.contains(&true) {
+        let restates = !novel.contains(&true);
+        if restates {
             novel = vec![true; terms.len()];
         }
-        let weights = terms.iter().map(|t| self.weight(t)).collect();
-        let strengths = terms.iter().map(|t| self.measure(t)).collect();
-        Some(Claim {
-            strict_names: !capitalises_nouns(&text),
-            strengths,
-            terms,
+        let mut claim = Claim {
+            strict_names: !capitalises_nouns(rest),
+            denies: terms.iter().any(|t| t.negated),
+            weights: terms.iter().map(|t| self.weight(t)).collect(),
+            strengths: terms.iter().map(|t| self.measure(t)).collect(),
             novel,
-            weights,
             claimed,
-            denies,
-        })
+            answer,
+            is_bare,
+            restates,
+            mentions: Mentions::of(rest),
+            terms,
+        };
+        self.bridge_bigrams(&mut claim, rest);
+        Some(claim)
+    }
+
+    /// The languages of a sentence of the answer: its own, as far as it and the question tell, else those of the passages.
+    fn languages_of(&self, sentence: &str) -> Languages {
+        let own = languages_of(&normalise(&format!("{sentence} {}", self.question_text)));
+        let passages = self.passages.iter().filter_map(|p| p.languages);
+        own.or_else(|| passages.reduce(Languages::or))
+            .unwrap_or_else(Languages::unknown)
+    }
+
+    /// Gives the bigrams of unspaced scripts what [`fill_junctions`] says, window by window.
+    fn bridge_bigrams(&self, claim: &mut Claim, text: &str) {
+        let position = |key: &String| claim.terms.iter().position(|t| t.key == *key);
+        let runs: Vec<Vec<usize>> = bigram_runs(&normalise(text))
+            .iter()
+            .filter_map(|run| run.iter().map(position).collect())
+            .collect();
+        for run in runs {
+            for window in 0..self.windows.len() {
+                let known = |&i: &usize| claim.strengths[i].windows[window];
+                let mut strengths: Vec<f32> = run.iter().map(known).collect();
+                if strengths.iter().all(|strength| *strength == 0.0) {
+                    continue;
+                }
+                fill_junctions(&mut strengths);
+                for (&i, strength) in run.iter().zip(strengths) {
+                    if claim.novel[i] {
+                        claim.strengths[i].windows[window] = strength;
+                    }
+                }
+            }
+        }
     }
 
     /// Inverse sentence frequency, more for facts.
     fn weight(&self, term: &Term) -> f32 {
-        let frequency = self.frequency.get(&term.key).copied().unwrap_or(0) as f32;
-        let idf = (1.0 + (self.num_sentences as f32 + 1.0) / (frequency + 1.0)).ln();
+        let mut frequency = self.frequency.get(&term.key).copied().unwrap_or(0) as f32;
+        if term.key.starts_with(is_unspaced) {
+            // A bigram that is nowhere mostly straddles two words: no sign of something rare.
+            frequency = frequency.max(1.0);
+        }
+        let mut idf = (1.0 + (self.num_sentences as f32 + 1.0) / (frequency + 1.0)).ln();
+        if term
+            .key
+            .chars()
+            .all(|c| matches!(c, '\u{3041}'..='\u{309f}'))
+        {
+            idf *= HIRAGANA;
+        }
         match term.kind {
             TermKind::Number => 1.5 * idf,
             TermKind::Name => 1.2 * idf,
@@ -379,7 +508,7 @@ impl QuoteIndex {
             .map(|(i, window)| {
                 let mut sum = Sum::default();
                 for (_, strengths, weight) in self.question_terms() {
-                    let (inside, near) = self.combine(strengths, &[i]);
+                    let (inside, near) = self.combine(strengths, &[i], false);
                     sum.add(weight, inside, near);
                 }
                 let kinds = window
@@ -393,6 +522,7 @@ impl QuoteIndex {
                     inside: sum.inside(),
                     near: sum.near(),
                     num_terms: window.keys.len(),
+                    is_head: window.is_head,
                     kinds,
                 }
             })
@@ -432,21 +562,20 @@ impl QuoteIndex {
         let mut facts_hold = true;
         for (i, term) in claim.terms.iter().enumerate() {
             let (novel, weight) = (claim.novel[i], claim.weights[i]);
-            let (inside, near) = self.combine(&claim.strengths[i], windows);
+            let (inside, near) = self.combine(&claim.strengths[i], windows, claim.restates);
             sums.topic.add(weight, inside, near);
             if novel {
                 sums.novel.add(weight, inside, near);
                 facts_hold &= match term.kind {
-                    TermKind::Number => inside > 0.0,
+                    TermKind::Number => inside > 0.0 || (claim.restates && near > 0.0),
                     TermKind::Name => near > 0.0 || !claim.strict_names,
                     TermKind::Word | TermKind::SmallNumber => true,
                 };
             }
-            facts_hold &= inside == 0.0 || !self.contradicts(claim, term, windows);
         }
         for (term, strengths, weight) in self.question_terms() {
             if !claim.terms.iter().any(|t| t.key == term.key) {
-                let (inside, near) = self.combine(strengths, windows);
+                let (inside, near) = self.combine(strengths, windows, false);
                 sums.topic.add(weight, inside, near);
             }
         }
@@ -461,14 +590,18 @@ impl QuoteIndex {
 
     fn measure(&self, term: &Term) -> Strengths {
         let strength = |keys| match_strength(term, keys);
+        let passages = self.passages.iter();
         Strengths {
             windows: self.windows.iter().map(|w| strength(&w.keys)).collect(),
-            passages: self.passage_keys.iter().map(strength).collect(),
+            passages: passages.clone().map(|p| strength(&p.keys)).collect(),
+            texts: passages.clone().map(|p| strength(&p.text_keys)).collect(),
+            headings: passages.map(|p| strength(&p.headings)).collect(),
         }
     }
 
-    /// How well a term is matched inside the windows, and with the rest of their passages.
-    fn combine(&self, term: &Strengths, windows: &[usize]) -> (f32, f32) {
+    /// How well a term is matched inside the windows, and with the rest of their passages; for a claim that only
+    /// `restates` the question the rest is title and headings, because the sentence beside may be about something else.
+    fn combine(&self, term: &Strengths, windows: &[usize], restates: bool) -> (f32, f32) {
         let best = |strength: &dyn Fn(usize) -> f32| {
             windows.iter().map(|&i| strength(i)).fold(0.0, f32::max)
         };
@@ -476,77 +609,17 @@ impl QuoteIndex {
         if inside > 0.0 {
             return (inside, inside);
         }
-        let elsewhere = best(&|i| term.passages[self.windows[i].quote.passage_idx]);
-        (0.0, ELSEWHERE * elsewhere)
-    }
-
-    /// Whether the windows deny what the claim affirms, or the other way round.
-    fn contradicts(&self, claim: &Claim, term: &Term, windows: &[usize]) -> bool {
-        let any = |set: fn(&Window) -> &HashSet<String>| {
-            windows
-                .iter()
-                .any(|&i| set(&self.windows[i]).contains(&term.key))
-        };
-        if term.negated {
-            return any(|w| &w.plain) && !any(|w| &w.negated);
-        }
-        any(|w| &w.negated) && !any(|w| &w.affirmed) && !claim.denies
-    }
-}
-
-impl Window {
-    fn new(quote: Quote, terms: &[Term]) -> Self {
-        let denies = terms
-            .iter()
-            .any(|t| t.negated || DENYING.contains(&t.key.as_str()));
-        let pick = |negated: bool| {
-            terms
-                .iter()
-                .filter(|t| t.negated == negated)
-                .map(|t| t.key.clone())
-                .collect()
-        };
-        let facts = terms
-            .iter()
-            .filter(|t| t.kind != TermKind::Word)
-            .map(|t| (t.key.clone(), t.kind))
-            .collect();
-        let keys: HashSet<String> = terms.iter().map(|t| t.key.clone()).collect();
-        let plain = if denies { HashSet::new() } else { keys.clone() };
-        Self {
-            quote,
-            sentences: 1,
-            keys,
-            affirmed: pick(false),
-            negated: pick(true),
-            plain,
-            facts,
-        }
-    }
-
-    fn joined(&self, next: &Window) -> Window {
-        let join = |a: &HashSet<String>, b: &HashSet<String>| a.union(b).cloned().collect();
-        let span = Span {
-            start: self.quote.span.start,
-            end: next.quote.span.end,
-        };
-        Window {
-            quote: Quote {
-                passage_idx: self.quote.passage_idx,
-                span,
-            },
-            sentences: self.sentences + next.sentences,
-            keys: join(&self.keys, &next.keys),
-            affirmed: join(&self.affirmed, &next.affirmed),
-            negated: join(&self.negated, &next.negated),
-            plain: join(&self.plain, &next.plain),
-            facts: self
-                .facts
-                .iter()
-                .chain(&next.facts)
-                .map(|(key, kind)| (key.clone(), *kind))
-                .collect(),
-        }
+        let elsewhere = best(&|i| {
+            let window = &self.windows[i];
+            let rest = match window.row {
+                _ if restates => &term.headings,
+                Some(_) => &term.texts,
+                None => &term.passages,
+            };
+            rest[window.quote.passage_idx]
+        });
+        let share = if restates { IN_HEADINGS } else { ELSEWHERE };
+        (0.0, share * elsewhere)
     }
 }
 
@@ -585,78 +658,4 @@ impl Sum {
             0.0
         }
     }
-}
-
-/// A document's own `[12]` are no numbers of its sentence.
-fn without_reference_marks(text: &str) -> String {
-    let mut parts = text.split('[');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let mark = (1..=3).contains(&digits) && part[digits..].starts_with(']');
-        out.push(' ');
-        out.push_str(if mark { &part[digits + 1..] } else { part });
-    }
-    out
-}
-
-/// Keeps the first of equal keys; it is negated only if all of them are.
-fn unique(terms: Vec<Term>) -> Vec<Term> {
-    let mut found: Vec<Term> = Vec::with_capacity(terms.len());
-    for term in terms {
-        match found.iter_mut().find(|t| t.key == term.key) {
-            Some(known) => known.negated &= term.negated,
-            None => found.push(term),
-        }
-    }
-    found
-}
-
-/// A sentence without the `-` or `2.` of its list item.
-fn without_item_mark(sentence: &str) -> &str {
-    let text = sentence.trim_start();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let numbered = (1..=3)
-        .contains(&digits)
-        .then(|| text[digits..].strip_prefix(['.', ')']))
-        .flatten();
-    let rest = numbered
-        .or_else(|| text.strip_prefix(['-', '*', '•', '+']))
-        .unwrap_or(text);
-    if rest.starts_with(char::is_whitespace) {
-        rest
-    } else {
-        text
-    }
-}
-
-/// Removes "passage 2", "sources 1 and 3" from a sentence; their numbers are claims about passages, not about the world.
-fn strip_passage_names(
-    sentence: &str,
-    num_passages: usize,
-    claimed: &mut BTreeSet<usize>,
-) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut after_name = false;
-    for word in sentence.split_whitespace() {
-        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let number = bare
-            .parse::<usize>()
-            .ok()
-            .filter(|n| (1..=num_passages).contains(n));
-        let name = matches!(
-            bare.to_lowercase().as_str(),
-            "passage" | "passages" | "excerpt" | "source" | "sources" | "document" | "documents"
-        );
-        match number {
-            Some(n) if after_name => {
-                claimed.insert(n);
-            }
-            _ => {
-                kept.push(word);
-                after_name = name || (after_name && matches!(bare, "and" | "or" | ""));
-            }
-        }
-    }
-    kept.join(" ")
 }

@@ -1,9 +1,13 @@
 //! The answer while it is written: characters in, checked text out.
 //!
-//! The stream is read one character at a time, so how it was cut into deltas cannot change the result. Text leaves at
-//! once; held back are only white space, what may be the beginning of a marker, and full stops until it is known
-//! whether they end the sentence. The model's own markers never leave: at the end of each sentence the quote check
-//! decides which citation it gets, and a model's marker only breaks near ties.
+//! The stream is read one character at a time, so how it was cut into deltas cannot change the result. A sentence leaves
+//! when it has been judged, so that nothing which a passage contradicts is ever on a screen; code leaves at once. The
+//! model's own markers never leave: at the end of each sentence the quote check decides which citation it gets, and a
+//! model's marker only breaks near ties.
+//!
+//! A statement that is not supported is *withheld*. At the end of the model's text [`AnswerTracker::ask_again`] gives the
+//! prompt of a second answer, from the closest sentences alone; what is then still withheld is replaced by the closest
+//! sentence, verbatim. Without a close sentence it is shown after all, flagged.
 //!
 //! Citations are numbered in order of first appearance, one number per quote, so that `[n]` always stands for
 //! exactly one highlighted piece of text.
@@ -16,11 +20,13 @@ use super::{
     Answer, AnswerEvent, Citation,
     marker::{Marker, read_marker},
     phrases::denies_answer,
-    support::{Quote, QuoteIndex, Verdict},
+    support::{Doubt, Quote, QuoteIndex, Verdict},
 };
 use crate::{
     context::ContextPassage,
-    extractive::{best_sentences, on_one_line},
+    extractive::best_sentences,
+    prompt::{PromptMessage, build_second_prompt},
+    refusal::refusal,
     sentence::{Boundary, boundary, is_closer, is_terminator},
 };
 
@@ -32,6 +38,9 @@ const CLOSEST: &str = "The closest passage says: ";
 
 /// Share of the weight of the question's terms that such a sentence must have.
 const MIN_CLOSEST_COVERAGE: f32 = 0.3;
+
+/// Sentences that the model is asked about once more.
+const NUM_SECOND_QUOTES: usize = 3;
 
 /// Checks an answer while it streams.
 #[derive(Debug)]
@@ -47,14 +56,37 @@ pub struct AnswerTracker {
     sentence: OpenSentence,
     answer: Answer,
     answer_chars: usize,
+    /// White space between what was shown and what will be.
+    gap: String,
+    /// Statements that no passage supports, not shown so far.
+    withheld: Vec<Withheld>,
+    second: SecondAnswer,
     /// Quotes in order of `Citation::n`.
     quotes: Vec<Quote>,
     denied: bool,
     checked: usize,
+    supported: usize,
     /// The text ended before the model did, so nobody knows what its last sentence was going to say.
     is_broken_off: bool,
     events: Vec<AnswerEvent>,
     delta: String,
+}
+
+/// A statement that is not supported, with its full stop.
+#[derive(Debug, Clone)]
+struct Withheld {
+    text: String,
+    doubt: Doubt,
+}
+
+/// How far the second answer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SecondAnswer {
+    NotAsked,
+    /// It is being written; the first one had so many supported sentences.
+    Asked {
+        supported_before: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +99,9 @@ enum Code {
 /// The sentence that is being written.
 #[derive(Debug, Default)]
 struct OpenSentence {
+    /// White space before it.
+    lead: String,
     text: Vec<char>,
-    /// Where it began in the answer, in characters.
-    start: usize,
     /// Passage numbers that the model named.
     claimed: BTreeSet<usize>,
 }
@@ -108,6 +140,10 @@ impl AnswerTracker {
             sentence: OpenSentence::default(),
             answer: Answer::default(),
             answer_chars: 0,
+            gap: String::new(),
+            withheld: Vec::new(),
+            second: SecondAnswer::NotAsked,
+            supported: 0,
             quotes: Vec::new(),
             denied: false,
             checked: 0,
@@ -127,52 +163,161 @@ impl AnswerTracker {
         std::mem::take(&mut self.events)
     }
 
+    /// Ends the model's text. `Some` prompt when a statement was withheld and the passages have sentences close to it:
+    /// what the model answers to it is to be pushed as well, before [`AnswerTracker::finish`]. Only once an answer.
+    pub fn ask_again(&mut self) -> (Vec<AnswerEvent>, Option<Vec<PromptMessage>>) {
+        self.read_held(true);
+        self.close_sentence(&[]);
+        self.flush_delta();
+        let events = std::mem::take(&mut self.events);
+        let is_first = self.second == SecondAnswer::NotAsked && !self.denied;
+        let quotes = match is_first {
+            true => self.quotes_in_doubt(),
+            false => Vec::new(),
+        };
+        if quotes.is_empty() {
+            return (events, None);
+        }
+        self.second = SecondAnswer::Asked {
+            supported_before: self.supported,
+        };
+        self.line_is_blank = true;
+        self.code = Code::Outside;
+        if !self.answer.text.is_empty() {
+            self.gap = "\n\n".to_owned();
+        }
+        let prompt = build_second_prompt(&self.question, &self.context, &self.index, &quotes);
+        (events, Some(prompt))
+    }
+
+    /// What a second answer is to be read from: the quotes that spoke against the withheld statements, and the closest
+    /// ones. Empty where nothing can be gained: nothing was withheld, or the question is about something unknown.
+    fn quotes_in_doubt(&self) -> Vec<Quote> {
+        let mut quotes: Vec<Quote> = Vec::new();
+        if self.withheld.is_empty() {
+            return quotes;
+        }
+        let against = self.withheld.iter().filter_map(|w| w.doubt.quote());
+        for quote in against.chain(self.closest()) {
+            if !quotes.contains(&quote) && quotes.len() < NUM_SECOND_QUOTES {
+                quotes.push(quote);
+            }
+        }
+        quotes
+    }
+
+    /// The sentences that are close to the question and about what it names, best first.
+    fn closest(&self) -> impl Iterator<Item = Quote> {
+        best_sentences(&self.question, &self.index, &self.context)
+            .into_iter()
+            .filter(|(_, s)| s.inside >= MIN_CLOSEST_COVERAGE)
+            .map(|(_, s)| s.quote)
+            .filter(move |quote| self.index.is_about_question(*quote))
+    }
+
     /// Ends the answer: the last events and the whole answer, whose text is the deltas joined.
     pub fn finish(mut self) -> (Vec<AnswerEvent>, Answer) {
         self.read_held(true);
         self.close_sentence(&[]);
-        if self.answer.text.trim().is_empty() {
+        self.gap.clear();
+        let is_settled = match self.second {
+            SecondAnswer::NotAsked => self.withheld.is_empty(),
+            SecondAnswer::Asked { supported_before } => self.supported > supported_before,
+        };
+        self.answer.withheld = self.withheld.iter().map(|w| w.text.clone()).collect();
+        if self.answer.text.trim().is_empty() && self.withheld.is_empty() {
             self.emit(EMPTY_ANSWER);
             self.denied = true;
         }
-        if self.answer.citations.is_empty() {
-            if self.denied {
-                self.answer.refused = true;
-            } else {
-                if self.checked == 0 && self.index.num_passages() > 0 {
-                    self.flag(0, self.answer_chars);
-                }
-                self.add_closest_sentence();
+        if self.denied && self.answer.citations.is_empty() {
+            self.answer.refused = true;
+        } else if !is_settled {
+            self.replace_withheld();
+        } else if self.answer.citations.is_empty() {
+            if self.checked == 0 && self.index.num_passages() > 0 {
+                self.flag(0, self.answer_chars);
             }
+            self.add_closest_sentence();
         }
         self.flush_delta();
         (self.events, self.answer)
     }
 
     /// Ends an answer that was stopped, or failed half way: as [`AnswerTracker::finish`], but the last sentence is
-    /// cited when it is supported and not flagged when it is not, and nothing is added to what the model wrote.
+    /// cited when it is supported and not flagged when it is not, and nothing is added to what the model wrote, unless all
+    /// of that was withheld.
     pub fn break_off(mut self) -> (Vec<AnswerEvent>, Answer) {
         self.is_broken_off = true;
         self.read_held(true);
         self.close_sentence(&[]);
+        self.gap.clear();
+        self.answer.withheld = self.withheld.iter().map(|w| w.text.clone()).collect();
         self.answer.refused = self.denied && self.answer.citations.is_empty();
+        if self.answer.text.is_empty() && !self.withheld.is_empty() {
+            self.replace_withheld();
+        }
         self.flush_delta();
         (self.events, self.answer)
     }
 
-    /// Nothing of the model's answer is supported: the reader gets the closest sentence of the documents, verbatim.
-    fn add_closest_sentence(&mut self) {
-        let closest = best_sentences(&self.question, &self.index, &self.context)
-            .into_iter()
-            .next();
-        let Some((_, sentence)) = closest.filter(|(_, s)| s.inside >= MIN_CLOSEST_COVERAGE) else {
-            return;
-        };
-        let passage = &self.context[sentence.quote.passage_idx];
-        let quote = make_citation(1, passage, sentence.quote).quote;
-        self.emit(&format!("\n\n{CLOSEST}{}", on_one_line(&quote)));
-        let n = self.cite(sentence.quote);
+    /// Puts the closest quote in the place of what is still withheld; a refusal where the question is about something that
+    /// the passages do not have.
+    fn replace_withheld(&mut self) {
+        let is_alone = self.answer.citations.is_empty();
+        let doubts: Vec<Doubt> = self.withheld.iter().map(|w| w.doubt).collect();
+        if let Some(quote) = doubts.iter().find_map(Doubt::quote) {
+            // The row is there, but not with what was asked for.
+            if is_alone && !doubts.iter().any(|d| matches!(d, Doubt::Opposite(_))) {
+                self.separate();
+                self.emit(EMPTY_ANSWER);
+                self.answer.refused = true;
+            }
+            self.add_quote(quote);
+        } else if self.add_closest_sentence() || !is_alone {
+            // The quote says it, or what is supported stands alone.
+        } else if doubts.contains(&Doubt::OtherEntity) {
+            self.separate();
+            let hits: Vec<_> = self.context.iter().map(|p| p.hit.clone()).collect();
+            self.emit(&refusal(&hits).text);
+            self.answer.refused = true;
+        } else {
+            for withheld in std::mem::take(&mut self.withheld) {
+                self.separate();
+                let start = self.answer_chars;
+                self.emit(&withheld.text);
+                self.flag(start, self.answer_chars);
+            }
+            self.answer.withheld.clear();
+        }
+    }
+
+    /// Adds the closest sentence of the documents, verbatim; returns whether there is one that is not cited yet.
+    fn add_closest_sentence(&mut self) -> bool {
+        let closest = self.closest().next();
+        closest.is_some_and(|quote| self.add_quote(quote))
+    }
+
+    /// Adds a quote; returns whether it is a new one.
+    fn add_quote(&mut self, quote: Quote) -> bool {
+        if self.known(quote).is_some() {
+            return false;
+        }
+        let mut shown = self.index.shown(quote, &self.context, true);
+        if !shown.ends_with(|c| is_terminator(c) || is_closer(c)) {
+            shown.push('.');
+        }
+        self.separate();
+        self.emit(&format!("{CLOSEST}{shown}"));
+        let n = self.cite(quote);
         self.emit(&format!(" [{n}]"));
+        true
+    }
+
+    /// Begins a new paragraph if there is anything before it.
+    fn separate(&mut self) {
+        if !self.answer.text.is_empty() {
+            self.emit("\n\n");
+        }
     }
 
     fn read_held(&mut self, at_end: bool) {
@@ -197,9 +342,13 @@ impl AnswerTracker {
                 }
                 Piece::LineEnd(length) => {
                     self.close_sentence(&[]);
+                    if self.code == Code::Inline {
+                        self.code = Code::Outside;
+                    }
                     let space: String = self.held.drain(..length).collect();
-                    if self.answer_chars > 0 && !(at_end && self.held.is_empty()) {
-                        self.emit(&space);
+                    // The space around a withheld sentence is the space around what comes next.
+                    if self.answer_chars > 0 && space.len() > self.gap.len() {
+                        self.gap = space;
                     }
                     self.line_is_blank = true;
                 }
@@ -299,7 +448,7 @@ impl AnswerTracker {
         }
     }
 
-    /// Shows the first `length` held characters as part of the sentence.
+    /// Reads the first `length` held characters as part of the sentence; code in fences is none and is shown.
     fn text(&mut self, length: usize) {
         let text: String = self.held.drain(..length).collect();
         for c in text.chars() {
@@ -313,21 +462,17 @@ impl AnswerTracker {
                 continue;
             }
             self.line_is_blank = c == '\n' || (self.line_is_blank && c.is_whitespace());
-            self.emit(c.encode_utf8(&mut [0; 4]));
             if self.code == Code::Fenced {
-                continue;
+                self.emit(c.encode_utf8(&mut [0; 4]));
+            } else if self.sentence.text.is_empty() && c.is_whitespace() {
+                self.sentence.lead.push(c);
+            } else {
+                self.sentence.text.push(c);
             }
-            if self.sentence.text.is_empty() {
-                if c.is_whitespace() {
-                    continue;
-                }
-                self.sentence.start = self.answer_chars - 1;
-            }
-            self.sentence.text.push(c);
         }
     }
 
-    /// Checks the sentence, then shows its markers and its full stop.
+    /// Checks the sentence, then shows it with its markers and its full stop, or withholds it.
     fn close_sentence(&mut self, terminators: &[char]) {
         let sentence = std::mem::take(&mut self.sentence);
         let text: String = sentence.text.iter().collect();
@@ -337,9 +482,15 @@ impl AnswerTracker {
         } else {
             self.index.check(&text, &sentence.claimed)
         };
+        let denies = denies_answer(&text);
         match verdict {
             Verdict::Supported(quotes) => {
                 self.checked += 1;
+                if self.is_repetition(&quotes) {
+                    return;
+                }
+                self.supported += 1;
+                self.show(&sentence);
                 // `"It works." [1]` but `It works [1].`
                 let behind = terminators.iter().any(|c| is_closer(*c));
                 if behind {
@@ -354,30 +505,60 @@ impl AnswerTracker {
                 }
             }
             Verdict::Nothing => {
-                self.denied |= denies_answer(&text);
+                self.denied |= denies;
+                self.show(&sentence);
                 self.emit(&stop);
             }
-            Verdict::Unsupported => {
+            Verdict::Unsupported(doubt)
+                if denies || (self.is_broken_off && doubt == Doubt::NotFound) =>
+            {
                 self.checked += 1;
+                self.denied |= denies;
+                self.show(&sentence);
                 self.emit(&stop);
-                if denies_answer(&text) {
-                    self.denied = true;
-                } else if !self.is_broken_off {
-                    self.flag(sentence.start, self.answer_chars);
-                }
+            }
+            Verdict::Unsupported(doubt) => {
+                self.checked += 1;
+                self.withheld.push(Withheld {
+                    text: text + &stop,
+                    doubt,
+                });
             }
         }
     }
 
-    /// Returns the number of the citation of `quote`, making it at first use.
-    fn cite(&mut self, quote: Quote) -> usize {
-        let known = self.quotes.iter().position(|q| {
+    /// Whether a sentence of the second answer has nothing that the first one did not have.
+    fn is_repetition(&self, quotes: &[Quote]) -> bool {
+        match self.second {
+            SecondAnswer::Asked { supported_before } if supported_before > 0 => {
+                quotes.iter().all(|quote| self.known(*quote).is_some())
+            }
+            _ => false,
+        }
+    }
+
+    fn show(&mut self, sentence: &OpenSentence) {
+        let text: String = sentence.text.iter().collect();
+        if self.gap.is_empty() && self.answer_chars > 0 {
+            self.emit(&sentence.lead);
+        }
+        self.emit(&text);
+    }
+
+    /// The number of the citation that has `quote` in it.
+    fn known(&self, quote: Quote) -> Option<usize> {
+        let holds = |q: &Quote| {
             q.passage_idx == quote.passage_idx
                 && q.span.start <= quote.span.start
                 && quote.span.end <= q.span.end
-        });
-        if let Some(known) = known {
-            return known + 1;
+        };
+        self.quotes.iter().position(holds).map(|at| at + 1)
+    }
+
+    /// Returns the number of the citation of `quote`, making it at first use.
+    fn cite(&mut self, quote: Quote) -> usize {
+        if let Some(known) = self.known(quote) {
+            return known;
         }
         self.quotes.push(quote);
         let citation = make_citation(self.quotes.len(), &self.context[quote.passage_idx], quote);
@@ -394,6 +575,13 @@ impl AnswerTracker {
     }
 
     fn emit(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let gap = std::mem::take(&mut self.gap);
+        self.delta.push_str(&gap);
+        self.answer.text.push_str(&gap);
+        self.answer_chars += gap.chars().count();
         self.delta.push_str(text);
         self.answer.text.push_str(text);
         self.answer_chars += text.chars().count();

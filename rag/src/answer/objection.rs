@@ -1,0 +1,278 @@
+//! What is to be said against a quote that has the words of a claim: it says the opposite, it is about another entity
+//! than the question, or the row of a table does not have what was asked for.
+//!
+//! A row is judged by columns. The *asked* columns are those whose head the question names; the value of the claim must
+//! be from one of them. Where the question names none, its words must be found in the row or around the table, because
+//! else any value of the row passes as an answer ("it costs NBR, 44 x 3 mm").
+
+use super::{
+    entity::{Entity, Mentions},
+    support::{Claim, Doubt, Quote, QuoteIndex},
+    table::Row,
+    window::Window,
+};
+use crate::terms::{Term, TermKind, match_strength};
+
+impl QuoteIndex {
+    /// What is to be said against the windows as the support of a claim, the gravest first.
+    pub(super) fn objection(&self, claim: &Claim, windows: &[usize]) -> Option<Doubt> {
+        let of = |i: &usize| &self.windows[*i];
+        let opposite = windows.iter().map(of).find(|w| self.is_opposite(claim, w));
+        if let Some(window) = opposite {
+            return Some(Doubt::Opposite(window.quote));
+        }
+        let other_row = |i: &usize| self.is_other_row(claim, of(i));
+        if !self.entities_hold(&claim.mentions, windows) || windows.iter().all(other_row) {
+            return Some(Doubt::OtherEntity);
+        }
+        let other_fact = windows
+            .iter()
+            .map(of)
+            .find(|w| self.is_other_fact(claim, w));
+        other_fact.map(|window| Doubt::OtherFact(window.quote))
+    }
+
+    /// Whether the question names something that no passage does, nor an alternative of it that the question also names.
+    pub(crate) fn misses_entity(&self) -> bool {
+        let must_be_there =
+            |entity: &&Entity| matches!(entity, Entity::Identifier { .. } | Entity::Name(_));
+        let is_held = |entity: &Entity| {
+            let in_texts = self.passages.iter().any(|p| p.text_mentions.hold(entity));
+            in_texts || self.windows.iter().any(|w| w.mentions.hold(entity))
+        };
+        self.entities.iter().filter(must_be_there).any(|entity| {
+            let alternatives = self
+                .entities
+                .iter()
+                .filter(|other| other.same_shape(entity));
+            !alternatives.into_iter().any(is_held)
+        })
+    }
+
+    /// Whether a quote is about the entities of the question, one of each shape.
+    pub(crate) fn is_about_question(&self, quote: Quote) -> bool {
+        let windows = self.windows.iter().position(|w| w.quote == quote);
+        self.entities_hold(&Mentions::default(), windows.as_slice())
+    }
+
+    /// Whether the windows are about the entities of the question: those that `said`, the claim, names, else one of each
+    /// shape.
+    fn entities_hold(&self, said: &Mentions, windows: &[usize]) -> bool {
+        let held = |entity: &Entity| {
+            let mut windows = windows.iter().map(|&i| &self.windows[i]);
+            windows.any(|window| self.is_about(said, window, entity))
+        };
+        self.entities.iter().all(|entity| {
+            let alternatives = || {
+                let others = self.entities.iter();
+                others.filter(|other| other.same_shape(entity))
+            };
+            let mut named = alternatives().filter(|other| said.hold(other)).peekable();
+            if named.peek().is_some() {
+                named.all(held)
+            } else {
+                alternatives().any(held)
+            }
+        })
+    }
+
+    fn is_about(&self, said: &Mentions, window: &Window, entity: &Entity) -> bool {
+        let passage = &self.passages[window.quote.passage_idx];
+        let mut allowed = said.clone();
+        allowed.extend(&self.question_mentions);
+        // Of two sentences either may have the value, so neither may be about another one.
+        let is_clear = window.sentences == 1 || !window.mentions.hold_rival(entity, &allowed);
+        if is_clear && (window.mentions.hold(entity) || passage.heading_mentions.hold(entity)) {
+            return true;
+        }
+        let near = passage.text_mentions.hold(entity);
+        let has_rival = || window.mentions.hold_rival(entity, &self.question_mentions);
+        match entity {
+            Entity::Name(_) => near,
+            Entity::Identifier { .. } => near && !has_rival(),
+            // The claim says it, so the source has to.
+            Entity::Labelled { .. } if said.hold(entity) => near && !has_rival(),
+            Entity::Year(_) | Entity::Labelled { .. } => {
+                let in_headings = !near && passage.heading_mentions.hold_rival(entity, &allowed);
+                !in_headings && !window.mentions.hold_rival(entity, &allowed)
+            }
+        }
+    }
+
+    /// Whether the window denies what the claim affirms, or the other way round.
+    fn is_opposite(&self, claim: &Claim, window: &Window) -> bool {
+        if let Some(row) = &window.row
+            && let Some(opposite) = self.row_is_opposite(claim, row)
+        {
+            return opposite;
+        }
+        if self.answer_is_opposite(claim, window) {
+            return true;
+        }
+        claim
+            .terms
+            .iter()
+            .filter(|t| window.keys.contains(&t.key))
+            .any(|term| {
+                if term.negated {
+                    window.plain.contains(&term.key) && !window.negated.contains(&term.key)
+                } else {
+                    denies(window, term) && !claim.denies && !claim.is_bare
+                }
+            })
+    }
+
+    /// A yes against a window that denies a term of the question, a bare no against one that denies nothing.
+    fn answer_is_opposite(&self, claim: &Claim, window: &Window) -> bool {
+        let Some(says) = claim.answer else {
+            return false;
+        };
+        if self.question_denies() {
+            // "Is it not allowed?" Yes and no mean both.
+            return claim.is_bare;
+        }
+        let denied = self.question.iter().any(|term| denies(window, term));
+        if says {
+            denied && !claim.denies
+        } else {
+            claim.is_bare && !denied && !window.plain.is_empty()
+        }
+    }
+
+    fn question_denies(&self) -> bool {
+        self.question.iter().any(|term| term.negated)
+    }
+
+    /// Compares the claim with the cells that say yes or no; `None` where it is about none of them.
+    fn row_is_opposite(&self, claim: &Claim, row: &Row) -> Option<bool> {
+        let mut named = row.columns_named(&claim.terms);
+        if claim.answer.is_some() {
+            named.extend(row.columns_named(&self.question));
+        }
+        named
+            .into_iter()
+            .filter_map(|i| Some((i, row.cells[i].says?)))
+            .map(|(i, says)| self.cell_is_opposite(claim, row, i, says))
+            .reduce(|a, b| a || b)
+    }
+
+    fn cell_is_opposite(&self, claim: &Claim, row: &Row, column: usize, says: bool) -> bool {
+        let heads = &row.cells[column].head_keys;
+        let names = |t: &Term| match_strength(t, heads) > 0.0;
+        let subject = |t: &Term| names(t) || match_strength(t, &row.cells[0].keys) > 0.0;
+        let affirms = !claim.terms.iter().any(|t| t.negated && subject(t));
+        match claim.answer {
+            // "Is it not allowed?" Yes and no mean both.
+            Some(_) if claim.is_bare && self.question_denies() => true,
+            Some(answer) if claim.is_bare => answer != says,
+            // "Yes, it is not" contradicts itself.
+            Some(answer) if !self.question_denies() && claim.terms.iter().any(names) => {
+                answer != affirms || affirms != says
+            }
+            Some(answer) if !self.question_denies() => answer != says,
+            // A denial elsewhere in the sentence may be meant for this column.
+            _ => affirms != says && (says || !claim.denies),
+        }
+    }
+
+    /// Whether the question names another row of the same table than this one, and the claim not this one.
+    fn is_other_row(&self, claim: &Claim, window: &Window) -> bool {
+        let Some(row) = &window.row else {
+            return false;
+        };
+        let rows: Vec<&Row> = self
+            .windows
+            .iter()
+            .filter(|w| w.quote.passage_idx == window.quote.passage_idx)
+            .filter_map(|w| w.row.as_ref())
+            .collect();
+        let holds = |row: &Row, term: &Term| {
+            row.cells
+                .iter()
+                .any(|c| match_strength(term, &c.keys) > 0.0)
+        };
+        let is_head = |term: &Term| {
+            row.cells
+                .iter()
+                .any(|c| match_strength(term, &c.head_keys) > 0.0)
+        };
+        let counts: Vec<(usize, &Term)> = self
+            .question
+            .iter()
+            .filter(|term| !is_head(term))
+            .map(|term| (rows.iter().filter(|row| holds(row, term)).count(), term))
+            .filter(|(count, _)| *count > 0 && *count < rows.len())
+            .collect();
+        let Some(fewest) = counts.iter().map(|(count, _)| *count).min() else {
+            return false;
+        };
+        let names_this = claim.terms.iter().zip(&claim.novel).any(|(t, novel)| {
+            *novel && !claim.restates && match_strength(t, &row.cells[0].keys) > 0.0
+        });
+        let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
+        !names_this && !telling.any(|(_, term)| holds(row, term))
+    }
+
+    /// Whether the value of the claim is in another column than the asked one.
+    fn is_other_fact(&self, claim: &Claim, window: &Window) -> bool {
+        let Some(row) = &window.row else {
+            return false;
+        };
+        if claim.restates {
+            return false;
+        }
+        let novel: Vec<&Term> = claim
+            .terms
+            .iter()
+            .zip(&claim.novel)
+            .filter(|(_, n)| **n)
+            .map(|(t, _)| t)
+            .collect();
+        let holds_value = |i: &usize| {
+            novel
+                .iter()
+                .any(|t| match_strength(t, &row.cells[*i].keys) > 0.0)
+        };
+        let values: Vec<usize> = (0..row.cells.len()).filter(holds_value).collect();
+        // A column whose cell is in the question is a condition: "what is in cabinet K5?"
+        let mut asked = row.columns_named(&self.question);
+        asked.retain(|&i| {
+            let cell = &row.cells[i].keys;
+            !self.question.iter().any(|t| match_strength(t, cell) > 0.0)
+        });
+        if values.is_empty()
+            || asked
+                .iter()
+                .any(|i| values.contains(i) || row.cells[*i].says.is_some())
+        {
+            return false;
+        }
+        !asked.is_empty() || self.asks_for_what_is_not_there(window, row, &values)
+    }
+
+    /// Whether a word of the question is nowhere to be found while none leads to the cells `values` of the claim: by the
+    /// head of a column, in the cells themselves, or by the text around the table. The row's key and the head of its column
+    /// lead to no cell. In a table without heads any cell may be the head of another.
+    fn asks_for_what_is_not_there(&self, window: &Window, row: &Row, values: &[usize]) -> bool {
+        let around = &self.passages[window.quote.passage_idx].text_keys;
+        let in_head = |t: &Term, i: usize| match_strength(t, &row.cells[i].head_keys) > 0.0;
+        let in_cell = |t: &Term, i: usize| match_strength(t, &row.cells[i].keys) > 0.0;
+        let is_around = |t: &Term| match_strength(t, around) > 0.0;
+        let has_heads = row.cells.iter().any(|cell| !cell.head.is_empty());
+        let columns = || 0..row.cells.len();
+        let is_there = |t: &Term| is_around(t) || columns().any(|i| in_head(t, i) || in_cell(t, i));
+        let leads = |t: &Term| {
+            let in_row = columns()
+                .skip(usize::from(has_heads))
+                .any(|i| in_head(t, i) || (in_cell(t, i) && (!has_heads || values.contains(&i))));
+            in_row || (is_around(t) && !in_head(t, 0) && !in_cell(t, 0))
+        };
+        let mut words = self.question.iter().filter(|t| t.kind == TermKind::Word);
+        !words.clone().any(leads) && !words.all(is_there)
+    }
+}
+
+/// Whether a window denies a term and affirms it nowhere.
+fn denies(window: &Window, term: &Term) -> bool {
+    window.negated.contains(&term.key) && !window.affirmed.contains(&term.key)
+}

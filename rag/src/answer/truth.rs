@@ -1,0 +1,675 @@
+//! The quote check as data: question, passages, sentence of an answer, verdict.
+
+use std::collections::BTreeSet;
+
+use super::{
+    support::{Doubt, QuoteIndex, Verdict},
+    tests::context,
+};
+
+/// What the check must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Supported,
+    /// By so many quotes.
+    SupportedBy(usize),
+    Opposite,
+    OtherEntity,
+    OtherFact,
+    /// Not supported, whatever the reason.
+    Unsupported,
+}
+
+use Is::*;
+
+type Passages = &'static [(&'static str, &'static str)];
+
+fn check(passages: Passages, table: &[(&str, &str, Is)]) {
+    let mut wrong = Vec::new();
+    for (question, sentence, expected) in table {
+        let context = context(passages);
+        let verdict = QuoteIndex::new(question, &context).check(sentence, &BTreeSet::new());
+        let right = match (&verdict, expected) {
+            (Verdict::Supported(_), Supported)
+            | (Verdict::Unsupported(_), Unsupported)
+            | (Verdict::Unsupported(Doubt::Opposite(_)), Opposite)
+            | (Verdict::Unsupported(Doubt::OtherEntity), OtherEntity)
+            | (Verdict::Unsupported(Doubt::OtherFact(_)), OtherFact) => true,
+            (Verdict::Supported(quotes), SupportedBy(count)) => quotes.len() == *count,
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!(
+                "{question} {sentence}: {expected:?}, got {verdict:?}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const SUBSTANCES: Passages = &[(
+    "Substances in the paint shop",
+    "| Substance | Flammable | Storage temperature | Cabinet |\n|---|---|---|---|\n| Acetone | yes | 15-25 °C | K1 |\n\
+     | Glycerol | no | 10-30 °C | K4 |\n| Toluene | yes | 5-25 °C | K1 |\n| Sodium chloride solution | no | 5-40 °C | K5 |\n\n\
+     Gloves are required for toluene. No gloves are required for glycerol.",
+)];
+
+#[test]
+fn yes_and_no_are_claims_about_the_row_and_its_column() {
+    check(
+        SUBSTANCES,
+        &[
+            (
+                "Is glycerol flammable?",
+                "Yes, glycerol is flammable.",
+                Opposite,
+            ),
+            ("Is glycerol flammable?", "Glycerol is flammable.", Opposite),
+            ("Is glycerol flammable?", "Yes.", Opposite),
+            (
+                "Is glycerol flammable?",
+                "Yes, glycerol is not flammable.",
+                Opposite,
+            ),
+            (
+                "Is glycerol flammable?",
+                "No, glycerol is not flammable.",
+                Supported,
+            ),
+            (
+                "Is glycerol flammable?",
+                "Glycerol is not flammable.",
+                Supported,
+            ),
+            ("Is glycerol flammable?", "No.", Supported),
+            (
+                "Is acetone flammable?",
+                "Yes, acetone is flammable.",
+                Supported,
+            ),
+            ("Is acetone flammable?", "Yes.", Supported),
+            ("Is acetone flammable?", "No.", Opposite),
+            (
+                "Is acetone flammable?",
+                "No, acetone is not flammable.",
+                Opposite,
+            ),
+            (
+                "Is acetone flammable?",
+                "Acetone isn't flammable.",
+                Opposite,
+            ),
+            (
+                "Are gloves required for glycerol?",
+                "Yes, gloves are required for glycerol.",
+                Unsupported,
+            ),
+            (
+                "Are gloves required for glycerol?",
+                "No, no gloves are required for glycerol.",
+                Supported,
+            ),
+            (
+                "Are gloves required for toluene?",
+                "Yes, gloves are required for toluene.",
+                Supported,
+            ),
+            (
+                "Which substances are not flammable?",
+                "Glycerol and sodium chloride solution are not flammable.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_row_is_read_with_its_own_key_and_column() {
+    check(
+        SUBSTANCES,
+        &[
+            (
+                "In which cabinet is glycerol?",
+                "Glycerol is in cabinet K4.",
+                Supported,
+            ),
+            (
+                "In which cabinet is glycerol?",
+                "Glycerol is in cabinet K1.",
+                Unsupported,
+            ),
+            (
+                "In which cabinet is glycerol?",
+                "Glycerol is at 10-30 °C.",
+                OtherFact,
+            ),
+            (
+                "At which temperature is acetone stored?",
+                "Acetone is stored at 15-25 °C.",
+                Supported,
+            ),
+            (
+                "At which temperature is acetone stored?",
+                "Acetone is stored at 10-30 °C.",
+                Unsupported,
+            ),
+            (
+                "What does glycerol cost?",
+                "Glycerol costs 10-30 °C.",
+                OtherFact,
+            ),
+            (
+                "What is in cabinet K5?",
+                "Sodium chloride solution is in cabinet K5.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+const SUBSTANCES_ABROAD: Passages = &[
+    (
+        "Stoffe",
+        "| Stoff | Brennbar | Schrank |\n|---|---|---|\n| Aceton | ja | K1 |\n| Glycerin | nein | K4 |\n| Toluol | ja | K2 |",
+    ),
+    (
+        "Produits",
+        "| Produit | Inflammable | Armoire |\n|---|---|---|\n| Acétone | oui | K1 |\n| Glycérine | non | K4 |\n| Toluène | oui | K2 |",
+    ),
+    (
+        "Вещества",
+        "| Вещество | Горючее | Шкаф |\n|---|---|---|\n| Ацетон | да | K1 |\n| Глицерин | нет | K4 |\n| Толуол | да | K2 |",
+    ),
+    (
+        "Maddeler",
+        "| Madde | Yanıcı | Dolap |\n|---|---|---|\n| Aseton | evet | K1 |\n| Gliserin | hayır | K4 |\n| Toluen | evet | K2 |",
+    ),
+    (
+        "物质",
+        "| 物质 | 易燃 | 柜子 |\n|---|---|---|\n| 丙酮 | 是 | K1 |\n| 甘油 | 否 | K4 |\n| 甲苯 | 是 | K2 |",
+    ),
+    (
+        "薬品",
+        "| 薬品 | 可燃性 | 棚 |\n|---|---|---|\n| アセトン | はい | K1 |\n| グリセリン | いいえ | K4 |\n| トルエン | はい | K2 |",
+    ),
+];
+
+#[test]
+fn rows_say_yes_and_no_in_other_languages() {
+    check(
+        SUBSTANCES_ABROAD,
+        &[
+            (
+                "Ist Glycerin brennbar?",
+                "Ja, Glycerin ist brennbar.",
+                Opposite,
+            ),
+            (
+                "Ist Glycerin brennbar?",
+                "Nein, Glycerin ist nicht brennbar.",
+                Supported,
+            ),
+            (
+                "Ist Aceton brennbar?",
+                "Ja, Aceton ist brennbar.",
+                Supported,
+            ),
+            (
+                "La glycérine est-elle inflammable ?",
+                "Oui, la glycérine est inflammable.",
+                Opposite,
+            ),
+            (
+                "La glycérine est-elle inflammable ?",
+                "Non, la glycérine n'est pas inflammable.",
+                Supported,
+            ),
+            (
+                "Горючее ли вещество глицерин?",
+                "Да, глицерин горючее вещество.",
+                Opposite,
+            ),
+            ("Горючее ли вещество глицерин?", "Нет.", Supported),
+            ("Gliserin yanıcı mı?", "Evet, gliserin yanıcı.", Opposite),
+            (
+                "Gliserin yanıcı mı?",
+                "Hayır, gliserin yanıcı değil.",
+                Supported,
+            ),
+            ("甘油易燃吗？", "是的，甘油易燃。", Opposite),
+            ("甘油易燃吗？", "不是，甘油不易燃。", Supported),
+            ("丙酮易燃吗？", "是的，丙酮易燃。", Supported),
+            (
+                "グリセリンは可燃性ですか？",
+                "はい、グリセリンは可燃性です。",
+                Opposite,
+            ),
+            (
+                "グリセリンは可燃性ですか？",
+                "いいえ、グリセリンは可燃性ではありません。",
+                Supported,
+            ),
+        ],
+    );
+}
+
+const NEGATIONS: Passages = &[
+    (
+        "Versicherung",
+        "Die Versicherung deckt Zahnersatz nicht. Brillen werden von der Versicherung bezahlt.",
+    ),
+    (
+        "Assurance",
+        "L'assurance ne couvre pas les soins dentaires. Les lunettes sont couvertes par l'assurance.",
+    ),
+    (
+        "Seguro",
+        "El seguro no cubre los dientes. Las gafas están cubiertas por el seguro de la empresa.",
+    ),
+    (
+        "Verzekering",
+        "De verzekering dekt tandartskosten niet. Brillen worden door de verzekering vergoed.",
+    ),
+    (
+        "Страховка",
+        "Страховка не покрывает лечение зубов. Очки оплачивает страховка.",
+    ),
+    (
+        "Pojištění",
+        "Pojištění nehradí zubní náhrady. Brýle hradí pojištění od roku smlouvy.",
+    ),
+    ("保险", "保险不包括牙科治疗。眼镜由保险支付。"),
+    (
+        "保険",
+        "歯科治療は保険の対象ではありません。眼鏡は保険の対象です。",
+    ),
+    (
+        "Seguro de saúde",
+        "O seguro não cobre tratamento dentário. O prazo está no contrato.",
+    ),
+];
+
+#[test]
+fn denials_are_heard_in_other_languages() {
+    check(
+        NEGATIONS,
+        &[
+            (
+                "Deckt die Versicherung Zahnersatz?",
+                "Ja, die Versicherung deckt Zahnersatz.",
+                Opposite,
+            ),
+            (
+                "Deckt die Versicherung Zahnersatz?",
+                "Nein, die Versicherung deckt Zahnersatz nicht.",
+                Supported,
+            ),
+            (
+                "Deckt die Versicherung Zahnersatz?",
+                "Zahnersatz deckt die Versicherung nicht.",
+                Supported,
+            ),
+            (
+                "L'assurance couvre-t-elle les soins dentaires ?",
+                "Oui, l'assurance couvre les soins dentaires.",
+                Opposite,
+            ),
+            (
+                "L'assurance couvre-t-elle les soins dentaires ?",
+                "Non, l'assurance ne couvre pas les soins dentaires.",
+                Supported,
+            ),
+            (
+                "¿Cubre el seguro los dientes?",
+                "Sí, el seguro cubre los dientes.",
+                Opposite,
+            ),
+            (
+                "¿Cubre el seguro los dientes?",
+                "No, el seguro no cubre los dientes.",
+                Supported,
+            ),
+            (
+                "Dekt de verzekering tandartskosten?",
+                "Ja, de verzekering dekt tandartskosten.",
+                Opposite,
+            ),
+            (
+                "Покрывает ли страховка лечение зубов?",
+                "Да, страховка покрывает лечение зубов.",
+                Opposite,
+            ),
+            (
+                "Покрывает ли страховка лечение зубов?",
+                "Нет, страховка не покрывает лечение зубов.",
+                Supported,
+            ),
+            (
+                "Hradí pojištění zubní náhrady?",
+                "Ano, pojištění hradí zubní náhrady.",
+                Opposite,
+            ),
+            (
+                "Hradí pojištění zubní náhrady?",
+                "Ne, pojištění zubní náhrady nehradí.",
+                Supported,
+            ),
+            ("保险包括牙科治疗吗？", "是的，保险包括牙科治疗。", Opposite),
+            (
+                "保险包括牙科治疗吗？",
+                "不，保险不包括牙科治疗。",
+                Supported,
+            ),
+            (
+                "歯科治療は保険の対象ですか？",
+                "はい、歯科治療は保険の対象です。",
+                Opposite,
+            ),
+            (
+                "O seguro cobre tratamento dentário?",
+                "Sim, o seguro cobre tratamento dentário.",
+                Opposite,
+            ),
+            ("Onde está o prazo?", "O prazo está no contrato.", Supported),
+        ],
+    );
+}
+
+const PUMPS: Passages = &[
+    (
+        "Pump P5",
+        "The tightening torque of the cover screws is 35 Nm. The pump weighs 4.5 kg and runs for at most 30 minutes without cooling.",
+    ),
+    (
+        "Pump P50",
+        "The tightening torque of the cover screws is 85 Nm. The pump weighs 45 kg and runs for at most 300 minutes without cooling.",
+    ),
+    (
+        "Fans",
+        "Fan F-20 turns 900 times a minute. Fan F-21 turns 1200 times a minute. Room 12 has a fan, room 14 has a heater.",
+    ),
+    (
+        "Leave policy 2024",
+        "Every employee has 28 days of paid leave. Five days may be carried over.",
+    ),
+    (
+        "Office Aarhus",
+        "The office in Aarhus is at 12 Havnegade. It is open from Monday to Friday.",
+    ),
+];
+
+#[test]
+fn a_value_belongs_to_the_entity_of_the_question() {
+    check(
+        PUMPS,
+        &[
+            (
+                "What is the tightening torque of pump P5?",
+                "The tightening torque of pump P5 is 35 Nm.",
+                Supported,
+            ),
+            (
+                "What is the tightening torque of pump P5?",
+                "The tightening torque is 35 Nm.",
+                Supported,
+            ),
+            (
+                "What is the tightening torque of pump P5?",
+                "The tightening torque is 85 Nm.",
+                OtherEntity,
+            ),
+            (
+                "What is the tightening torque of pump P7?",
+                "The tightening torque of pump P7 is 35 Nm.",
+                OtherEntity,
+            ),
+            (
+                "What is the tightening torque of pump P7?",
+                "The tightening torque is 35 Nm.",
+                OtherEntity,
+            ),
+            (
+                "What is the torque of pump p50?",
+                "The tightening torque of the cover screws is 85 Nm.",
+                Supported,
+            ),
+            (
+                "What are the torques of P5 and P50?",
+                "The tightening torque of P50 is 85 Nm.",
+                Supported,
+            ),
+            (
+                "What are the torques of P5 and P50?",
+                "The tightening torque of P50 is 35 Nm.",
+                OtherEntity,
+            ),
+            (
+                "How often does F-20 turn?",
+                "F-20 turns 900 times a minute.",
+                Supported,
+            ),
+            (
+                "How often does F-20 turn?",
+                "It turns 1200 times a minute.",
+                OtherEntity,
+            ),
+            (
+                "How often does F-22 turn?",
+                "F-22 turns 1200 times a minute.",
+                OtherEntity,
+            ),
+            ("What is in room 12?", "Room 12 has a fan.", Supported),
+            ("What is in room 13?", "Room 13 has a fan.", OtherEntity),
+            (
+                "How much leave was there in 2024?",
+                "Every employee has 28 days of paid leave.",
+                Supported,
+            ),
+            (
+                "How much leave was there in 2025?",
+                "Every employee has 28 days of paid leave.",
+                OtherEntity,
+            ),
+            (
+                "Where is the office in Aarhus?",
+                "The office in Aarhus is at 12 Havnegade.",
+                Supported,
+            ),
+            (
+                "Where is the office in Oslo?",
+                "The office in Oslo is at 12 Havnegade.",
+                OtherEntity,
+            ),
+        ],
+    );
+}
+
+const PARTS: Passages = &[(
+    "Parts catalogue",
+    "| Part | Kind | Details | Place |\n|---|---|---|---|\n| AX-4410/B | sealing ring | Viton, 40 x 3 mm | shelf 12 |\n\
+     | AX-4401/B | sealing ring | NBR, 44 x 3 mm | shelf 07 |\n| AX-4041/B | shaft coupling | steel, 14 mm | shelf 19 |\n\
+     | AX-4401/C | hose clamp | EPDM, 45 mm | shelf 31 |",
+)];
+
+#[test]
+fn a_row_answers_only_what_it_has_a_column_for() {
+    check(
+        PARTS,
+        &[
+            (
+                "What does AX-4401/B cost?",
+                "The cost of AX-4401/B is NBR, 44 x 3 mm.",
+                OtherFact,
+            ),
+            (
+                "What does part AX-4401/B cost?",
+                "AX-4401/B is NBR, 44 x 3 mm.",
+                OtherFact,
+            ),
+            (
+                "Who delivers AX-4401/B?",
+                "AX-4401/B is delivered by NBR.",
+                OtherFact,
+            ),
+            (
+                "What does the sealing ring AX-4401/B cost?",
+                "The sealing ring AX-4401/B costs NBR, 44 x 3 mm.",
+                OtherFact,
+            ),
+            (
+                "What kind of part is AX-4401/B?",
+                "AX-4401/B is a sealing ring.",
+                Supported,
+            ),
+            (
+                "What kind of part is AX-4401/C?",
+                "AX-4401/C is a sealing ring.",
+                Unsupported,
+            ),
+            (
+                "What kind of part is AX-4401/B?",
+                "AX-4401/B is on shelf 07.",
+                OtherFact,
+            ),
+            (
+                "On which shelf is AX-4401/B?",
+                "AX-4401/B is on shelf 07.",
+                Supported,
+            ),
+            (
+                "On which shelf is AX-4401/B?",
+                "AX-4401/B is on shelf 12.",
+                Unsupported,
+            ),
+            (
+                "Where is AX-4401/B?",
+                "AX-4401/B is on shelf 07.",
+                Supported,
+            ),
+            (
+                "What is AX-4401/B?",
+                "AX-4401/B is a sealing ring of NBR, 44 x 3 mm.",
+                Supported,
+            ),
+            (
+                "What is AX-4402/B?",
+                "AX-4402/B is a sealing ring of NBR, 44 x 3 mm.",
+                OtherEntity,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn scripts_without_spaces_are_compared_fairly() {
+    const LEASE: Passages = &[
+        (
+            "仓库租赁合同",
+            "租赁期限为三年，自2025年5月1日起计算。每月租金为两万四千元，押金为五万元。\n\n承租人应当每季度检查一次消防设备，并将记录保存两年。",
+        ),
+        (
+            "倉庫",
+            "点検は毎月第一月曜日に行います。鍵は守衛室に保管されています。",
+        ),
+        ("คลังสินค้า", "ค่าเช่ารายเดือนคือ 24000 บาท เงินประกันคือ 50000 บาท"),
+    ];
+    check(
+        LEASE,
+        &[
+            ("押金是多少？", "押金是五万元。", Supported),
+            ("押金是多少？", "押金为五万元。", Supported),
+            ("押金是多少？", "押金是50000元。", Supported),
+            ("押金是多少？", "押金是三万元。", Unsupported),
+            ("押金是多少？", "押金是五千元。", Unsupported),
+            ("每月租金是多少？", "每月的租金是两万四千元。", Supported),
+            ("租期多长？", "租赁期限是三年。", Supported),
+            ("租期多长？", "租赁期限是五年。", Unsupported),
+            ("记录要保存多久？", "记录应保存两年。", Supported),
+            (
+                "多久检查一次消防设备？",
+                "每季度检查一次消防设备。",
+                Supported,
+            ),
+            (
+                "点検はいつですか？",
+                "点検は毎月第一月曜日です。",
+                Supported,
+            ),
+            (
+                "鍵はどこにありますか？",
+                "鍵は守衛室にあります。",
+                Supported,
+            ),
+            (
+                "鍵はどこにありますか？",
+                "鍵は事務所にあります。",
+                Unsupported,
+            ),
+            ("เงินประกันเท่าไร", "เงินประกันคือ 50000 บาท", Supported),
+            ("เงินประกันเท่าไร", "เงินประกันคือ 60000 บาท", Unsupported),
+        ],
+    );
+}
+
+#[test]
+fn a_list_is_supported_by_as_many_quotes_as_it_takes() {
+    const OFFICES: Passages = &[
+        ("Office Aarhus", "The office in Aarhus is at 12 Havnegade."),
+        ("Office Bremen", "The office in Bremen is at 4 Am Wall."),
+        ("Office Cork", "The office in Cork is at 31 Patrick Street."),
+        ("Office Delft", "The office in Delft is at 7 Markt."),
+    ];
+    check(
+        OFFICES,
+        &[
+            (
+                "Which offices are there?",
+                "The offices are in Aarhus, Bremen and Cork.",
+                SupportedBy(3),
+            ),
+            (
+                "Which offices are there?",
+                "The offices are in Aarhus, Bremen, Cork and Delft.",
+                SupportedBy(4),
+            ),
+            (
+                "Which offices are there?",
+                "The offices are in Aarhus, Bremen, Cork and Oslo.",
+                Unsupported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn forms_without_a_header_read_key_and_value() {
+    const FORM: Passages = &[(
+        "Data sheet glycerine",
+        "| Flammable | no |\n| Boiling point | 290 °C |\n| Supplier | Norchem |",
+    )];
+    check(
+        FORM,
+        &[
+            (
+                "Is glycerine flammable?",
+                "Yes, glycerine is flammable.",
+                Opposite,
+            ),
+            (
+                "Is glycerine flammable?",
+                "No, glycerine is not flammable.",
+                Supported,
+            ),
+            (
+                "What is the boiling point?",
+                "The boiling point is 290 °C.",
+                Supported,
+            ),
+            (
+                "Who is the supplier?",
+                "The supplier is Norchem.",
+                Supported,
+            ),
+        ],
+    );
+}
