@@ -61,7 +61,8 @@ pub struct EngineConfig {
     pub kv_cache_dtype: KvCacheDtype,
     /// Longest prompt plus answer. `None`: what the model was trained for and the cache holds.
     pub max_model_len: Option<usize>,
-    /// Requests that may wait. Default 32. Above it `submit` answers `QueueFull`; a longer queue only hides overload.
+    /// Requests that may wait. Default 32. Above it `submit` answers `QueueFull`; a longer queue only hides overload. `Api` requests
+    /// fill three quarters of it and `Batch` ones a half, so that programs leave room for people.
     pub queue_capacity: usize,
 }
 

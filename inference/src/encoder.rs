@@ -181,6 +181,28 @@ impl Encoder {
             .iter()
             .map(|text| self.word_pieces(text))
             .collect::<Result<Vec<_>, _>>()?;
+        self.embed_rows(&rows)
+    }
+
+    /// Returns what [`Self::embed`] returns, of texts as their word pieces without the two that frame them. Word pieces that
+    /// are framed already stay as they are.
+    ///
+    /// # Errors
+    /// [`EncoderError::Tokenize`] for an id that is no word piece; else as [`Self::embed`].
+    pub fn embed_tokens(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let rows = texts
+            .iter()
+            .map(|ids| self.framed(ids))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.embed_rows(&rows)
+    }
+
+    /// Number of word pieces.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    fn embed_rows(&self, rows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EncoderError> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].len());
         let mut embeddings = vec![Vec::new(); rows.len()];
@@ -228,13 +250,33 @@ impl Encoder {
                 .map_err(|error| EncoderError::Tokenize {
                     reason: error.to_string(),
                 })?;
-        let mut ids = encoding.get_ids().to_vec();
+        Ok(self.cut(encoding.get_ids().to_vec()))
+    }
+
+    /// Puts the two word pieces around `ids` that frame every text, unless they are there, and cuts them likewise.
+    fn framed(&self, ids: &[u32]) -> Result<Vec<u32>, EncoderError> {
+        let vocab_size = self.vocab_size();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= vocab_size) {
+            return Err(EncoderError::Tokenize {
+                reason: format!("{id} is none of the {vocab_size} word pieces"),
+            });
+        }
+        let frame = self.word_pieces("")?;
+        let middle = frame.len() / 2;
+        let (opening, closing) = frame.split_at(middle);
+        if ids.len() >= frame.len() && ids.starts_with(opening) && ids.ends_with(closing) {
+            return Ok(self.cut(ids.to_vec()));
+        }
+        Ok(self.cut([opening, ids, closing].concat()))
+    }
+
+    fn cut(&self, mut ids: Vec<u32>) -> Vec<u32> {
         if ids.len() > self.max_tokens {
             let closing = ids[ids.len() - 1];
             ids.truncate(self.max_tokens - 1);
             ids.push(closing);
         }
-        Ok(ids)
+        ids
     }
 
     /// Computes one padded batch.

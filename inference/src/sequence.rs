@@ -18,6 +18,11 @@ pub enum Priority {
     Batch,
 }
 
+impl Priority {
+    /// The classes, best first.
+    pub const ALL: [Self; 3] = [Self::Interactive, Self::Api, Self::Batch];
+}
+
 /// A sequence between arrival and end.
 ///
 /// Invariant: `num_computed_tokens < token_ids.len()`: at least the last token has not been run yet, because its

@@ -90,7 +90,8 @@ fn main() -> Result<()> {
     // A block more for each, because every request ends within a block of its own.
     config.kv_cache_tokens = largest * (length + 32);
     config.kv_cache_dtype = arguments.kv_cache_dtype;
-    config.queue_capacity = largest;
+    // Requests that nobody waits for fill a half of the queue.
+    config.queue_capacity = 2 * largest;
     let started = Instant::now();
     let engine = Engine::load(config)?;
     let load_s = started.elapsed().as_secs_f64();

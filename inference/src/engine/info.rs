@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use super::{Loaded, RETRY_AFTER};
-use crate::{config::EngineConfig, device, gguf::GgufFile};
+use crate::{config::EngineConfig, device, gguf::GgufFile, sequence::Priority};
 
 /// A loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct ModelInfo {
     /// The file's mixture, for example `Q4_K_M`.
     pub quantization: String,
     pub file_bytes: u64,
+    /// When the file was written, in seconds since the Unix epoch; 0 where the system does not say.
+    pub created: i64,
     /// Number of weights.
     pub parameters: u64,
     /// Longest prompt plus answer in tokens.
@@ -42,11 +45,20 @@ impl ModelInfo {
             architecture: loaded.model.config.architecture.name().to_owned(),
             quantization: quantization(&loaded.file),
             file_bytes: loaded.file.file_bytes(),
+            created: created(&config.model_path),
             parameters,
             max_model_len: loaded.max_model_len,
             device: device::name(loaded.model.device()),
         }
     }
+}
+
+fn created(path: &Path) -> i64 {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    let since_epoch = modified
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_epoch.map_or(0, |time| time.as_secs() as i64)
 }
 
 /// Returns the name of the file's mixture of types (llama.cpp's `llama_ftype`), or of its most frequent type.
@@ -83,6 +95,17 @@ fn quantization(file: &GgufFile) -> String {
         .max_by_key(|(_, count)| *count)
         .map(|(name, _)| name)
         .unwrap_or_default()
+}
+
+/// Returns how far a request of a class may fill a queue of `capacity`. A quarter is kept for people who watch their answer
+/// arrive, a half for everybody but those for whom nobody waits: programs send as much as they are let, people do not.
+pub(super) fn places_of_class(priority: Priority, capacity: usize) -> usize {
+    let kept = match priority {
+        Priority::Interactive => 0,
+        Priority::Api => capacity / 4,
+        Priority::Batch => capacity / 2,
+    };
+    capacity - kept
 }
 
 /// A snapshot of what the engine does and did.
@@ -138,7 +161,7 @@ impl Counters {
         }
     }
 
-    /// Takes a place in the queue if one is left.
+    /// Takes a place in the queue if one of the `capacity` is left, see [`places_of_class`].
     pub fn enter_queue(&self, capacity: usize) -> bool {
         let enter = |queued| (queued < capacity).then_some(queued + 1);
         self.queued
@@ -191,6 +214,26 @@ impl Counters {
             cancelled_total: self.cancelled.load(Ordering::Relaxed),
             steps_total: self.steps.load(Ordering::Relaxed),
             is_broken: self.fault().is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_leave_places_for_people() {
+        let counters = Counters::new(1);
+        let enter = |priority| counters.enter_queue(places_of_class(priority, 32));
+        let count = |priority| (0..100).filter(|_| enter(priority)).count();
+        assert_eq!(count(Priority::Batch), 16);
+        assert_eq!(count(Priority::Api), 8);
+        assert_eq!(count(Priority::Interactive), 8);
+        assert_eq!(count(Priority::Interactive), 0);
+        // The smallest queue still takes everybody.
+        for priority in [Priority::Interactive, Priority::Api, Priority::Batch] {
+            assert_eq!(places_of_class(priority, 1), 1);
         }
     }
 }

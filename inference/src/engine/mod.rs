@@ -35,7 +35,7 @@ pub use self::{
     info::{EngineStats, ModelInfo},
 };
 use self::{
-    info::Counters,
+    info::{Counters, places_of_class},
     request::{Limits, Submission},
     step_loop::{StepLoop, TARGET_MIXED_STEP, TARGET_MIXED_STEP_GPU},
     step_model::{CachedModel, StepModel},
@@ -222,10 +222,11 @@ impl Engine {
         if inner.counters.fault().is_some() {
             return Err(inner.stopped());
         }
-        if !inner.counters.enter_queue(inner.queue_capacity) {
+        let capacity = places_of_class(request.priority, inner.queue_capacity);
+        if !inner.counters.enter_queue(capacity) {
             let retry_after = inner.counters.estimated_wait(inner.max_num_seqs);
             return Err(SubmitError::QueueFull {
-                capacity: inner.queue_capacity,
+                capacity,
                 retry_after,
             });
         }

@@ -1,6 +1,7 @@
 //! Continuous batching: decides what the next step runs. Pure: no tensors, no clock, no channels.
 //!
-//! A step mixes decodes (one token of each running answer) and prefill chunks under a token budget. Blocks for all
+//! A step mixes decodes (one token of each running answer) and prefill chunks under a token budget. Within a class the
+//! shortest prompt goes first and the eldest always advances, so that neither holds up the other for long. Blocks for all
 //! known tokens are taken at admission, so only growing answers can run out; then the youngest sequence of the last
 //! class is *preempted*: it loses its blocks and is recomputed later, which costs time and changes nothing in its
 //! answer.
@@ -41,6 +42,7 @@ pub struct SchedulerLimits {
 #[derive(Debug)]
 pub struct Scheduler {
     max_num_seqs: usize,
+    num_blocks: usize,
     pub budget: TokenBudget,
     window: Option<usize>,
     pool: BlockPool,
@@ -48,10 +50,21 @@ pub struct Scheduler {
     waiting: BTreeMap<SequenceId, Sequence>,
 }
 
+/// Sharing one step among the prompts of a class.
+struct PrefillRound {
+    /// The eldest that runs.
+    eldest: Option<SequenceId>,
+    /// Tokens that are kept for the eldest until its turn.
+    reserved: usize,
+    /// Whether waiting prompts may still begin.
+    admits: bool,
+}
+
 impl Scheduler {
     pub fn new(limits: SchedulerLimits) -> Self {
         Self {
             max_num_seqs: limits.max_num_seqs,
+            num_blocks: limits.num_blocks,
             budget: limits.budget,
             window: limits.window,
             pool: BlockPool::new(limits.num_blocks),
@@ -112,8 +125,8 @@ impl Scheduler {
 
     /// Plans the next step and takes the blocks it needs. An empty plan means that nothing is left to do.
     ///
-    /// Decodes come first (they are what people watch), then prefills by rank, under way or new. Every planned row must
-    /// be confirmed by [`Self::commit`] once it has run.
+    /// Decodes come first (they are what people watch), then the prompts of each class, see [`Self::plan_prefills`].
+    /// Every planned row must be confirmed by [`Self::commit`] once it has run.
     pub fn plan(&mut self) -> StepPlan {
         let mut plan = StepPlan::default();
         let decodes = self.running_by_rank(Sequence::is_decoding);
@@ -123,22 +136,89 @@ impl Scheduler {
         }
         // A step in which answers ran out of blocks admits nobody: the blocks just freed would be missed at once.
         let admits = plan.preempted.is_empty();
-        for id in self.running_by_rank(|sequence| !sequence.is_decoding()) {
-            let Some(class) = self.running.get(&id).map(|sequence| sequence.priority) else {
-                continue;
-            };
-            if admits {
-                self.admit(&mut plan, &mut tokens_left, Some(class));
-            }
-            // It may just have been preempted for a newcomer of a better class.
-            if tokens_left > 0 && self.running.contains_key(&id) {
-                self.plan_row(id, &mut plan, &mut tokens_left);
-            }
-        }
-        if admits {
-            self.admit(&mut plan, &mut tokens_left, None);
+        for class in Priority::ALL {
+            self.plan_prefills(class, admits, &mut plan, &mut tokens_left);
         }
         plan
+    }
+
+    /// Shares what is left of a step among the prompts of one class, under way or waiting: those with the fewest tokens
+    /// to go first, so that a short question does not wait for a long document. The *eldest* prompt is sure of
+    /// [`policy::eldest_share`], so a long one advances however many short ones arrive, and then the next is the eldest.
+    fn plan_prefills(
+        &mut self,
+        class: Priority,
+        admits: bool,
+        plan: &mut StepPlan,
+        tokens_left: &mut usize,
+    ) {
+        if *tokens_left == 0 {
+            return;
+        }
+        let mut round = self.prefill_round(class, admits, plan, tokens_left);
+        let mut num_rows = 0;
+        for (_, id) in self.prefills_by_length(class, round.admits) {
+            if Some(id) == round.eldest {
+                round.reserved = 0;
+            }
+            if *tokens_left <= round.reserved {
+                continue;
+            }
+            if self.waiting.contains_key(&id) {
+                round.admits = round.admits && self.admit_in_turn(id, class, plan, tokens_left);
+                if !round.admits {
+                    continue;
+                }
+            }
+            self.plan_row(id, *tokens_left - round.reserved, plan, tokens_left);
+            num_rows += 1;
+        }
+        let first = plan.rows.len() - num_rows;
+        plan.rows[first..].sort_unstable_by_key(|row| row.id);
+    }
+
+    /// Finds the eldest prompt of a class, and admits it if it waits and fits.
+    fn prefill_round(
+        &mut self,
+        class: Priority,
+        admits: bool,
+        plan: &mut StepPlan,
+        tokens_left: &mut usize,
+    ) -> PrefillRound {
+        let running = |scheduler: &Self| {
+            let prefills = scheduler.running.values().filter(|s| !s.is_decoding());
+            let of_class = prefills.filter(|s| s.priority == class);
+            of_class.map(|s| s.id).min()
+        };
+        let mut eldest = running(self);
+        if admits
+            && let Some(waiting) = self.oldest_waiting(class)
+            && eldest.is_none_or(|eldest| waiting < eldest)
+            && self.admit(waiting, class, plan, tokens_left)
+        {
+            eldest = Some(waiting);
+        }
+        let pending = eldest
+            .and_then(|eldest| self.running.get(&eldest))
+            .map_or(0, Sequence::num_pending_tokens);
+        PrefillRound {
+            eldest,
+            reserved: pending.min(policy::eldest_share(*tokens_left)),
+            admits,
+        }
+    }
+
+    /// Returns the prompts of a class with their tokens to go, fewest first, of equal ones the older.
+    fn prefills_by_length(&self, class: Priority, admits: bool) -> Vec<(usize, SequenceId)> {
+        let running = self.running.values().filter(|s| !s.is_decoding());
+        let waiting = self.waiting.values().filter(|_| admits);
+        let mut prefills: Vec<_> = running
+            .chain(waiting)
+            .filter(|sequence| sequence.priority == class)
+            .map(|sequence| (sequence.num_pending_tokens(), sequence.id))
+            .collect();
+        prefills.sort_unstable();
+        prefills
     }
 
     fn running_by_rank(&self, wanted: impl Fn(&Sequence) -> bool) -> Vec<SequenceId> {
@@ -159,9 +239,7 @@ impl Scheduler {
             let missing =
                 blocks_for(sequence.token_ids.len()).saturating_sub(sequence.block_table.len());
             if self.pool.allocate(missing, &mut sequence.block_table) {
-                if *tokens_left > 0 {
-                    self.plan_row(id, plan, tokens_left);
-                }
+                self.plan_row(id, *tokens_left, plan, tokens_left);
                 return;
             }
             let victim = policy::victim(self.running.values()).map_or(id, |(_, victim)| victim);
@@ -188,34 +266,78 @@ impl Scheduler {
         plan.preempted.push(id);
     }
 
-    /// Admits waiting sequences in order while a place, tokens and blocks for all their known tokens are there; only
-    /// those of a better class than `than`, if given. The first that does not fit blocks those behind it, so a long
-    /// prompt cannot starve. A better class takes places and blocks from a worse one.
-    fn admit(&mut self, plan: &mut StepPlan, tokens_left: &mut usize, than: Option<Priority>) {
-        while *tokens_left > 0 {
-            let Some((class, id)) = policy::next(self.waiting.values()) else {
-                break;
-            };
-            if than.is_some_and(|than| class >= than) || plan.preempted.contains(&id) {
-                break;
-            }
-            if self.try_admit(id) {
-                plan.admitted.push(id);
-                self.plan_row(id, plan, tokens_left);
-                continue;
-            }
+    fn oldest_waiting(&self, class: Priority) -> Option<SequenceId> {
+        let waiting = self.waiting.values().filter(|s| s.priority == class);
+        waiting.map(|sequence| sequence.id).min()
+    }
+
+    /// Admits a waiting sequence if the oldest one of its class fits, too, or may be passed by it.
+    fn admit_in_turn(
+        &mut self,
+        id: SequenceId,
+        class: Priority,
+        plan: &mut StepPlan,
+        tokens_left: &mut usize,
+    ) -> bool {
+        let oldest = self.oldest_waiting(class).filter(|oldest| *oldest != id);
+        let is_passable = oldest.is_none_or(|oldest| {
+            self.fits(oldest)
+                || self.admit(oldest, class, plan, tokens_left)
+                || self.may_pass(id, oldest)
+        });
+        is_passable && self.admit(id, class, plan, tokens_left)
+    }
+
+    /// Whether a sequence may be admitted before an older one that does not fit yet.
+    ///
+    /// Those that passed may hold a part of the blocks and half of the places, and only where the older one fits into the
+    /// rest: once everybody before it has ended it is admitted, so it cannot starve.
+    fn may_pass(&self, id: SequenceId, oldest: SequenceId) -> bool {
+        let (Some(sequence), Some(passed)) = (self.waiting.get(&id), self.waiting.get(&oldest))
+        else {
+            return false;
+        };
+        let passing = self
+            .running
+            .values()
+            .filter(|s| policy::rank(s) > policy::rank(passed));
+        let (num_passing, held) = passing.fold((0, 0), |(count, held), s| {
+            (count + 1, held + s.held_blocks().len())
+        });
+        let share = policy::passing_share(self.num_blocks);
+        let rest = self.num_blocks.saturating_sub(share + self.max_num_seqs);
+        blocks_for(passed.token_ids.len()) <= rest
+            && held + blocks_for(sequence.token_ids.len()) <= share
+            && num_passing < self.max_num_seqs / 2
+    }
+
+    /// Admits a waiting sequence if a place and blocks for all its known tokens are there; a better class takes them from
+    /// a worse one. One that was preempted in this step stays out of it.
+    fn admit(
+        &mut self,
+        id: SequenceId,
+        class: Priority,
+        plan: &mut StepPlan,
+        tokens_left: &mut usize,
+    ) -> bool {
+        if plan.preempted.contains(&id) {
+            return false;
+        }
+        while !self.try_admit(id) {
             match policy::victim(self.running.values()) {
                 Some((victim_class, victim)) if victim_class > class => {
                     self.preempt(victim, plan, tokens_left)
                 }
-                _ => break,
+                _ => return false,
             }
         }
+        plan.admitted.push(id);
+        true
     }
 
-    /// Moves a waiting sequence to the running ones if there are a place and blocks for all its known tokens.
-    fn try_admit(&mut self, id: SequenceId) -> bool {
-        let Some(sequence) = self.waiting.get_mut(&id) else {
+    /// Whether there are a place and blocks for all known tokens of a waiting sequence.
+    fn fits(&self, id: SequenceId) -> bool {
+        let Some(sequence) = self.waiting.get(&id) else {
             return false;
         };
         // One block stays free for each running sequence that would outlive the newcomer, so that the next token does
@@ -226,23 +348,34 @@ impl Scheduler {
             .filter(|running| running.priority <= sequence.priority)
             .count();
         let needed = blocks_for(sequence.token_ids.len());
-        let fits =
-            self.running.len() < self.max_num_seqs && needed + reserve <= self.pool.num_free();
-        if !fits || !self.pool.allocate(needed, &mut sequence.block_table) {
-            return false;
-        }
-        self.running
-            .extend(self.waiting.remove(&id).map(|sequence| (id, sequence)));
-        true
+        self.running.len() < self.max_num_seqs && needed + reserve <= self.pool.num_free()
     }
 
-    /// Plans as much of a running sequence as the budget allows.
-    fn plan_row(&self, id: SequenceId, plan: &mut StepPlan, tokens_left: &mut usize) {
-        let Some(sequence) = self.running.get(&id) else {
+    /// Moves a waiting sequence to the running ones if it fits.
+    fn try_admit(&mut self, id: SequenceId) -> bool {
+        if !self.fits(id) {
+            return false;
+        }
+        let Some(mut sequence) = self.waiting.remove(&id) else {
+            return false;
+        };
+        let needed = blocks_for(sequence.token_ids.len());
+        let has_blocks = self.pool.allocate(needed, &mut sequence.block_table);
+        let place = match has_blocks {
+            true => &mut self.running,
+            false => &mut self.waiting,
+        };
+        place.insert(id, sequence);
+        has_blocks
+    }
+
+    /// Plans as much of a running sequence as `most` tokens of the budget allow.
+    fn plan_row(&self, id: SequenceId, most: usize, plan: &mut StepPlan, tokens_left: &mut usize) {
+        let Some(sequence) = self.running.get(&id).filter(|_| most > 0) else {
             return;
         };
         let pending = sequence.num_pending_tokens();
-        let len = pending.min(*tokens_left);
+        let len = pending.min(most);
         *tokens_left -= len;
         plan.rows.push(PlannedRow {
             id,

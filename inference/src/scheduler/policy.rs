@@ -13,7 +13,14 @@ pub fn victim<'a>(running: impl Iterator<Item = &'a Sequence>) -> Option<(Priori
     running.map(rank).max()
 }
 
-/// Returns the rank of the waiting sequence to admit next: the oldest of the first class.
-pub fn next<'a>(waiting: impl Iterator<Item = &'a Sequence>) -> Option<(Priority, SequenceId)> {
-    waiting.map(rank).min()
+/// Returns how many of a step's tokens the eldest prompt of a class is sure of: a quarter, at least one. A short prompt
+/// then finds most of a step, and a long one takes at most four times as long as alone.
+pub fn eldest_share(tokens: usize) -> usize {
+    tokens.div_ceil(4)
+}
+
+/// Returns how many of all blocks those may hold that passed a prompt that does not fit yet: an eighth, so that several
+/// short questions are answered while long ones fill the cache.
+pub fn passing_share(num_blocks: usize) -> usize {
+    num_blocks / 8
 }

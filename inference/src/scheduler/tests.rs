@@ -395,6 +395,208 @@ fn blocks_behind_the_window_return_to_the_pool() {
     );
 }
 
+#[test]
+fn a_short_prompt_does_not_wait_for_a_long_one() {
+    check_schedule(
+        Limits {
+            tokens: 64,
+            blocks: 32,
+            ..Limits::default()
+        },
+        &[
+            request("long", 300, 1),
+            request("hi", 30, 3).at(3),
+            request("page", 100, 1).at(3),
+        ],
+        expect![[r#"
+            1: admit long  long[0..64] free 13
+            2: long[64..128] free 13
+            3: admit hi page  long[128..144] hi[0..30]* page[0..18] free 4
+            4: hi@30* long[144..160] page[18..65] free 4
+            5: hi@31* long[160..188] page[65..100]* free 13
+            6: long[188..252] free 13
+            7: long[252..300]* free 32
+        "#]],
+    );
+}
+
+/// Steps from each request's arrival to its first token, its first step being 1.
+fn steps_to_first_token(limits: &Limits, script: &[Scripted]) -> Vec<usize> {
+    let mut scheduler = scheduler(limits);
+    let mut waited = vec![0; script.len()];
+    for step in 1..20_000 {
+        for (index, scripted) in script.iter().enumerate() {
+            if scripted.arrives == step {
+                let id = SequenceId(index as u64);
+                let prompt = vec![0; scripted.prompt_len];
+                scheduler.add(Sequence::new(id, scripted.priority, prompt));
+            }
+        }
+        let plan = scheduler.plan();
+        let running = scheduler.running.values();
+        let pending: usize = running.map(Sequence::num_pending_tokens).sum();
+        // Whatever is shared, nothing of a step is left unused while somebody could use it.
+        assert_eq!(plan.num_tokens(), pending.min(limits.tokens), "step {step}");
+        for row in &plan.rows {
+            let index = row.id.0 as usize;
+            scheduler.commit(row, row.samples.then_some(1));
+            if row.samples && waited[index] == 0 {
+                waited[index] = step - script[index].arrives + 1;
+            }
+            let sequence = scheduler.get(row.id).expect("still there");
+            if sequence.num_generated() == script[index].generates {
+                scheduler.remove(row.id);
+            }
+        }
+        scheduler.assert_consistent();
+        if !waited.contains(&0) {
+            return waited;
+        }
+    }
+    panic!("no end in sight: {waited:?}");
+}
+
+const LARGE: Limits = Limits {
+    seqs: 8,
+    tokens: 256,
+    blocks: 1_024,
+    window: None,
+};
+
+#[test]
+fn beside_a_prompt_of_7000_tokens_short_ones_get_their_first_token_within_two_steps() {
+    for short_len in [1, 30, 100, 190] {
+        for arrives in [1, 2, 15, 27, 28] {
+            let script = [
+                request("long", 7_000, 4),
+                request("short", short_len, 20).at(arrives),
+                request("second", 31, 20).at(arrives + 1),
+            ];
+            let waited = steps_to_first_token(&LARGE, &script);
+            assert!(
+                waited[1] <= 2 && waited[2] <= 2,
+                "{short_len}, {arrives}: {waited:?}"
+            );
+            assert!(waited[0] <= 7_000_usize.div_ceil(256) + 2, "{waited:?}");
+        }
+    }
+}
+
+#[test]
+fn a_long_prompt_advances_however_many_short_ones_arrive() {
+    let mut script = vec![request("long", 7_000, 1)];
+    // As many tokens as a step takes arrive with every step.
+    script.extend((1..200).flat_map(|step| (0..4).map(move |_| request("short", 64, 1).at(step))));
+    let waited = steps_to_first_token(&LARGE, &script);
+    assert!(
+        waited[0] <= 4 * 7_000_usize.div_ceil(256) + 4,
+        "{}",
+        waited[0]
+    );
+}
+
+#[test]
+fn short_prompts_pass_a_long_one_that_waits_for_blocks_and_do_not_starve_it() {
+    // Two fit, the third does not.
+    let mut script = vec![
+        request("first", 7_000, 100),
+        request("second", 7_000, 100),
+        request("third", 7_000, 1),
+    ];
+    script.extend((2..600).map(|step| request("hi", 40, 3).at(step)));
+    let waited = steps_to_first_token(&LARGE, &script);
+    assert!(waited[3] <= 2, "{}", waited[3]);
+    // The prompts before it, the rest of their answers, and its own at a quarter of each step.
+    let bound = 2 * 4 * 7_000_usize.div_ceil(256) + 100 + 4 * 7_000_usize.div_ceil(256);
+    assert!(waited[2] <= bound, "{}", waited[2]);
+    let slowest = waited[3..].iter().max().unwrap();
+    assert!(*slowest <= 6, "{slowest}");
+}
+
+#[test]
+fn in_a_cache_that_is_too_small_for_all_everybody_gets_a_first_token() {
+    let tight = Limits {
+        seqs: 6,
+        blocks: 512,
+        ..LARGE
+    };
+    for seed in 0..50 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut script: Vec<_> = (0..60)
+            .map(|_| {
+                let len = match rng.random_bool(0.3) {
+                    true => rng.random_range(1_000..7_000),
+                    false => rng.random_range(1..200),
+                };
+                let arrives = rng.random_range(1..300);
+                request("p", len, rng.random_range(1..300)).at(arrives)
+            })
+            .collect();
+        script.sort_by_key(|scripted| scripted.arrives);
+        steps_to_first_token(&tight, &script);
+    }
+}
+
+#[test]
+fn sharing_a_step_costs_no_steps() {
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let script: Vec<_> = (0..8)
+            .map(|_| request("p", rng.random_range(1..1_500), 1))
+            .collect();
+        let total: usize = script.iter().map(|scripted| scripted.prompt_len).sum();
+        let waited = steps_to_first_token(&LARGE, &script);
+        assert_eq!(waited.into_iter().max(), Some(total.div_ceil(256)));
+    }
+}
+
+#[test]
+fn at_random_the_shortest_comes_first_and_the_eldest_is_never_passed_by_more_than_three_quarters() {
+    for seed in 0..30 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let script: Vec<_> = (0..40)
+            .map(|_| {
+                let len = match rng.random_bool(0.2) {
+                    true => rng.random_range(500..3_000),
+                    false => rng.random_range(1..60),
+                };
+                request("p", len, rng.random_range(1..6)).at(rng.random_range(1..120))
+            })
+            .collect();
+        let mut script = script;
+        script.sort_by_key(|scripted| scripted.arrives);
+        let roomy = Limits {
+            seqs: 64,
+            blocks: 16_384,
+            ..LARGE
+        };
+        let waited = steps_to_first_token(&roomy, &script);
+        // Whoever is eldest takes four times its own steps at most, and everybody becomes eldest in turn.
+        let mut bound = 0;
+        for (scripted, waited) in script.iter().zip(&waited) {
+            bound += 5 * scripted.prompt_len.div_ceil(256);
+            assert!(
+                *waited <= bound + script.len(),
+                "seed {seed}: {waited} > {bound}"
+            );
+        }
+        let shorts = script
+            .iter()
+            .zip(&waited)
+            .filter(|(s, _)| s.prompt_len < 60);
+        for (scripted, waited) in shorts {
+            let together = script.iter().filter(|other| {
+                other.prompt_len < 60 && other.arrives.abs_diff(scripted.arrives) <= 4
+            });
+            let ahead: usize = together.map(|other| other.prompt_len).sum();
+            assert!(
+                *waited <= 1 + ahead.div_ceil(128),
+                "seed {seed}: {waited}, {ahead}"
+            );
+        }
+    }
+}
+
 /// A tiny universe (5 blocks, prompts of up to 3 blocks) in which arrivals, ends and cancels happen at random.
 #[test]
 fn a_random_walk_keeps_every_invariant_and_starves_nobody() {

@@ -11,9 +11,9 @@
 //! more memory than is its due is not run again, because what it held until then stays taken.
 //!
 //! Semantics follow transformers' `apply_chat_template` (`trim_blocks`, `lstrip_blocks`, loop controls,
-//! `raise_exception`, `strftime_now`, `{% generation %}`, and Python's ways in [`python`]), with one difference:
-//! a system message is never lost. Where a template refuses one, or leaves it out, it is put before the
-//! first question.
+//! `raise_exception`, `strftime_now`, `{% generation %}`, and Python's ways in [`python`]), with two differences:
+//! a system message is never lost: where a template refuses one, or leaves it out, it is put before the
+//! first question. Nor are calls and results of tools: a template without tools gets them as messages.
 
 use std::collections::HashSet;
 use std::io;
@@ -102,6 +102,13 @@ pub enum ChatTemplateError {
     /// The messages use every private-use character, so that none is left to mark look-alikes.
     #[error("the messages contain too many different private-use characters")]
     NoMarker,
+}
+
+impl ChatTemplateError {
+    /// Whether another conversation might be rendered.
+    fn is_of_conversation(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Render { .. })
+    }
 }
 
 /// A compiled chat template. Immutable; `Send + Sync`.
@@ -270,8 +277,51 @@ impl ChatTemplate {
         self.tokens(tokenizer, &plain(messages, add_generation_prompt))
     }
 
-    /// Renders the conversation, with its system message merged where the template has no place for it.
+    /// Renders the conversation, with calls and results of tools told in messages where the template has no place for them.
     fn render_whole(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        tag: char,
+        marker: Option<char>,
+    ) -> Result<String, ChatTemplateError> {
+        let result = self.render_messages(tokenizer, conversation, tag, marker);
+        let is_lost = conversation.has_tool_turns()
+            && match &result {
+                Err(error) => error.is_of_conversation(),
+                Ok(_) => !self.writes_tool_turns(tokenizer, conversation, tag),
+            };
+        if !is_lost {
+            return result;
+        }
+        let told = conversation.with_tool_turns_told();
+        match self.render_messages(tokenizer, &told, tag, marker) {
+            // The template refuses something else, and says it best of the conversation as it is.
+            Err(error) if error.is_of_conversation() => result,
+            told => told,
+        }
+    }
+
+    /// Whether the template writes which tools were called and what they answered.
+    fn writes_tool_turns(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        tag: char,
+    ) -> bool {
+        let (called, answered) = (format!("{tag}c"), format!("{tag}a"));
+        let probe = conversation.with_tool_texts(&called, &answered);
+        let is_there = |turn: &Turn, rendered: &str| match turn {
+            Turn::Message(_) => true,
+            Turn::ToolCalls { .. } => rendered.contains(&called),
+            Turn::ToolResult { .. } => rendered.contains(&answered),
+        };
+        let rendered = self.render_once(tokenizer, &probe, None);
+        rendered.is_ok_and(|text| probe.turns.iter().all(|turn| is_there(turn, &text)))
+    }
+
+    /// Renders the conversation, with its system message merged where the template has no place for it.
+    fn render_messages(
         &self,
         tokenizer: &Tokenizer,
         conversation: &Conversation,

@@ -202,6 +202,66 @@ impl Conversation {
         }
     }
 
+    /// Whether a tool was asked for or answered.
+    pub(super) fn has_tool_turns(&self) -> bool {
+        let is_message = |turn: &Turn| matches!(turn, Turn::Message(_));
+        !self.turns.iter().all(is_message)
+    }
+
+    /// Returns the conversation with calls as what the assistant said and results as what the user said, in the tags that
+    /// most models with tools were trained on, and with neighbouring messages of one side joined, since templates without
+    /// tools mostly want the sides to alternate.
+    pub(super) fn with_tool_turns_told(&self) -> Self {
+        let mut turns: Vec<Turn> = Vec::with_capacity(self.turns.len());
+        let mut was_told = false;
+        for turn in &self.turns {
+            let (message, is_told) = match turn {
+                Turn::Message(message) => (message.clone(), false),
+                Turn::ToolCalls { content, calls } => {
+                    let calls = calls.iter().map(|call| {
+                        let call = json!({"name": call.name, "arguments": call.arguments});
+                        format!("<tool_call>\n{call}\n</tool_call>")
+                    });
+                    let said = (!content.is_empty()).then(|| content.clone());
+                    let lines: Vec<String> = said.into_iter().chain(calls).collect();
+                    (ChatMessage::new(Role::Assistant, lines.join("\n")), true)
+                }
+                Turn::ToolResult { content, .. } => {
+                    let told = format!("<tool_response>\n{content}\n</tool_response>");
+                    (ChatMessage::new(Role::User, told), true)
+                }
+            };
+            match turns.last_mut() {
+                Some(Turn::Message(last)) if last.role == message.role && (is_told || was_told) => {
+                    last.content = format!("{}\n{}", last.content, message.content);
+                }
+                _ => turns.push(message.into()),
+            }
+            was_told = is_told;
+        }
+        Self {
+            turns,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the conversation with the names of called tools and what tools answered replaced.
+    pub(super) fn with_tool_texts(&self, called: &str, answered: &str) -> Self {
+        let mut probe = self.clone();
+        for turn in &mut probe.turns {
+            match turn {
+                Turn::Message(_) => {}
+                Turn::ToolCalls { calls, .. } => {
+                    calls
+                        .iter_mut()
+                        .for_each(|call| called.clone_into(&mut call.name));
+                }
+                Turn::ToolResult { content, .. } => answered.clone_into(content),
+            }
+        }
+        probe
+    }
+
     /// The text of the last turn.
     pub(super) fn last_content_mut(&mut self) -> Option<&mut String> {
         match self.turns.last_mut()? {

@@ -215,9 +215,9 @@ fn a_megabyte_of_one_character_takes_linear_time() {
             let text = unit.repeat((1 << 20) / unit.len());
             let started = std::time::Instant::now();
             let ids = tokenizer.encode(&text, AddSpecial::No);
-            // Two seconds is ten times what a slow machine takes, and far below what quadratic time would.
+            // A hundred times what a machine takes that does nothing else, and far below what quadratic time would.
             assert!(
-                started.elapsed().as_secs_f32() < 2.0,
+                started.elapsed().as_secs_f32() < 30.0,
                 "{pre}: a megabyte of {unit:?} took {:?}",
                 started.elapsed()
             );

@@ -137,3 +137,17 @@ fn texts_are_cut_at_the_encoders_length_and_counted_whole() {
         .map(|text| encoder.embed(&[text]).unwrap().remove(0));
     assert!(cosine(&whole, &cut) > 0.999_999);
 }
+
+#[test]
+fn word_pieces_have_the_vectors_of_their_text() {
+    let Some(encoder) = encoder() else { return };
+    let texts = ["hello world", "hello", "world"].map(str::to_owned);
+    let of_texts = encoder.embed(&texts).unwrap();
+    // With and without the two that frame a text.
+    let ids = [vec![7592, 2088], vec![101, 7592, 102], vec![2088]];
+    assert_eq!(encoder.embed_tokens(&ids).unwrap(), of_texts);
+    let long = [vec![7592; 300], vec![7592; 254]];
+    let cut = encoder.embed_tokens(&long).unwrap();
+    assert!(cosine(&cut[0], &cut[1]) > 0.999_99);
+    assert!(encoder.embed_tokens(&[vec![u32::MAX]]).is_err());
+}
