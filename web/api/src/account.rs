@@ -56,6 +56,24 @@ pub struct Credentials {
     pub password: String,
 }
 
+/// `POST /api/auth/password`: the signed-in account gives itself another password. Its other sessions end.
+///
+/// `403` with the code `wrong_password` when `current` is not right; attempts are throttled as at the sign-in.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangePassword {
+    /// The password so far.
+    pub current: String,
+    /// At least 10 characters.
+    pub new: String,
+}
+
+/// Answer of a change of password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordChanged {
+    /// Other sessions of the account that ended: machines that have to sign in again.
+    pub sessions_ended: usize,
+}
+
 /// Answer of setup and sign-in: the session cookie is set, and the page may go on without another request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIn {

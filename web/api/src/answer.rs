@@ -202,7 +202,7 @@ impl Message {
 /// Events of `GET /api/answers/{id}/events`: SSE whose `event` is the name below, whose `data` is this JSON and whose `id` counts from 1.
 ///
 /// After a break, `Last-Event-ID` (or `?after=`) names the last one seen and the stream goes on behind it. `done` and
-/// `error` end the stream; for an answer that has long been finished, a single `done` with the stored message is sent.
+/// `error` end the stream, and so does the end of the session. `204` when nothing comes behind the number. For an answer that has long been finished, a single `done` with the stored message is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum AnswerEvent {

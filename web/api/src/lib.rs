@@ -20,7 +20,10 @@ mod collection;
 mod conversation;
 mod error;
 
-pub use account::{Credentials, Me, ModelStatus, Role, SetupRequest, SignedIn, UserInfo};
+pub use account::{
+    ChangePassword, Credentials, Me, ModelStatus, PasswordChanged, Role, SetupRequest, SignedIn,
+    UserInfo,
+};
 pub use answer::{
     AnswerEvent, AnswerMode, AnswerStatus, AskDocsRequest, AskDocsResponse, Citation, Message,
     Source, Span, Timings, Usage,

@@ -1,70 +1,27 @@
 //! The OpenAI-compatible `/v1/*` shapes, with two additions: `collections` in a chat request, `citations` in its answer.
 //!
-//! Only what is honoured is named; unknown fields of a request are ignored, as OpenAI's clients send many.
+//! Only what is honoured is named. What the server does with the other fields that clients send (refuses those that would
+//! change the result, ignores the rest) is its table `http::openai::parameters`, which also reads other spellings.
+
+mod input;
+mod message;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Citation;
-
-/// A string or a list of strings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// `"text"`
-    One(String),
-    /// `["text", "text"]`
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The list.
-    pub fn into_vec(self) -> Vec<String> {
-        match self {
-            OneOrMany::One(text) => vec![text],
-            OneOrMany::Many(texts) => texts,
-        }
-    }
-}
-
-/// Content of a chat message: text, or parts of which only text parts are accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Content {
-    /// Plain text.
-    Text(String),
-    /// `[{"type": "text", "text": ...}]`
-    Parts(Vec<ContentPart>),
-}
-
-/// One part of a message's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContentPart {
-    /// `text` is the only kind that is understood.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The text of a `text` part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-}
-
-/// One message of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// `system` (or `developer`), `user`, `assistant`.
-    pub role: String,
-    /// What is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<Content>,
-}
+pub use self::{
+    input::{Input, OneOrMany, TextOrTokens},
+    message::{CalledFunction, ChatMessage, Content, ContentPart, MessageToolCall},
+};
+use crate::{AnswerMode, Citation};
 
 /// What a stream carries beside the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamOptions {
-    /// One more chunk with `usage` and no choices before `[DONE]`.
-    #[serde(default)]
-    pub include_usage: bool,
+    /// One more chunk with `usage` and no choices before `[DONE]`; the others have `"usage": null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_usage: Option<bool>,
 }
 
 /// Fields that chat and plain completions share. Absent means the server's default. A value outside its range is an
@@ -78,12 +35,12 @@ pub struct SamplingFields {
     /// 0 to 2; 0 is greedy. Default 1 as in OpenAI's API; with `collections` 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
-    /// Above 0, at most 1.
+    /// 0 to 1; 0 leaves the best token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// Extension: the best so many tokens; 0 is off.
+    /// Extension: the best so many tokens; 0 and -1 are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_k: Option<usize>,
+    pub top_k: Option<i64>,
     /// Extension, 0 to 1: the share of the best token's probability that others need; 0 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f32>,
@@ -109,11 +66,7 @@ pub struct SamplingFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirostat_eta: Option<f32>,
     /// Extension, 0.01 to 10, on tokens of prompt and answer; 1 is off. Also `repeat_penalty`.
-    #[serde(
-        default,
-        alias = "repeat_penalty",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f32>,
     /// Extension: the three penalties look at so many last tokens; -1 (the default) at all, 0 at none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,15 +101,13 @@ pub struct SamplingFields {
     /// Same seed, same request, same texts; with `n` above 1 each answer draws its own random numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
-    /// Up to 4 texts that end the answer; they are not part of it.
+    /// Up to 16 texts that end the answer; they are not part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<OneOrMany>,
-    /// Most tokens to write.
+    /// Most tokens to write; -1 is until the model or its context ends, which is also a chat's default. Also
+    /// `max_completion_tokens`, which wins, and `n_predict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_tokens: Option<usize>,
-    /// Newer name of `max_tokens`; wins when both are there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_completion_tokens: Option<usize>,
+    pub max_tokens: Option<i64>,
     /// Number of answers, 1 to 8; each takes a place of its own in the model's queue. With `collections` only 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<usize>,
@@ -168,8 +119,9 @@ pub struct SamplingFields {
 /// `POST /v1/chat/completions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatCompletionRequest {
-    /// Must be a name of `GET /v1/models`.
-    pub model: String,
+    /// A name of `GET /v1/models`. Absent: the language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// At least one; with `collections` the last one is the question.
     pub messages: Vec<ChatMessage>,
     /// Server-sent chunks instead of one JSON document.
@@ -178,15 +130,6 @@ pub struct ChatCompletionRequest {
     /// What the stream carries beside the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
-    /// Read to be refused unless empty: the model does not call tools.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<serde_json::Value>,
-    /// Older name of `tools`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub functions: Option<serde_json::Value>,
-    /// Read to be refused unless it is `{"type": "text"}`: answers are not forced into a form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_format: Option<serde_json::Value>,
     /// How to choose tokens.
     #[serde(flatten)]
     pub sampling: SamplingFields,
@@ -225,6 +168,8 @@ pub struct ChatCompletion {
     pub created: i64,
     /// The model that answered.
     pub model: String,
+    /// Changes when the model's file or the server's version does.
+    pub system_fingerprint: String,
     /// `n` of them.
     pub choices: Vec<ChatChoice>,
     /// What it took, all choices together; the prompt counts once.
@@ -267,7 +212,7 @@ pub struct TokenLogprob {
 }
 
 /// The answer of a chat completion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AssistantMessage {
     /// `assistant`
     pub role: String,
@@ -282,6 +227,15 @@ pub struct AssistantMessage {
     /// Extension, with `collections`: whether the documents do not answer the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<bool>,
+    /// Extension, with `collections`: the statements of the answer that no passage supports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<Vec<Statement>>,
+    /// Extension, with `collections`: how the text came about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AnswerMode>,
+    /// Extension, with `collections`: a remark to show with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 /// One `data:` line of a streamed chat completion; `data: [DONE]` is the last line.
@@ -295,11 +249,13 @@ pub struct ChatCompletionChunk {
     pub created: i64,
     /// The model that answers.
     pub model: String,
+    /// Changes when the model's file or the server's version does.
+    pub system_fingerprint: String,
     /// One, or none in the chunk that carries `usage`.
     pub choices: Vec<ChatChunkChoice>,
-    /// In the last chunk with `stream_options.include_usage`.
+    /// With `stream_options.include_usage`: what it took in the last chunk, `null` in the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<CompletionUsage>,
+    pub usage: Option<Option<CompletionUsage>>,
 }
 
 /// The one choice of a [`ChatCompletionChunk`].
@@ -334,15 +290,36 @@ pub struct ChatDelta {
     /// Extension, with `collections`, in the last chunk: whether the documents do not answer the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<bool>,
+    /// Extension, with `collections`, in the last chunk: the statements of the answer that no passage supports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<Vec<Statement>>,
+    /// Extension, with `collections`, in the last chunk: how the text came about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AnswerMode>,
+    /// Extension, with `collections`, in the last chunk: a remark to show with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+}
+
+/// A part of an answer's text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// First character in the text of the answer.
+    pub start: usize,
+    /// One past the last character.
+    pub end: usize,
+    /// The characters `start..end`.
+    pub text: String,
 }
 
 /// `POST /v1/completions`: text in, continuation out, no chat template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompletionRequest {
-    /// Must be a name of `GET /v1/models`.
-    pub model: String,
-    /// One text, or a list of exactly one.
-    pub prompt: OneOrMany,
+    /// A name of `GET /v1/models`. Absent: the language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What to continue; of several, each has its own `n` choices, in order.
+    pub prompt: Input,
     /// Server-sent chunks instead of one JSON document.
     #[serde(default)]
     pub stream: bool,
@@ -368,11 +345,13 @@ pub struct Completion {
     pub created: i64,
     /// The model that answered.
     pub model: String,
+    /// Changes when the model's file or the server's version does.
+    pub system_fingerprint: String,
     /// `n` of them; one in a chunk, or none in the chunk that carries `usage`.
     pub choices: Vec<CompletionChoice>,
-    /// What it took.
+    /// What it took; in a stream as in [`ChatCompletionChunk`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<CompletionUsage>,
+    pub usage: Option<Option<CompletionUsage>>,
 }
 
 /// One choice of a [`Completion`].
@@ -396,19 +375,46 @@ pub struct CompletionLogprobs {
     pub tokens: Vec<String>,
     /// Natural logarithms of their probabilities.
     pub token_logprobs: Vec<f32>,
-    /// The best alternatives of each and the token itself.
-    pub top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// The best alternatives of each, best first, and then the token itself if it is none of them.
+    pub top_logprobs: Vec<RankedLogprobs>,
     /// Characters of the whole text before each.
     pub text_offset: Vec<usize>,
+}
+
+/// Log-probabilities by the tokens' texts, in the order in which they were put in: a JSON object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RankedLogprobs(pub Vec<(String, f32)>);
+
+impl Serialize for RankedLogprobs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(token, logprob)| (token, logprob)))
+    }
+}
+
+impl<'de> Deserialize<'de> for RankedLogprobs {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = serde_json::Map::deserialize(deserializer)?;
+        let ranked = map
+            .into_iter()
+            .map(|(token, logprob)| Ok((token, serde_json::from_value(logprob)?)));
+        ranked
+            .collect::<Result<_, serde_json::Error>>()
+            .map(RankedLogprobs)
+            .map_err(serde::de::Error::custom)
+    }
 }
 
 /// `POST /v1/embeddings`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EmbeddingRequest {
-    /// Must be the embedding model of `GET /v1/models`.
-    pub model: String,
-    /// Up to 256 texts, none empty.
-    pub input: OneOrMany,
+    /// The embedding model of `GET /v1/models`. Absent: that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Up to 2,048 texts, none empty.
+    pub input: Input,
+    /// Extension: cuts a text that is longer than the model reads, which is otherwise an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<bool>,
     /// `float` (the default) or `base64` (little-endian f32).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding_format: Option<String>,
@@ -473,10 +479,15 @@ pub struct Model {
     pub id: String,
     /// `model`
     pub object: String,
-    /// Seconds since the Unix epoch.
+    /// When the model's file was written, in seconds since the Unix epoch.
     pub created: i64,
     /// `cloister`
     pub owned_by: String,
+    /// Extension: most tokens of prompt and answer together, or of one text to embed.
+    pub context_length: usize,
+    /// Extension, of a name that the configuration gives a model: that model's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 /// Error answer of `/v1/*`.

@@ -7,9 +7,9 @@ use gloo_net::http::{Method, Request, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use web_api::{
-    ApiError, AskRequest, AskStarted, CSRF_HEADER, Collection, Conversation, ConversationDetail,
-    ConversationHit, CreateCollection, CreateConversation, Credentials, Document, DocumentView, Me,
-    RenameConversation, SetupRequest, SignedIn, Span,
+    ApiError, AskRequest, AskStarted, CSRF_HEADER, ChangePassword, Collection, Conversation,
+    ConversationDetail, ConversationHit, CreateCollection, CreateConversation, Credentials,
+    Document, DocumentView, Me, PasswordChanged, RenameConversation, SetupRequest, SignedIn, Span,
 };
 
 /// Status of an error that is not an answer of the server.
@@ -36,6 +36,11 @@ pub async fn set_up(request: &SetupRequest) -> ApiResult<SignedIn> {
 /// `POST /api/auth/sign-out`.
 pub async fn sign_out(csrf: &str) -> ApiResult<()> {
     no_content(Method::POST, "/api/auth/sign-out", csrf).await
+}
+
+/// `POST /api/auth/password`.
+pub async fn change_password(csrf: &str, request: &ChangePassword) -> ApiResult<PasswordChanged> {
+    json(Method::POST, "/api/auth/password", csrf, request).await
 }
 
 /// `GET /api/conversations`, with a search when `query` is not empty.

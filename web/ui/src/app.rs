@@ -7,6 +7,7 @@ use leptos_router::path;
 
 use crate::components::confirm::Confirm;
 use crate::components::notices::Notices;
+use crate::pages::account::AccountPage;
 use crate::pages::chat::ChatPage;
 use crate::pages::documents::DocumentsPage;
 use crate::pages::not_found::NotFound;
@@ -36,6 +37,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/") view=ChatPage />
                     <Route path=path!("/c/:id") view=ChatPage />
                     <Route path=path!("/documents") view=DocumentsPage />
+                    <Route path=path!("/account") view=AccountPage />
                 </ParentRoute>
             </Routes>
         </Router>

@@ -3,7 +3,9 @@
 //! The text comes from a language model that has read documents nobody vouches for, so nothing in it is trusted:
 //! - raw HTML is shown as text, never interpreted;
 //! - images are dropped (only their alternative text stays), so that no address is ever fetched;
-//! - links keep only `http`, `https` and `mailto`, open apart and with `rel="noopener noreferrer nofollow"`;
+//! - links keep only `http`, `https` and `mailto`, open apart and with `rel="noopener noreferrer nofollow"`, and say beside
+//!   their text where they lead, unless the text is that very address;
+//! - text of documents is no Markdown: an answer made of quotes, and quotes inside another answer, are shown as they are;
 //! - every other byte passes through an escaper.
 //!
 //! The result is a list of top-level blocks. While an answer streams, only the last ones change, so the page replaces
@@ -31,6 +33,9 @@ const UNSUPPORTED_CLOSE: char = '\u{2E25}';
 /// Longest number that is taken for a citation.
 const MAX_MARKER_DIGITS: usize = 3;
 
+/// Longest host that is shown beside a link. Of a longer one the end is shown, which says whose it is.
+const MAX_PLACE_CHARS: usize = 60;
+
 /// What the renderer needs to know about an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnswerMarks {
@@ -38,6 +43,10 @@ pub struct AnswerMarks {
     pub sources: Vec<(usize, String)>,
     /// Sentences without support, in chars of the answer.
     pub unsupported: Vec<Span>,
+    /// Whether no part of the text is Markdown: it was put together from sentences and titles of documents.
+    pub verbatim: bool,
+    /// Quotes of documents. Where the answer has one word for word, it is not Markdown.
+    pub quotes: Vec<String>,
 }
 
 impl AnswerMarks {
@@ -115,6 +124,39 @@ fn is_safe_address(address: &str) -> bool {
         .any(|scheme| lower.starts_with(scheme))
 }
 
+/// What to say beside a link: its host, or its mail address. `None` where the link's text is the address itself or the host,
+/// so that it hides nothing.
+fn place_to_show(address: &str, text: &str) -> Option<String> {
+    let address: String = address
+        .chars()
+        .filter(|character| !character.is_control() && !character.is_whitespace())
+        .collect();
+    let (scheme, rest) = address.split_once(':')?;
+    // Browsers take a backslash for a slash, and what stands before the last @ for a user's name.
+    let rest = rest.trim_start_matches(['/', '\\']);
+    let is_mail = scheme.eq_ignore_ascii_case("mailto");
+    let authority = match is_mail {
+        true => rest.split('?').next(),
+        false => rest.split(['/', '\\', '?', '#']).next(),
+    }?;
+    let place = match is_mail {
+        true => authority,
+        false => authority.rsplit('@').next()?,
+    };
+    let text = text.trim();
+    let is_said = [address.as_str(), rest, rest.trim_end_matches('/'), place]
+        .iter()
+        .any(|said| said.eq_ignore_ascii_case(text));
+    // A user's name in front, or letters that look like others, can make an address look like another one.
+    if is_said && place.is_ascii() && (is_mail || place.len() == authority.len()) {
+        return None;
+    }
+    let place: Vec<char> = place.chars().collect();
+    let shown = &place[place.len().saturating_sub(MAX_PLACE_CHARS)..];
+    let cut = if shown.len() < place.len() { "…" } else { "" };
+    Some(format!("{cut}{}", shown.iter().collect::<String>()))
+}
+
 /// `[12]` at `at`: its number and its length in chars.
 fn marker_at(chars: &[char], at: usize) -> Option<(usize, usize)> {
     if chars.get(at) != Some(&'[') {
@@ -141,6 +183,7 @@ fn insert_sentinels(text: &str, marks: &AnswerMarks) -> String {
             closes.insert(end);
         }
     }
+    let literal = literal_chars(text, marks);
     let mut marked = String::with_capacity(text.len() + 16);
     let mut at = 0;
     while at <= chars.len() {
@@ -169,7 +212,17 @@ fn insert_sentinels(text: &str, marks: &AnswerMarks) -> String {
                 }
                 at += length;
             }
+            // Space before the first word of a line is structure, too.
+            None if marks.verbatim
+                && matches!(character, ' ' | '\t')
+                && (marked.is_empty() || marked.ends_with('\n')) =>
+            {
+                at += 1;
+            }
             None => {
+                if character.is_ascii_punctuation() && literal.get(at) == Some(&true) {
+                    marked.push('\\');
+                }
                 marked.push(if is_sentinel(character) {
                     char::REPLACEMENT_CHARACTER
                 } else {
@@ -180,6 +233,30 @@ fn insert_sentinels(text: &str, marks: &AnswerMarks) -> String {
         }
     }
     marked
+}
+
+/// Which chars of the answer are a document's own text; short where there are none.
+fn literal_chars(text: &str, marks: &AnswerMarks) -> Vec<bool> {
+    if marks.verbatim {
+        return vec![true; text.chars().count()];
+    }
+    let mut literal = Vec::new();
+    for quote in &marks.quotes {
+        // As quotes are shown: the line breaks of the document are white space.
+        let quote = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !quote.contains(|c: char| c.is_ascii_punctuation()) {
+            continue;
+        }
+        for (at, found) in text.match_indices(&quote) {
+            let start = text[..at].chars().count();
+            let end = start + found.chars().count();
+            if literal.len() < end {
+                literal.resize(end, false);
+            }
+            literal[start..end].fill(true);
+        }
+    }
+    literal
 }
 
 fn is_sentinel(character: char) -> bool {
@@ -221,6 +298,16 @@ struct BlockWriter<'marks, 'text> {
     in_unsupported: bool,
     /// Number of markers so far, those inside code included.
     marker_idx: usize,
+    /// The link that is open.
+    link: Option<OpenLink>,
+}
+
+/// A link whose end has not come yet. Links do not nest in Markdown.
+struct OpenLink {
+    /// `None` where it may not be clicked.
+    address: Option<String>,
+    /// What it shows.
+    text: String,
 }
 
 impl<'marks, 'text> BlockWriter<'marks, 'text> {
@@ -233,6 +320,7 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
             in_code_block: false,
             in_unsupported: false,
             marker_idx: 0,
+            link: None,
         }
     }
 
@@ -247,6 +335,9 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
             Event::Text(text) => self.text(&text),
             Event::Code(code) => {
                 let restored = self.restore(&code);
+                if let Some(link) = &mut self.link {
+                    link.text.push_str(&restored);
+                }
                 self.events.push(Event::Code(restored.into()));
             }
             Event::Html(source) | Event::InlineHtml(source) => self.text(&source),
@@ -269,7 +360,8 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
             Tag::Image { .. } | Tag::HtmlBlock => {}
             Tag::Link { dest_url, .. } => {
                 let address = self.restore(&dest_url);
-                if is_safe_address(&address) {
+                let is_safe = is_safe_address(&address);
+                if is_safe {
                     self.raw(format!(
                         "<a href=\"{}\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">",
                         escape(&address)
@@ -277,6 +369,10 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
                 } else {
                     self.raw("<span>".into());
                 }
+                self.link = Some(OpenLink {
+                    address: is_safe.then_some(address),
+                    text: String::new(),
+                });
             }
             Tag::CodeBlock(kind) => {
                 self.in_code_block = true;
@@ -332,15 +428,21 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
         self.flush_at_top();
     }
 
-    /// Closes the innermost link: an `a`, or the `span` that replaced an unsafe one. Links do not nest in Markdown.
+    /// Closes the link: an `a` with the place it leads to, or the `span` that replaced an unsafe one.
     fn close_link(&mut self) {
-        let opened = self.events.iter().rev().find_map(|event| match event {
-            Event::InlineHtml(source) if source.starts_with("<a ") => Some("</a>"),
-            Event::InlineHtml(source) if source.as_ref() == "<span>" => Some("</span>"),
-            _ => None,
-        });
-        if let Some(close) = opened {
-            self.raw(close.into());
+        let Some(link) = self.link.take() else {
+            return;
+        };
+        let Some(address) = link.address else {
+            self.raw("</span>".into());
+            return;
+        };
+        self.raw("</a>".into());
+        if let Some(place) = place_to_show(&address, &link.text) {
+            self.raw(format!(
+                "<span class=\"link-host\"> ({})</span>",
+                escape(&place)
+            ));
         }
     }
 
@@ -381,6 +483,9 @@ impl<'marks, 'text> BlockWriter<'marks, 'text> {
             return;
         }
         let text = std::mem::take(plain);
+        if let Some(link) = &mut self.link {
+            link.text.push_str(&text);
+        }
         if self.in_unsupported {
             self.raw(format!(
                 "<span class=\"unsupported\">{}</span>",

@@ -6,7 +6,7 @@ fn marks(numbers: &[usize]) -> AnswerMarks {
     let label = |n: &usize| (*n, format!("Handbook {n}"));
     AnswerMarks {
         sources: numbers.iter().map(label).collect(),
-        unsupported: Vec::new(),
+        ..AnswerMarks::default()
     }
 }
 
@@ -133,7 +133,7 @@ fn nothing_hostile_becomes_markup() {
 fn a_hostile_title_stays_inside_its_label() {
     let hostile = AnswerMarks {
         sources: vec![(1, "\"><img src=x onerror=alert(1)>".into())],
-        unsupported: Vec::new(),
+        ..AnswerMarks::default()
     };
     let html = render("Yes [1].", &hostile).concat();
     assert_only_safe_tags("title", &html);
@@ -151,8 +151,111 @@ fn safe_links_open_apart() {
     let html = html_of("[site](https://intranet.example/a?b=1&c=2)");
     assert_eq!(
         html.trim(),
-        "<p><a href=\"https://intranet.example/a?b=1&amp;c=2\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">site</a></p>"
+        "<p><a href=\"https://intranet.example/a?b=1&amp;c=2\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">site</a><span class=\"link-host\"> (intranet.example)</span></p>"
     );
+}
+
+#[test]
+fn a_link_says_where_it_leads_unless_its_text_does() {
+    let table = [
+        (
+            "[the password portal](https://evil.example/phish?from=bank.example)",
+            Some("evil.example"),
+        ),
+        (
+            "[https://bank.example](https://evil.example/)",
+            Some("evil.example"),
+        ),
+        (
+            "[bank.example](https://bank.example.evil.example)",
+            Some("bank.example.evil.example"),
+        ),
+        (
+            "[https://bank.example@evil.example/](https://bank.example@evil.example/)",
+            Some("evil.example"),
+        ),
+        (
+            "[x](https://bank.example:443@evil.example:8443/a)",
+            Some("evil.example:8443"),
+        ),
+        (
+            "[x](https://evil.example\\\\@bank.example)",
+            Some("evil.example"),
+        ),
+        (
+            "[`bank.example`](https://evil.example)",
+            Some("evil.example"),
+        ),
+        (
+            "[**bank**.example](https://evil.example)",
+            Some("evil.example"),
+        ),
+        (
+            "[x](https://b\u{430}nk.example)",
+            Some("b\u{430}nk.example"),
+        ),
+        ("<https://b\u{430}nk.example>", Some("b\u{430}nk.example")),
+        (
+            "[write to us](mailto:help@evil.example?subject=x)",
+            Some("help@evil.example"),
+        ),
+        ("<https://bank.example/a?b=1>", None),
+        ("[https://bank.example/](https://bank.example/)", None),
+        ("[bank.example](https://bank.example)", None),
+        ("[Bank.example](https://bank.example/branch)", None),
+        ("[help@bank.example](mailto:help@bank.example)", None),
+        ("[x](javascript:alert(1))", None),
+    ];
+    for (source, place) in table {
+        let html = html_of(source);
+        let shown = html
+            .split_once("<span class=\"link-host\"> (")
+            .map(|(_, rest)| rest.split_once(")</span>").unwrap().0);
+        assert_eq!(shown, place, "{source} gave {html}");
+        assert_only_safe_tags(source, &html);
+    }
+    let long = format!("[x](https://{}.evil.example)", "bank.".repeat(40));
+    assert!(html_of(&long).contains("evil.example)</span>"));
+}
+
+#[test]
+fn text_of_documents_is_no_markdown() {
+    let quote =
+        "Open the [portal](https://evil.example) | **now** <b>or</b> `never` &amp; ![x](y) 1. go";
+    let verbatim = AnswerMarks {
+        verbatim: true,
+        ..marks(&[1])
+    };
+    for line_start in ["", "# ", "- ", "1. ", "> ", "    ", "| "] {
+        let html = render(&format!("{line_start}{quote} [1]\n\nmore [1]"), &verbatim).concat();
+        assert_only_safe_tags(quote, &html);
+        for tag in [
+            "<a",
+            "<strong",
+            "<code",
+            "<h",
+            "<li",
+            "<blockquote",
+            "<table",
+            "<pre",
+        ] {
+            assert!(!html.contains(tag), "{line_start:?}: {html}");
+        }
+        assert!(html.contains("[portal](https://evil.example)"), "{html}");
+        assert!(html.contains("&amp;amp;"), "{html}");
+        assert_eq!(html.matches("class=\"cite\"").count(), 2, "{html}");
+    }
+    let quoted = AnswerMarks {
+        quotes: vec![quote.replace(' ', "\n")],
+        ..marks(&[1])
+    };
+    let html = render(
+        &format!("**Look:** {quote} [1] and [site](https://a.example)"),
+        &quoted,
+    )
+    .concat();
+    assert!(html.contains("<strong>Look:</strong>"), "{html}");
+    assert_eq!(html.matches("<a ").count(), 1, "{html}");
 }
 
 #[test]

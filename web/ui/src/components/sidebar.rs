@@ -61,7 +61,7 @@ pub fn Sidebar(
                         </span>
                     </A>
                 })}
-                <Account />
+                <Account on_open=move |()| close() />
             </div>
         </nav>
     }
@@ -155,7 +155,7 @@ fn Group(
 }
 
 #[component]
-fn Account() -> impl IntoView {
+fn Account(#[prop(into)] on_open: Callback<()>) -> impl IntoView {
     let session = Session::here();
     let overlay = Overlay::here();
     let navigate = use_navigate();
@@ -181,10 +181,10 @@ fn Account() -> impl IntoView {
     };
     view! {
         <div class="account">
-            <div class="account-who">
+            <A href="/account" attr:class="account-who" attr:title="Account and password" on:click=move |_| on_open.run(())>
                 <span class="account-email" title=email>{email}</span>
                 <span class="fine-print">{move || session.read(|_| ()).map(|()| role())}</span>
-            </div>
+            </A>
             <ThemeToggle />
             <button type="button" class="icon-button sign-out" aria-label="Sign out" title="Sign out" on:click=sign_out>
                 <Icon symbol=Symbol::SignOut />

@@ -1,5 +1,6 @@
 //! The pages, one for each route, and the frame that the signed-in ones share.
 
+pub mod account;
 pub mod chat;
 pub mod documents;
 pub mod not_found;

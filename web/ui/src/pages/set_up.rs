@@ -115,7 +115,8 @@ fn token_of_link(from_query: Option<String>) -> String {
         })
 }
 
-fn problem_with(password: &str, again: &str) -> Option<String> {
+/// What is wrong with a new password that was typed twice, if anything.
+pub(super) fn problem_with(password: &str, again: &str) -> Option<String> {
     if password.chars().count() < MIN_PASSWORD_CHARS {
         return Some(format!(
             "The password needs at least {MIN_PASSWORD_CHARS} characters."

@@ -90,6 +90,9 @@ pub fn AuthFrame(
     /// The form.
     children: Children,
 ) -> impl IntoView {
+    // The browser knows whether what is typed here can be read on the way; the server's HTML is the same for everybody.
+    let is_unencrypted = RwSignal::new(false);
+    Effect::new(move |_| is_unencrypted.set(!window().is_secure_context()));
     view! {
         <div class="auth">
             <div class="auth-theme"><ThemeToggle /></div>
@@ -97,6 +100,12 @@ pub fn AuthFrame(
                 <p class="brand"><Icon symbol=Symbol::Arches /><span>"Cloister"</span></p>
                 <h1>{title}</h1>
                 <p class="auth-intro">{intro}</p>
+                {move || is_unencrypted.get().then(|| view! {
+                    <p class="form-error" role="status">
+                        <Icon symbol=Symbol::Warning />
+                        "This connection is not encrypted: others on the network can read your password. Ask an administrator to set up TLS."
+                    </p>
+                })}
                 {children()}
             </main>
         </div>

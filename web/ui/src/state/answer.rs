@@ -4,7 +4,7 @@
 //! folding the same stream twice, or from any point again, gives the same answer. An answer that is met while it runs
 //! starts empty and is folded from its first event; a stored answer is taken as it is.
 
-use web_api::{AnswerEvent, AnswerStatus, Citation, Message, Source, Span};
+use web_api::{AnswerEvent, AnswerMode, AnswerStatus, Citation, Message, Source, Span};
 
 use crate::markdown::{AnswerMarks, marker_numbers};
 
@@ -101,9 +101,17 @@ impl AnswerView {
                 numbers.push((n, label));
             }
         }
+        let ours = self.message.refused && self.message.model.is_none();
         AnswerMarks {
             sources: numbers,
             unsupported: self.message.unsupported.clone(),
+            verbatim: ours || self.message.mode == AnswerMode::QuoteOnly,
+            quotes: self
+                .message
+                .citations
+                .iter()
+                .map(|citation| citation.quote.clone())
+                .collect(),
         }
     }
 
