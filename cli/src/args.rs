@@ -69,7 +69,7 @@ pub enum Command {
     Search(SearchArgs),
     /// Show a document as Markdown, as ingestion sees it
     Extract(ExtractArgs),
-    /// Extraction in a limited process (called by ingestion)
+    /// Extraction of standard input in a limited process (called by ingestion); of the name only the extension counts
     #[command(hide = true)]
     ExtractChild(ExtractArgs),
     /// Continue a text with a language model, without documents or a server
@@ -132,6 +132,9 @@ pub struct ServeArgs {
     /// Address and port [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Begin with new accounts although there are documents whose accounts are lost; the setup link then opens all documents
+    #[arg(long)]
+    pub new_accounts: bool,
     /// Which language model answers.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -146,6 +149,9 @@ pub struct IngestArgs {
     /// Collection; created where missing
     #[arg(long, short, value_name = "NAME")]
     pub collection: String,
+    /// Read every file, to find changes that left its size and time as they were
+    #[arg(long)]
+    pub full: bool,
     /// Stay and take up changes as they appear
     #[arg(long)]
     pub watch: bool,
@@ -387,6 +393,32 @@ pub enum UserCommand {
     },
     /// List accounts
     List,
+    /// Keep an account from being used: its sessions, streams and answers end, its API keys open nothing
+    Suspend {
+        /// Address
+        email: String,
+    },
+    /// Let a suspended account be used again, API keys included
+    Resume {
+        /// Address
+        email: String,
+    },
+    /// Remove an account with its conversations, sessions and API keys
+    Remove {
+        /// Address
+        email: String,
+        /// Needed, because it cannot be undone
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give an account another password and end its sessions
+    Password {
+        /// Address
+        email: String,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
 }
 
 /// `cloister key`

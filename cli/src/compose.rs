@@ -4,11 +4,12 @@ mod lock;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use indicatif::ProgressBar;
-use inference::{DeviceChoice, Encoder, Engine, HAS_CUDA, LoadError, LoadProgress};
+use inference::{DeviceChoice, Encoder, EncoderError, Engine, HAS_CUDA, LoadError, LoadProgress};
 use rag::{EmbedError, Embedder, Library, LibraryConfig, LibraryError};
-use web_server::{LanguageModel, Suite};
+use web_server::{LanguageModel, Suite, SuiteError};
 
 pub use lock::DataLock;
 
@@ -26,6 +27,13 @@ pub struct Opened {
     /// The language model that answers; `None` in quote-only mode.
     pub model_name: Option<String>,
     _lock: DataLock,
+}
+
+impl Drop for Opened {
+    /// Databases are written into their files and closed, whoever still holds the suite. Blocking.
+    fn drop(&mut self) {
+        self.suite.close();
+    }
 }
 
 /// What a command needs beside accounts and documents.
@@ -48,22 +56,55 @@ pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
         Need::Retrieval => None,
         Need::Answers(args) => choose_model(config, &store, args)?,
     };
+    if let Need::Answers(_) = need {
+        check_aliases(config, &store, chosen.as_ref())?;
+    }
     let (model, (library, embedder)) = load(config, &store, chosen.as_ref())?;
     let model_name = model.as_ref().map(|engine| engine.model().name.clone());
     let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
-    let suite =
-        Suite::open(config.suite(), Arc::new(library), model, embedder).map_err(|error| {
-            Failure::config(format!(
-                "cannot open {}: {}",
-                config.data_dir.display(),
-                chain(&error)
-            ))
-        })?;
+    let mut settings = config.suite()?;
+    settings.embedder_created = embedder_created(config, &store);
+    let suite = Suite::open(settings, Arc::new(library), model, embedder)
+        .map_err(|error| suite_failure(config, &error))?;
     Ok(Opened {
         suite: Arc::new(suite),
         model_name,
         _lock: lock,
     })
+}
+
+/// Every other name must be one of a model that answers; without a language model, of one that is installed.
+fn check_aliases(config: &Config, store: &ModelStore, chosen: Option<&Chosen>) -> Outcome<()> {
+    let models = &config.file.models;
+    if models.aliases.is_empty() {
+        return Ok(());
+    }
+    let embedder = choose::resolve(store, &models.embedder, ModelKind::Embedding)?.name;
+    for (alias, name) in &models.aliases {
+        let is_known = *name == embedder
+            || match chosen {
+                Some(chosen) => *name == chosen.name,
+                None => choose::resolve(store, name, ModelKind::Chat).is_ok(),
+            };
+        if !is_known {
+            let there = chosen.map_or_else(String::new, |chosen| format!("{} and ", chosen.name));
+            return Err(Failure::config(format!(
+                "`aliases` under [models]: `{alias}` is a name of `{name}`, which is not in use"
+            ))
+            .hint(format!("the models in use are {there}{embedder}")));
+        }
+    }
+    Ok(())
+}
+
+/// When the embedding model's weights were written, in seconds since the Unix epoch; 0 where the system does not say.
+fn embedder_created(config: &Config, store: &ModelStore) -> i64 {
+    let embedder = &config.file.models.embedder;
+    let chosen = choose::resolve(store, embedder, ModelKind::Embedding).ok();
+    let weights = chosen.map(|chosen| chosen.path.join("model.safetensors"));
+    let modified = weights.and_then(|weights| weights.metadata().ok()?.modified().ok());
+    let since_epoch = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_epoch.map_or(0, |time| time.as_secs() as i64)
 }
 
 /// Documents, and the encoder that finds them.
@@ -210,12 +251,31 @@ pub fn load_failure(chosen: &Chosen, error: &LoadError) -> Failure {
     }
 }
 
+fn suite_failure(config: &Config, error: &SuiteError) -> Failure {
+    let failure = Failure::config(format!(
+        "cannot open {}: {}",
+        config.data_dir.display(),
+        chain(error)
+    ));
+    match error {
+        SuiteError::AccountsLost { .. } => failure.hint(
+            "put suite.db back from a copy (and suite.db-wal with it, if the copy has one); if the accounts and \
+             conversations are gone for good, `cloister serve --new-accounts` begins with new ones beside the documents",
+        ),
+        _ => failure,
+    }
+}
+
 fn library_failure(config: &Config, error: &LibraryError) -> Failure {
     let failure = Failure::config(format!(
         "cannot open the documents in {}: {}",
         config.data_dir.display(),
         chain(error)
     ));
+    if error.is_disk_full() {
+        return failure
+            .hint("make room on that disk and start again; nothing that was stored is lost");
+    }
     match config.store() {
         Ok(rag::StoreChoice::Server { url, .. }) => {
             failure.hint(format!("is the vector store at {url} running? Its address is `url` under [store] in the configuration"))
@@ -283,10 +343,26 @@ impl Embedder for EncoderEmbedder {
     }
 
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
-        self.encoder.embed(texts).map_err(|error| EmbedError {
+        let embedded = self.encoder.embed(texts);
+        embedded.map_err(|error| self.failure(&error))
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.encoder.vocab_size()
+    }
+
+    fn embed_tokens(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let embedded = self.encoder.embed_tokens(texts);
+        embedded.map_err(|error| self.failure(&error))
+    }
+}
+
+impl EncoderEmbedder {
+    fn failure(&self, error: &EncoderError) -> EmbedError {
+        EmbedError {
             model: self.name.clone(),
-            reason: chain(&error),
-        })
+            reason: chain(error),
+        }
     }
 }
 

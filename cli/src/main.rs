@@ -37,12 +37,16 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // Model files may be shared between accounts; everything else this program writes is its account's alone.
+    if !matches!(cli.command, Command::Models(_)) {
+        rag::private::close_umask();
+    }
     // The child that reads one document needs neither settings nor threads.
     if let Command::ExtractChild(child) = &cli.command {
         let status = rag::extract_child_main(&child.file);
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
-    start_logging();
+    start_logging(matches!(cli.command, Command::Serve(_)));
     match run(cli) {
         Ok(code) => code,
         Err(failure) => {
@@ -83,17 +87,54 @@ fn run(cli: Cli) -> Outcome<ExitCode> {
 /// switches of its server, which nobody here could set, are not set.
 const DEFAULT_LOG: &str = "warn,qdrant_edge=error";
 
-/// Logs to stderr: warnings, or what `CLOISTER_LOG` asks for (`info`, `web_server=debug`); as JSON with
-/// `CLOISTER_LOG_FORMAT=json`.
-fn start_logging() {
-    let filter =
-        EnvFilter::try_from_env("CLOISTER_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+/// Added to it while the suite is served: who signed in, was turned away, made, used and deleted what.
+const SECURITY_LOG: &str = "security=info";
+
+/// Logs to stderr: warnings and, while serving, security events; or what `CLOISTER_LOG` asks for (`info`, `web_server=debug`,
+/// `warn,security=info`). Empty means the default. As JSON with `CLOISTER_LOG_FORMAT=json`.
+fn start_logging(is_serving: bool) {
+    let wanted = std::env::var("CLOISTER_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(log_filter(&wanted, is_serving)).unwrap_or_else(|error| {
+        output::note(&format!(
+            "warning: CLOISTER_LOG is not understood ({error}); logging as without it"
+        ));
+        EnvFilter::new(log_filter("", is_serving))
+    });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     if std::env::var("CLOISTER_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().init();
     } else {
-        builder.with_target(false).init();
+        builder.init();
+    }
+}
+
+/// What is logged: what was asked for, if anything was.
+fn log_filter(wanted: &str, is_serving: bool) -> String {
+    match (wanted.trim(), is_serving) {
+        ("", true) => format!("{DEFAULT_LOG},{SECURITY_LOG}"),
+        ("", false) => DEFAULT_LOG.to_owned(),
+        (wanted, _) => wanted.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_filter_is_the_default_and_serving_logs_security_events() {
+        for nothing in ["", "  "] {
+            assert_eq!(log_filter(nothing, false), DEFAULT_LOG);
+            assert_eq!(
+                log_filter(nothing, true),
+                "warn,qdrant_edge=error,security=info"
+            );
+        }
+        assert_eq!(log_filter("debug", true), "debug");
+        for filter in [log_filter("", true), log_filter("", false)] {
+            assert!(EnvFilter::try_new(filter).is_ok());
+        }
     }
 }

@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
-/// Creates and lists accounts.
+/// Creates, lists, suspends, resumes and removes accounts, and gives them other passwords.
 ///
 /// # Errors
-/// No password on stdin, an address that is taken, whatever the suite reports.
+/// No password on stdin, an address that is taken or unknown, the last administrator, whatever the suite reports.
 pub async fn user(config: &Config, command: UserCommand) -> Outcome<()> {
     match command {
         UserCommand::Add {
@@ -23,7 +23,7 @@ pub async fn user(config: &Config, command: UserCommand) -> Outcome<()> {
             role,
             password_stdin,
         } => {
-            let password = Secret(read_password(password_stdin)?);
+            let password = read_password(password_stdin, "add")?;
             let role = match role {
                 RoleArg::Admin => Role::Admin,
                 RoleArg::Member => Role::Member,
@@ -53,16 +53,72 @@ pub async fn user(config: &Config, command: UserCommand) -> Outcome<()> {
                         number(user, "id").to_string(),
                         text(user, "email").to_owned(),
                         text(user, "role").to_owned(),
+                        state_of(user).to_owned(),
                     ]
                 };
                 output::table(
-                    &["ID", "EMAIL", "ROLE"],
+                    &["ID", "EMAIL", "ROLE", "STATE"],
                     &list(users, "users").iter().map(row).collect::<Vec<_>>(),
+                )
+            });
+        }
+        UserCommand::Suspend { email } => {
+            let user = send(config, LocalRequest::UserSuspend { email }).await?;
+            show(config, &user, |user| {
+                format!("account {} is suspended", text(user, "email"))
+            });
+        }
+        UserCommand::Resume { email } => {
+            let user = send(config, LocalRequest::UserResume { email }).await?;
+            show(config, &user, |user| {
+                format!("account {} can be used again", text(user, "email"))
+            });
+        }
+        UserCommand::Remove { email, yes } => remove(config, email, yes).await?,
+        UserCommand::Password {
+            email,
+            password_stdin,
+        } => {
+            let password = read_password(password_stdin, "password")?;
+            let changed = send(config, LocalRequest::UserPassword { email, password }).await?;
+            show(config, &changed, |changed| {
+                format!(
+                    "account {} has another password; {} session(s) ended",
+                    text(changed, "email"),
+                    number(changed, "sessions_ended")
                 )
             });
         }
     }
     Ok(())
+}
+
+async fn remove(config: &Config, email: String, yes: bool) -> Outcome<()> {
+    if !yes {
+        let email = output::name(&email);
+        return Err(Failure::user(format!(
+            "removing account {email} with its conversations cannot be undone"
+        ))
+        .hint(format!(
+            "cloister user remove {email} --yes, or cloister user suspend {email}"
+        )));
+    }
+    let removed = send(config, LocalRequest::UserRemove { email }).await?;
+    show(config, &removed, |removed| {
+        format!(
+            "account {} is removed, and {} conversation(s) with it",
+            text(removed, "email"),
+            number(removed, "conversations")
+        )
+    });
+    Ok(())
+}
+
+fn state_of(user: &Value) -> &'static str {
+    match user.get("suspended").and_then(Value::as_bool) {
+        Some(true) => "suspended",
+        _ => "active",
+    }
 }
 
 /// Creates, lists and revokes API keys.
@@ -134,8 +190,8 @@ fn show(config: &Config, value: &Value, text: impl FnOnce(&Value) -> String) {
     }
 }
 
-fn read_password(from_stdin: bool) -> Outcome<String> {
-    let hint = "echo \"$PASSWORD\" | cloister user add EMAIL --password-stdin";
+fn read_password(from_stdin: bool, command: &str) -> Outcome<Secret> {
+    let hint = format!("echo \"$PASSWORD\" | cloister user {command} EMAIL --password-stdin");
     if !from_stdin {
         return Err(Failure::user(
             "the password must come from stdin, so that it stays out of the command history",
@@ -151,5 +207,5 @@ fn read_password(from_stdin: bool) -> Outcome<String> {
     if password.is_empty() {
         return Err(Failure::user("there is no password on stdin").hint(hint));
     }
-    Ok(password.to_owned())
+    Ok(Secret(password.to_owned()))
 }

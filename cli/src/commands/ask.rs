@@ -84,12 +84,13 @@ fn show_sources(answer: &Value) {
     ));
 }
 
-/// Path of a cited or found document.
+/// Path of a cited or found document, on one line.
 pub fn document(value: &Value) -> String {
-    match value.get("document") {
-        Some(Value::String(path)) => path.clone(),
-        _ => text(value, "path").to_owned(),
-    }
+    let path = match value.get("document") {
+        Some(Value::String(path)) => path.as_str(),
+        _ => text(value, "path"),
+    };
+    output::name(path).into_owned()
 }
 
 /// `, page 3`, or nothing where the format has no pages.

@@ -5,6 +5,7 @@ use inference::{
     BUILT_FOR, GgufFile, GpuDriver, HAS_CUDA, describe_device,
     roofline::{CARDS, Card, Floor, ModelNeeds, Plan},
 };
+use rag::Protection;
 use serde_json::{Value, json};
 
 mod gpus;
@@ -49,6 +50,7 @@ fn machine(config: &Config) {
     let problem = GpuDriver::problem(driver.as_ref()).map(|problem| problem.to_string());
     let device = describe_device(&config.device).map_err(|error| chain(&error));
     let gpus = Gpus::look(config);
+    let reading = reading(config);
     if config.json {
         output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -60,6 +62,10 @@ fn machine(config: &Config) {
             "device": device.as_ref().ok(),
             "device_problem": device.as_ref().err(),
             "available_memory_bytes": available_memory(),
+            "document_reader": {
+                "missing_protections": reading.as_ref().ok(),
+                "problem": reading.as_ref().err(),
+            },
         }));
         return;
     }
@@ -91,6 +97,7 @@ fn machine(config: &Config) {
                 device.unwrap_or_else(|problem| format!("nothing: {problem}")),
             ),
             ("memory available", size(available_memory())),
+            ("document reader", reader_row(&reading)),
             ("data directory", config.data_dir.display().to_string()),
             ("models directory", config.models_dir.display().to_string()),
         ]
@@ -98,6 +105,27 @@ fn machine(config: &Config) {
     );
     for (name, value) in rows {
         output::line(&format!("{name:<18} {value}"));
+    }
+}
+
+/// What the kernel refuses of the confinement of the process that reads documents, or why that process does not start.
+fn reading(config: &Config) -> Result<Vec<Protection>, String> {
+    let extractor = config.extractor().map_err(|failure| failure.message)?;
+    extractor
+        .missing_protections()
+        .map_err(|error| chain(&error))
+}
+
+fn reader_row(reading: &Result<Vec<Protection>, String>) -> String {
+    match reading {
+        Err(problem) => format!("does not start: {problem}"),
+        Ok(missing) if missing.is_empty() => {
+            "confined: no files, network, programs or other processes".to_owned()
+        }
+        Ok(missing) => {
+            let missing: Vec<String> = missing.iter().map(Protection::to_string).collect();
+            format!("this kernel lacks {}", missing.join("; "))
+        }
     }
 }
 
@@ -295,6 +323,17 @@ mod tests {
             kv_bytes_per_token: 131_072,
             context_len: 4_096,
         }
+    }
+
+    #[test]
+    fn a_protection_that_the_kernel_lacks_is_named() {
+        assert!(reader_row(&Ok(vec![])).starts_with("confined"));
+        let row = reader_row(&Ok(vec![Protection::Landlock, Protection::Seccomp]));
+        assert!(
+            row.contains("lacks Landlock") && row.contains("; seccomp"),
+            "{row}"
+        );
+        assert!(reader_row(&Err("no memory".to_owned())).contains("no memory"));
     }
 
     #[test]

@@ -26,13 +26,19 @@ pub fn run(config: &Config, args: &ExtractArgs) -> Outcome<()> {
         let blocks: Vec<_> = extracted
             .blocks
             .iter()
-            .map(|block| json!({"kind": block.kind, "text": block.text, "page": block.page, "heading": block.heading}))
+            .map(|block| {
+                let mut value = json!({"kind": block.kind, "text": block.text, "page": block.page, "heading": block.heading});
+                if let Some(label) = &block.page_label {
+                    value["page_label"] = json!(label);
+                }
+                value
+            })
             .collect();
         output::json(&json!({
             "title": extracted.title, "pages": extracted.pages, "blocks": blocks, "warnings": extracted.warnings,
         }));
     } else {
-        output::print(&markdown(&extracted.blocks));
+        output::document(&markdown(&extracted.blocks));
     }
     Ok(())
 }
@@ -44,7 +50,12 @@ fn markdown(blocks: &[Block]) -> String {
     for block in blocks {
         if block.page.is_some() && block.page != page {
             page = block.page;
-            let _ = writeln!(text, "<!-- page {} -->\n", page.unwrap_or_default());
+            let number = page.unwrap_or_default().to_string();
+            let _ = writeln!(
+                text,
+                "<!-- page {} -->\n",
+                block.page_label.as_ref().unwrap_or(&number)
+            );
         }
         let _ = match block.kind {
             BlockKind::Title => writeln!(text, "# {}\n", block.text),

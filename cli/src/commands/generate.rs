@@ -51,7 +51,7 @@ pub fn generate(config: &Config, args: &GenerateArgs) -> Outcome<()> {
                 ..
             } => {
                 if !config.json {
-                    output::print(&delta);
+                    output::document(&delta);
                 }
                 text.push_str(&delta);
                 tokens.extend(ids);

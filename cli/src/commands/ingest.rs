@@ -14,13 +14,16 @@ use crate::config::Config;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
+/// Files named for each reason why files were passed over.
+const SKIPPED_EXAMPLES: usize = 3;
+
 /// Makes the collection equal to the paths, once or until stopped.
 ///
 /// # Errors
 /// A path that is not there or cannot be read; whatever the library reports.
 pub async fn run(config: &Config, args: IngestArgs) -> Outcome<()> {
     let paths = readable_paths(&args.paths)?;
-    ingest(config, &paths, &args.collection).await?;
+    ingest(config, &paths, &args.collection, args.full).await?;
     if !args.watch {
         return Ok(());
     }
@@ -36,16 +39,17 @@ pub async fn run(config: &Config, args: IngestArgs) -> Outcome<()> {
         // A file still being written changes again before the next look: wait until one look passes without a change.
         tokio::time::sleep(interval.min(Duration::from_secs(2))).await;
         if snapshot(&paths) == now {
-            ingest(config, &paths, &args.collection).await?;
+            ingest(config, &paths, &args.collection, false).await?;
             seen = now;
         }
     }
 }
 
-async fn ingest(config: &Config, paths: &[PathBuf], collection: &str) -> Outcome<()> {
+async fn ingest(config: &Config, paths: &[PathBuf], collection: &str, full: bool) -> Outcome<()> {
     let request = LocalRequest::Ingest {
         paths: paths.to_vec(),
         collection: collection.to_owned(),
+        full,
     };
     let report = local::call_with_progress(config, request, Need::Retrieval).await?;
     if config.json {
@@ -81,18 +85,48 @@ fn show_report(collection: &str, report: &Value) {
         .get("seconds")
         .and_then(Value::as_f64)
         .unwrap_or_default();
-    output::line(&format!("Collection {collection}, {seconds:.1} s"));
+    output::line(&format!(
+        "Collection {}, {seconds:.1} s",
+        output::name(collection)
+    ));
     output::print(&output::table(&header, &[row]));
     if !failed.is_empty() {
         output::line("\nNot taken in:");
         for file in failed {
             output::line(&format!(
                 "  {}: {}",
-                text(file, "path"),
-                text(file, "reason")
+                output::name(text(file, "path")),
+                output::name(text(file, "reason"))
             ));
         }
     }
+    let skipped = list(report, "skipped");
+    if !skipped.is_empty() {
+        output::line("\nPassed over (all with --json):");
+        let files = skipped
+            .iter()
+            .map(|file| (text(file, "reason"), text(file, "path")));
+        output::print(&skipped_lines(files));
+    }
+}
+
+/// A line for each reason: how many files, and the first of them.
+fn skipped_lines<'a>(files: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (reason, path) in files {
+        by_reason.entry(reason).or_default().push(path);
+    }
+    let mut lines = String::new();
+    for (reason, paths) in by_reason {
+        let examples = paths[..paths.len().min(SKIPPED_EXAMPLES)].join(", ");
+        let more = if paths.len() > SKIPPED_EXAMPLES {
+            ", ..."
+        } else {
+            ""
+        };
+        lines.push_str(&format!("  {}: {reason} ({examples}{more})\n", paths.len()));
+    }
+    lines
 }
 
 /// Absolute paths of things that are there and can be read.
@@ -147,4 +181,24 @@ fn snapshot(paths: &[PathBuf]) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
         }
     }
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_over_is_counted_by_reason_with_examples() {
+        let files = [
+            ("files of type .png are not read", "a.png"),
+            ("hidden", ".git/"),
+            ("files of type .png are not read", "b.png"),
+            ("files of type .png are not read", "c.png"),
+            ("files of type .png are not read", "d.png"),
+        ];
+        assert_eq!(
+            skipped_lines(files.into_iter()),
+            "  4: files of type .png are not read (a.png, b.png, c.png, ...)\n  1: hidden (.git/)\n"
+        );
+    }
 }

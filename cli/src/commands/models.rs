@@ -27,6 +27,11 @@ use crate::output;
 /// # Errors
 /// An unknown name, a source or disk that fails, bytes that differ.
 pub fn run(config: &Config, command: ModelsCommand) -> Outcome<()> {
+    if config.models_dir.starts_with(&config.data_dir) {
+        // Model files may be read by all; the folder they usually lie in holds documents, too. Where it cannot be made, the
+        // models cannot either, and that is said below.
+        let _ = rag::private::create_dir(&config.data_dir);
+    }
     let store = ModelStore::open(&config.models_dir)?;
     match command {
         ModelsCommand::Quantize(args) => quantize::run(config, &args),

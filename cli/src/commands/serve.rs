@@ -1,7 +1,5 @@
 //! `cloister serve`
 
-use std::time::Duration;
-
 use tokio::signal::unix::{SignalKind, signal};
 use web_server::{Ready, ServeConfig, ServeError, serve};
 
@@ -18,7 +16,15 @@ use crate::output;
 pub async fn run(config: Config, args: ServeArgs) -> Outcome<()> {
     let listen = args.listen.unwrap_or(config.file.server.listen);
     compose::check_listen(listen)?;
-    let opening = config.clone();
+    if let Some(metrics) = config.file.server.metrics_listen {
+        compose::check_listen(metrics)?;
+    }
+    let json = config.json;
+    let mut serve_config = ServeConfig::new(listen, |_| {});
+    // Before minutes go into loading a model.
+    config.serve_on(&mut serve_config)?;
+    let mut opening = config.clone();
+    opening.new_accounts = args.new_accounts;
     let need = Need::Answers(args.model);
     let open = tokio::task::spawn_blocking(move || compose::open(&opening, &need));
     let opened = tokio::select! {
@@ -26,11 +32,7 @@ pub async fn run(config: Config, args: ServeArgs) -> Outcome<()> {
         () = asked_to_stop() => return Ok(()),
     };
     let model = opened.model_name.clone();
-    let json = config.json;
-    let mut serve_config = ServeConfig::new(listen, move |ready| {
-        announce(&ready, model.as_deref(), json)
-    });
-    serve_config.grace = Duration::from_secs(config.file.server.grace_s);
+    serve_config.on_ready = Box::new(move |ready| announce(&ready, model.as_deref(), json));
     let outcome = serve(
         std::sync::Arc::clone(&opened.suite),
         serve_config,
@@ -50,6 +52,7 @@ fn announce(ready: &Ready, model: Option<&str>, json: bool) {
     if json {
         output::json(&serde_json::json!({
             "url": ready.url, "address": ready.address, "setup_link": ready.setup_link, "model": model,
+            "metrics": ready.metrics, "warning": ready.warning,
         }));
         return;
     }
@@ -60,11 +63,17 @@ fn announce(ready: &Ready, model: Option<&str>, json: bool) {
             "Language model:     none, answers are verbatim quotes (`cloister models pull` adds one)",
         ),
     }
+    if let Some(address) = ready.metrics {
+        output::line(&format!("Metrics:            http://{address}/metrics"));
+    }
     if let Some(link) = &ready.setup_link {
         output::line(
             "There is no administrator yet. This link creates the first one and works once:",
         );
         output::line(&format!("  {link}"));
+    }
+    if let Some(warning) = &ready.warning {
+        output::line(&format!("Warning: {warning}"));
     }
     output::line("Ctrl-C stops it.");
 }

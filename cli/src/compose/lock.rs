@@ -1,11 +1,14 @@
 //! Who owns the data directory: one process at a time, by an exclusive lock on `cloister.lock`.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::failure::{Failure, Outcome};
+use rag::private::{PrivateError, Repaired, claim};
+
+use crate::failure::{Failure, Outcome, chain};
+use crate::output;
 
 /// Held for as long as this process owns the data directory; the system releases it however the process ends.
 pub struct DataLock {
@@ -13,16 +16,15 @@ pub struct DataLock {
 }
 
 impl DataLock {
-    /// Takes the data directory, creating it (mode 0700) where missing.
+    /// Takes the data directory, creating it where missing and closing it to other accounts, which is said.
     ///
     /// # Errors
-    /// Another owner, named by its process id, or a directory that cannot be written.
+    /// Another owner, named by its process id, or a directory that cannot be written or belongs to another account.
     pub fn acquire(data_dir: &Path) -> Outcome<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data_dir)
-            .map_err(|error| unwritable(data_dir, &error))?;
+        let repaired = claim(data_dir).map_err(|error| not_private(data_dir, &error))?;
+        if let Some(sentence) = sentence(&repaired) {
+            output::note(&sentence);
+        }
         let path = data_dir.join("cloister.lock");
         let mut file = OpenOptions::new()
             .create(true)
@@ -56,16 +58,84 @@ impl DataLock {
 }
 
 fn unwritable(data_dir: &Path, error: &std::io::Error) -> Failure {
-    Failure::config(format!(
+    let failure = Failure::config(format!(
         "cannot write to the data directory {}: {error}",
         data_dir.display()
+    ));
+    match error.kind() {
+        ErrorKind::StorageFull => failure.hint("make room on that disk and start again"),
+        _ => failure.hint("choose another with --data DIR or CLOISTER_DATA"),
+    }
+}
+
+fn not_private(data_dir: &Path, error: &PrivateError) -> Failure {
+    match error {
+        PrivateError::Foreign { owner, .. } => Failure::config(chain(error)).hint(format!(
+            "run this as the account with the id {owner}, or give {} to the one that runs it with `chown -R`; \
+             or choose another data directory with --data DIR",
+            data_dir.display()
+        )),
+        PrivateError::Io { source, .. } => unwritable(data_dir, source),
+    }
+}
+
+/// What was open to other accounts.
+fn sentence(repaired: &[Repaired]) -> Option<String> {
+    let (first, rest) = repaired.split_first()?;
+    let more = match rest.len() {
+        0 => String::new(),
+        more => format!(" and {more} more below"),
+    };
+    Some(format!(
+        "warning: other accounts of this machine could get at {} (mode {:o}){more}; now only this one can",
+        first.path.display(),
+        first.mode
     ))
-    .hint("choose another with --data DIR or CLOISTER_DATA")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_was_open_is_closed_and_one_that_is_not_ours_is_refused() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(folder.path().join("suite.db"), "").unwrap();
+        drop(DataLock::acquire(folder.path()).unwrap());
+        for name in ["", "suite.db", "cloister.lock"] {
+            let metadata = folder.path().join(name).metadata().unwrap();
+            assert_eq!(metadata.mode() & 0o077, 0, "{name}");
+        }
+        // Root alone can make a directory of another account.
+        let foreign = match chown(folder.path(), Some(65534), None) {
+            Ok(()) => folder.path(),
+            Err(_) => Path::new("/proc"),
+        };
+        let refused = DataLock::acquire(foreign).err().unwrap();
+        assert!(
+            refused.message.contains("belongs to another account"),
+            "{}",
+            refused.message
+        );
+        assert!(refused.hint.unwrap().contains("chown"));
+    }
+
+    #[test]
+    fn what_was_open_is_one_sentence() {
+        let repaired = |count| {
+            let one = Repaired {
+                path: "/data".into(),
+                mode: 0o755,
+            };
+            vec![one; count]
+        };
+        assert_eq!(sentence(&[]), None);
+        let one = sentence(&repaired(1)).unwrap();
+        assert!(one.contains("/data (mode 755); now"), "{one}");
+        assert!(sentence(&repaired(3)).unwrap().contains("and 2 more below"));
+    }
 
     #[test]
     fn a_second_owner_is_refused_until_the_first_has_gone() {

@@ -1,10 +1,11 @@
 //! The configuration file: one struct an area, every key with unit, default and the consequence of raising it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use inference::KvCacheDtype;
 use serde::{Deserialize, Serialize};
-use web_server::SuiteConfig;
+use web_server::{ConnectionLimits, SuiteConfig};
 
 use super::beside;
 use crate::failure::{Failure, Outcome};
@@ -49,6 +50,10 @@ pub struct ModelsSection {
     pub hub_endpoint: Option<String>,
     /// Pull from folders only. Default false.
     pub offline: bool,
+    /// Other names of the models for clients whose model name cannot be changed, e.g. `{ "gpt-4o-mini" = "qwen2.5-1.5b-instruct" }`.
+    /// Each must be that of the language or the embedding model in use. Default none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
 }
 
 impl Default for ModelsSection {
@@ -61,6 +66,7 @@ impl Default for ModelsSection {
             pypi_index: None,
             hub_endpoint: None,
             offline: false,
+            aliases: BTreeMap::new(),
         }
     }
 }
@@ -90,7 +96,12 @@ pub struct EngineSection {
     /// Longest prompt plus answer, in tokens. Default: what the model and the cache hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
-    /// Requests that may wait; more are told to come back (429). Default 32. More only makes people wait longer.
+    /// Most tokens of an answer of `/v1/*` whose request sets no limit. Default: until the model or its context ends. More lets one
+    /// forgotten request hold a place for longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_max_tokens: Option<usize>,
+    /// Requests that may wait; more are told to come back (429). Default 32. More only makes people wait longer. A quarter is kept for
+    /// the page: requests of `/api/ask-docs` and `/v1/*` do not fill it.
     pub queue_capacity: usize,
 }
 
@@ -104,6 +115,7 @@ impl Default for EngineSection {
             kv_cache_tokens: None,
             kv_cache_dtype: KvCacheDtype::default().name().to_owned(),
             max_model_len: None,
+            default_max_tokens: None,
             queue_capacity: 32,
         }
     }
@@ -160,7 +172,8 @@ pub struct AnswersSection {
     pub max_tokens: usize,
     /// Seconds after which an answer is broken off; what there is of it is kept. Default 300.
     pub deadline_s: u64,
-    /// Answers that one account may have under way. Default 4.
+    /// Answers that one account may have under way, on the page, through `/api/ask-docs` and `/v1/*` together; each of `n` counts.
+    /// Default 8. More lets one person or key keep others waiting.
     pub per_user: usize,
 }
 
@@ -182,11 +195,39 @@ impl Default for AnswersSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSection {
-    /// Address and port. Default `127.0.0.1:8080`: only this machine. Put a TLS proxy before any other address.
+    /// Address and port. Default `127.0.0.1:8080`: only this machine. Any other address wants TLS: the two keys below, or a proxy.
     pub listen: std::net::SocketAddr,
+    /// Address and port of `/metrics` alone, for Prometheus: whoever reaches it reads it without signing in, so choose one that
+    /// only your monitoring reaches. Default none: then `/metrics` is on `listen`, for administrators (session or API key).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<std::net::SocketAddr>,
+    /// File with the certificate chain, PEM. Default none: plain HTTP. Read again when it changes. Needs `tls_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the certificate's private key, PEM, without a password. Needs `tls_cert`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Where people reach the server, e.g. `https://docs.example.org`, without a path. Default: the address it listens on. With
+    /// https, cookies are for TLS alone, so nobody can sign in over plain HTTP any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Addresses and networks of the proxies in front, e.g. `["127.0.0.1", "10.0.0.0/8"]`. Default none. What they say in
+    /// `X-Forwarded-For` or `Forwarded` is the client that limits count; naming more than the proxies lets others claim any address.
+    pub trusted_proxies: Vec<String>,
+    /// Connections open at once, in all. Default 4096. More need memory (20 kB each) and open files (`ulimit -n`).
+    pub max_connections: usize,
+    /// Connections and requests under way of one client (IPv4 address or /64 of IPv6). Default 256. People behind one address share it.
+    pub max_connections_per_client: usize,
+    /// Seconds in which the head of a request must arrive, and for which an unused connection is kept. Default 20. More lets slow
+    /// clients hold connections longer.
+    pub head_timeout_s: u64,
+    /// Seconds for which the body of a request may pause. Default 30. Large uploads take as long as they need.
+    pub body_timeout_s: u64,
+    /// Seconds after which a client that takes nothing of an answer is cut off. Default 60.
+    pub write_timeout_s: u64,
     /// Seconds that running requests get to end when the server is stopped. Default 10.
     pub grace_s: u64,
-    /// Mark the session cookie `Secure`: for a server behind TLS. Over plain HTTP nobody could sign in. Default false.
+    /// Cookies for TLS alone even without `tls_cert` and a `public_url` with https. Over plain HTTP nobody could sign in. Default false.
     pub secure_cookies: bool,
     /// Hours after which an unused session ends. Default 168. More leaves forgotten machines signed in.
     pub session_idle_h: u64,
@@ -199,8 +240,19 @@ pub struct ServerSection {
 impl Default for ServerSection {
     fn default() -> Self {
         let suite = SuiteConfig::new("");
+        let connections = ConnectionLimits::default();
         ServerSection {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
+            tls_cert: None,
+            tls_key: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            max_connections: connections.most,
+            max_connections_per_client: connections.most_per_client,
+            head_timeout_s: connections.head.as_secs(),
+            body_timeout_s: suite.body_idle.as_secs(),
+            write_timeout_s: connections.write.as_secs(),
             grace_s: 10,
             secure_cookies: suite.secure_cookies,
             session_idle_h: suite.session_idle.as_secs() / 3600,
@@ -234,6 +286,8 @@ impl FileConfig {
         })?;
         beside(path, &mut config.models.dir);
         beside(path, &mut config.store.api_key_file);
+        beside(path, &mut config.server.tls_cert);
+        beside(path, &mut config.server.tls_key);
         Ok(config)
     }
 
@@ -249,6 +303,7 @@ impl FileConfig {
             ("kv_cache_tokens", engine.kv_cache_tokens.unwrap_or(1)),
             ("threads", engine.threads.unwrap_or(1)),
             ("max_model_len", engine.max_model_len.unwrap_or(1)),
+            ("default_max_tokens", engine.default_max_tokens.unwrap_or(1)),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` under [engine] must be at least 1"));
@@ -270,6 +325,15 @@ impl FileConfig {
         }
         if let Err(error) = engine.kv_cache_dtype.parse::<KvCacheDtype>() {
             return Err(format!("`kv_cache_dtype` under [engine]: {error}"));
+        }
+        let aliases = &self.models.aliases;
+        if let Some(alias) = aliases
+            .keys()
+            .find(|alias| alias.is_empty() || aliases.values().any(|name| name == *alias))
+        {
+            return Err(format!(
+                "`aliases` under [models]: `{alias}` is not another name of a model",
+            ));
         }
         let answers = &self.answers;
         let at_least_one = [
@@ -297,6 +361,7 @@ impl FileConfig {
                 "`{key}` under [extract] must be between 1 and 1048576"
             ));
         }
+        self.server.check()?;
         if self.store.api_key_file.is_some()
             && self.store.url.is_none()
             && std::env::var_os("CLOISTER_QDRANT_URL").is_none()
@@ -358,6 +423,46 @@ mod tests {
                 "`kv_cache_dtype` under [engine]: `q4_0`",
             ),
             ("[server]\nlisten = \"localhost\"\n", ":2: ", "invalid"),
+            (
+                "[server]\ntls_cert = \"a.crt\"\n",
+                "",
+                "`tls_cert` under [server] needs a `tls_key`",
+            ),
+            (
+                "[server]\ntls_key = \"a.key\"\n",
+                "",
+                "`tls_key` under [server] needs a `tls_cert`",
+            ),
+            (
+                "[server]\npublic_url = \"docs.example.org\"\n",
+                "",
+                "`public_url` under [server]: `docs.example.org` is not",
+            ),
+            (
+                "[server]\npublic_url = \"http://docs\"\nsecure_cookies = true\n",
+                "",
+                "begins with http://",
+            ),
+            (
+                "[server]\ntrusted_proxies = [\"10.0.0.0/40\"]\n",
+                "",
+                "`trusted_proxies` under [server]: `10.0.0.0/40` is not",
+            ),
+            (
+                "[server]\nmax_connections = 0\n",
+                "",
+                "`max_connections` under [server] must be at least 1",
+            ),
+            (
+                "[engine]\ndefault_max_tokens = 0\n",
+                "",
+                "`default_max_tokens` under [engine] must be at least 1",
+            ),
+            (
+                "[models]\naliases = { a = \"b\", b = \"c\" }\n",
+                "",
+                "`b` is not another name",
+            ),
         ];
         for (text, place, reason) in cases {
             let failure = read(text).unwrap_err();

@@ -4,18 +4,19 @@
 //! Unknown keys and impossible values fail at start, naming file and line.
 
 mod file;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inference::{DeviceChoice, EngineConfig, KvCacheDtype, LoadError, UnknownKvCacheDtype};
 use rag::{Extractor, Limits, StoreChoice};
-use web_server::SuiteConfig;
+use web_server::{ConnectionLimits, ServeConfig, SuiteConfig};
 
 pub use file::FileConfig;
 
 use crate::args::GlobalArgs;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, chain};
 use crate::models::PullOptions;
 use crate::models::choose::Chosen;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub kv_cache_dtype: KvCacheDtype,
     /// Whether results are JSON.
     pub json: bool,
+    /// Begin with new accounts where those of the documents are lost: `cloister serve --new-accounts`.
+    pub new_accounts: bool,
     /// The file's settings, defaults filled in.
     pub file: FileConfig,
 }
@@ -76,6 +79,7 @@ impl Config {
             device,
             kv_cache_dtype,
             json: args.json,
+            new_accounts: false,
             file,
         })
     }
@@ -127,12 +131,21 @@ impl Config {
     }
 
     /// Limits of accounts, uploads and answers.
-    pub fn suite(&self) -> SuiteConfig {
+    ///
+    /// # Errors
+    /// An address of the site or of a proxy that is none.
+    pub fn suite(&self) -> Outcome<SuiteConfig> {
         let (answers, server) = (&self.file.answers, &self.file.server);
         let mut suite = SuiteConfig::new(&self.data_dir);
+        suite.public_url = server.public_url().map_err(Failure::config)?;
+        suite.trusted_proxies = server.trusted_proxies().map_err(Failure::config)?;
+        suite.body_idle = Duration::from_secs(server.body_timeout_s);
+        suite.max_requests_per_client = server.max_connections_per_client;
         suite.session_idle = Duration::from_secs(server.session_idle_h * 3600);
         suite.session_max = Duration::from_secs(server.session_max_h * 3600);
-        suite.secure_cookies = server.secure_cookies;
+        let is_public_https = suite.public_url.as_ref().is_some_and(|url| url.is_https());
+        suite.secure_cookies =
+            server.secure_cookies || server.tls_cert.is_some() || is_public_https;
         suite.max_upload_bytes = server.max_upload_mib << 20;
         suite.answer_deadline = Duration::from_secs(answers.deadline_s);
         suite.max_answer_tokens = answers.max_tokens;
@@ -140,7 +153,33 @@ impl Config {
         suite.context.max_tokens = answers.context_tokens;
         suite.context.max_passages = answers.context_passages;
         suite.max_answers_per_user = answers.per_user;
-        suite
+        suite.new_accounts = self.new_accounts;
+        suite.default_max_tokens = self.file.engine.default_max_tokens;
+        suite.model_aliases = self.file.models.aliases.clone();
+        Ok(suite)
+    }
+
+    /// How the server is reached.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn serve_on(&self, serve: &mut ServeConfig) -> Outcome<()> {
+        let server = &self.file.server;
+        serve.metrics_listen = server.metrics_listen;
+        serve.grace = Duration::from_secs(server.grace_s);
+        serve.connections = ConnectionLimits {
+            most: server.max_connections,
+            most_per_client: server.max_connections_per_client,
+            head: Duration::from_secs(server.head_timeout_s),
+            write: Duration::from_secs(server.write_timeout_s),
+        };
+        serve.tls = server.tls();
+        let Some(files) = &serve.tls else {
+            return Ok(());
+        };
+        files.check().map_err(|error| {
+            Failure::config(chain(&error)).hint("correct `tls_cert` and `tls_key` under [server]")
+        })
     }
 
     /// Where vectors live.

@@ -219,6 +219,11 @@ fn a_model_that_was_cut_off_is_explained() {
 fn mistakes_in_commands_and_settings_are_explained() {
     let place = Place::new();
     place.write("bad.toml", "[engine]\nthreads = 2\nspeed = \"high\"\n");
+    place.write("half-tls.toml", "[server]\ntls_cert = \"a.crt\"\n");
+    place.write(
+        "tls.toml",
+        "[server]\ntls_cert = \"nowhere.crt\"\ntls_key = \"nowhere.key\"\n",
+    );
     place.write(
         "questions.jsonl",
         "{\"question\": \"a\", \"document\": \"b\"}\nnonsense\n",
@@ -234,6 +239,25 @@ fn mistakes_in_commands_and_settings_are_explained() {
                 &["models", "list", "--config", "bad.toml"],
                 3,
                 &["bad.toml:3", "speed"],
+            ),
+            case(
+                "certificate without a key",
+                &["models", "list", "--config", "half-tls.toml"],
+                3,
+                &["half-tls.toml", "`tls_cert`", "needs a `tls_key`"],
+            ),
+            case(
+                "certificate that is not there",
+                &[
+                    "serve",
+                    "--no-model",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--config",
+                    "tls.toml",
+                ],
+                3,
+                &["cannot read", "nowhere.crt", "hint: correct `tls_cert`"],
             ),
             case(
                 "missing settings",
@@ -318,12 +342,8 @@ fn mistakes_in_commands_and_settings_are_explained() {
 
 #[test]
 fn folders_that_may_not_be_read_or_written_are_explained() {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let place = Place::new();
-    if std::fs::metadata(place.dir.path()).unwrap().uid() == 0 {
-        println!("skipped: root may read everything");
-        return;
-    }
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new().bound_by_permissions();
     let locked = place.path("locked");
     std::fs::create_dir(&locked).unwrap();
     std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
@@ -400,6 +420,27 @@ fn an_unknown_collection_is_answered_with_the_known_ones() {
             &["search", "canteen", "--collection", "handbuch"],
             2,
             &["`handbuch`", "handbook"],
+        )],
+    );
+}
+
+#[test]
+fn another_name_of_a_model_that_is_not_in_use_keeps_the_server_from_starting() {
+    let Some(place) = Place::with_test_models(&["all-minilm-l6-v2"]) else {
+        return;
+    };
+    let file = place.write(
+        "aliases.toml",
+        "[models]\naliases = { \"gpt-4o-mini\" = \"no-such-model\" }\n",
+    );
+    let serve = ["serve", "--no-model", "--listen", "127.0.0.1:0", "--config"];
+    check(
+        &place,
+        &[case(
+            "unknown target",
+            &[&serve[..], &[file.to_str().unwrap()]].concat(),
+            3,
+            &["`gpt-4o-mini`", "`no-such-model`", "all-minilm-l6-v2"],
         )],
     );
 }

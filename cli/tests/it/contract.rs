@@ -63,7 +63,14 @@ fn a_plan_for_a_card_needs_no_card() {
 fn pitfall_24_the_doctor_and_devices_say_why_there_is_no_gpu() {
     let place = Place::new();
     let report = place.json(&["doctor"]);
-    assert_keys(&report, &["version", "cuda_build", "gpus", "device"]);
+    assert_keys(
+        &report,
+        &["version", "cuda_build", "gpus", "device", "document_reader"],
+    );
+    let missing = report["document_reader"]["missing_protections"]
+        .as_array()
+        .unwrap();
+    assert!(!missing.contains(&"seccomp".into()), "{report}");
     let expected = match (&report["cuda_build"], &report["gpu_problem"]) {
         (Value::Bool(false), _) => Some("no CUDA support"),
         (_, problem) => problem.as_str(),
@@ -276,13 +283,13 @@ fn samples_are_ingested_searched_answered_and_evaluated() {
 }
 
 /// A running `cloister serve` that is stopped at the end of the test.
-struct Server {
-    child: Child,
-    ready: Value,
+pub struct Server {
+    pub child: Child,
+    pub ready: Value,
 }
 
 impl Server {
-    fn start(place: &Place, model: &[&str]) -> Self {
+    pub fn start(place: &Place, model: &[&str]) -> Self {
         let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--json"];
         args.extend(model);
         let mut child = place
@@ -313,7 +320,7 @@ impl Server {
     }
 
     /// SIGTERM; returns the exit status.
-    fn stop(mut self) -> Option<i32> {
+    pub fn stop(mut self) -> Option<i32> {
         let killed = std::process::Command::new("kill")
             .arg(self.child.id().to_string())
             .status()

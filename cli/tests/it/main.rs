@@ -8,6 +8,8 @@ mod contract;
 mod edges;
 mod http;
 mod kill;
+mod people;
+mod private;
 mod pull;
 mod quantize;
 mod run;

@@ -1,6 +1,7 @@
 //! Runs the binary in a data directory of its own, with nothing of the surrounding environment.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -12,6 +13,7 @@ pub struct Place {
     pub dir: TempDir,
     models: Option<PathBuf>,
     env: Vec<(String, String)>,
+    bound_by_permissions: bool,
 }
 
 impl Place {
@@ -21,6 +23,7 @@ impl Place {
             dir: tempfile::tempdir().unwrap(),
             models: None,
             env: Vec::new(),
+            bound_by_permissions: false,
         }
     }
 
@@ -36,6 +39,12 @@ impl Place {
     /// Sets a variable for the commands run here.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Permissions of files hold for the commands run here though the tests may run as root.
+    pub fn bound_by_permissions(mut self) -> Self {
+        self.bound_by_permissions = true;
         self
     }
 
@@ -74,6 +83,10 @@ impl Place {
             .args(args)
             .stdin(Stdio::null())
             .current_dir(self.dir.path());
+        if self.bound_by_permissions {
+            // SAFETY: a system call without memory of its own is all that happens between fork and exec.
+            unsafe { command.pre_exec(drop_override_of_permissions) };
+        }
         command
     }
 
@@ -90,6 +103,17 @@ impl Place {
         serde_json::from_str(&finished.stdout)
             .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", finished.stdout))
     }
+}
+
+/// What makes root root as far as files go is no longer in reach of the program that this process becomes.
+fn drop_override_of_permissions() -> std::io::Result<()> {
+    const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+    const CAP_DAC_READ_SEARCH: libc::c_ulong = 2;
+    for capability in [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH] {
+        // SAFETY: numbers only. Anybody but root is refused, and has nothing to drop.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+    Ok(())
 }
 
 /// How a command ended.

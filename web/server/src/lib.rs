@@ -18,11 +18,15 @@ pub mod local;
 pub mod model;
 
 mod assets;
+mod connections;
 mod db;
+mod security;
 mod serve;
 mod suite;
+mod tls;
 
-pub use http::router;
+pub use connections::ConnectionLimits;
+pub use http::{InvalidNetwork, InvalidPublicUrl, Network, PublicUrl, router};
 pub use local::{
     LocalCallError, LocalErrorKind, LocalEvent, LocalRequest, LocalStream, Secret, call_local,
     run_local,
@@ -31,4 +35,5 @@ pub use model::{LanguageModel, ModelError, ModelStream};
 pub use rag::eval::EvalQuestion;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use suite::{Suite, SuiteConfig, SuiteError};
+pub use tls::{TlsError, TlsFiles};
 pub use web_api::Role;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use inference::{
-    ChatMessage, Engine, EngineStats, Event, GenerateRequest, Priority, SamplingParams, SubmitError,
+    ChatMessage, Conversation, Engine, EngineStats, Event, GenerateRequest, Priority,
+    SamplingParams, SubmitError,
 };
 
 /// Events of one generation, ending with [`Event::Finished`] or [`Event::Failed`]. Dropping it cancels the generation.
@@ -27,16 +28,35 @@ pub trait LanguageModel: Send + Sync {
     /// Tokens of a text as this model counts them, without special tokens.
     fn count_tokens(&self, text: &str) -> usize;
 
-    /// Tokens of the prompt that [`Self::chat`] would make of these messages.
+    /// When the model was made, in seconds since the Unix epoch; 0 where nobody knows.
+    fn created(&self) -> i64 {
+        0
+    }
+
+    /// The prompt that the chat template makes of a conversation, as token ids.
     ///
     /// # Errors
-    /// [`ModelError::Invalid`] when the chat template refuses the messages.
-    fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError>;
+    /// [`ModelError::Invalid`] when the chat template refuses the conversation.
+    fn encode_conversation(&self, conversation: &Conversation) -> Result<Vec<u32>, ModelError>;
+
+    /// The token ids of a text to continue, without a chat template; control tokens in the text stay text.
+    fn encode_text(&self, text: &str) -> Vec<u32>;
 
     /// Whether the text of an answer to a chat begins inside the model's reasoning.
     fn opens_reasoning(&self) -> bool {
         false
     }
+
+    /// Starts to write what follows a prompt.
+    ///
+    /// # Errors
+    /// See [`ModelError`]; nothing has been queued then.
+    fn generate(
+        &self,
+        prompt: Vec<u32>,
+        sampling: SamplingParams,
+        priority: Priority,
+    ) -> Result<ModelStream, ModelError>;
 
     /// Starts the answer to a chat. Reasoning is part of the stream's text; see [`inference::ReasoningReader`].
     ///
@@ -47,18 +67,10 @@ pub trait LanguageModel: Send + Sync {
         messages: &[ChatMessage],
         sampling: SamplingParams,
         priority: Priority,
-    ) -> Result<ModelStream, ModelError>;
-
-    /// Starts the continuation of a text, without a chat template; control tokens in the text stay text.
-    ///
-    /// # Errors
-    /// See [`ModelError`]; nothing has been queued then.
-    fn complete(
-        &self,
-        prompt: &str,
-        sampling: SamplingParams,
-        priority: Priority,
-    ) -> Result<ModelStream, ModelError>;
+    ) -> Result<ModelStream, ModelError> {
+        let prompt = self.encode_conversation(&Conversation::new(messages))?;
+        self.generate(prompt, sampling, priority)
+    }
 
     /// What the model is doing now.
     fn stats(&self) -> EngineStats;
@@ -159,35 +171,30 @@ impl LanguageModel for Engine {
             .len()
     }
 
-    fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError> {
-        Ok(encode_chat(self, messages)?.len())
+    fn created(&self) -> i64 {
+        self.model().created
+    }
+
+    fn encode_conversation(&self, conversation: &Conversation) -> Result<Vec<u32>, ModelError> {
+        Engine::encode_conversation(self, conversation).map_err(|error| ModelError::Invalid {
+            reason: error.to_string(),
+        })
+    }
+
+    fn encode_text(&self, text: &str) -> Vec<u32> {
+        self.tokenizer().encode(text, inference::AddSpecial::Yes)
     }
 
     fn opens_reasoning(&self) -> bool {
         Engine::opens_reasoning(self)
     }
 
-    fn chat(
+    fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Vec<u32>,
         sampling: SamplingParams,
         priority: Priority,
     ) -> Result<ModelStream, ModelError> {
-        let prompt = encode_chat(self, messages)?;
-        Ok(Box::pin(self.submit(GenerateRequest {
-            prompt,
-            sampling,
-            priority,
-        })?))
-    }
-
-    fn complete(
-        &self,
-        prompt: &str,
-        sampling: SamplingParams,
-        priority: Priority,
-    ) -> Result<ModelStream, ModelError> {
-        let prompt = self.tokenizer().encode(prompt, inference::AddSpecial::Yes);
         Ok(Box::pin(self.submit(GenerateRequest {
             prompt,
             sampling,
@@ -198,12 +205,4 @@ impl LanguageModel for Engine {
     fn stats(&self) -> EngineStats {
         Engine::stats(self)
     }
-}
-
-fn encode_chat(engine: &Engine, messages: &[ChatMessage]) -> Result<Vec<u32>, ModelError> {
-    engine
-        .encode_chat(messages)
-        .map_err(|error| ModelError::Invalid {
-            reason: error.to_string(),
-        })
 }

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use web_api::Role;
 
+use super::hashing::Waiter;
 use super::secret::{Purpose, hash_secret, new_secret};
-use super::{CurrentUser, SessionRef, csrf_token, password};
+use super::throttle::Visitor;
+use super::{CurrentUser, SessionRef, csrf_token, device, strength};
 use crate::db::users::User;
-use crate::db::{DatabaseError, keys, sessions, users};
-use crate::suite::{Suite, join};
+use crate::db::{DatabaseError, keys, now_ms, sessions, users};
+use crate::http::ClientKey;
+use crate::security::{self, Actor};
+use crate::suite::Suite;
 
 /// Fewest characters of a new password. Length is what counts; composition rules are not asked for (NIST SP 800-63B).
 const PASSWORD_MIN_CHARS: usize = 10;
@@ -32,6 +36,12 @@ pub enum AccountError {
         "a password has {PASSWORD_MIN_CHARS} characters or more (at most {PASSWORD_MAX_BYTES} bytes); this one does not"
     )]
     InvalidPassword,
+    /// The password is among the first that anybody tries.
+    #[error("this password is too easy to guess: {reason}")]
+    WeakPassword {
+        /// Why, and what helps.
+        reason: String,
+    },
     /// The address is taken.
     #[error("an account for {email} exists already")]
     Exists {
@@ -47,10 +57,30 @@ pub enum AccountError {
     /// Address or password is wrong; which one is not said.
     #[error("the e-mail address or the password is not right")]
     WrongCredentials,
+    /// The account is suspended; said only to who knows its password.
+    #[error("this account is suspended; an administrator can resume it")]
+    Suspended,
+    /// Nobody could manage the suite any more.
+    #[error(
+        "{email} is the last administrator who can sign in; make another one first with `cloister user add --role admin`"
+    )]
+    LastAdmin {
+        /// The address.
+        email: String,
+    },
+    /// The current password of a change is not right.
+    #[error("the current password is not right")]
+    WrongPassword,
     /// Too many attempts.
     #[error("too many attempts to sign in; try again in {} s", .retry_after.as_secs().max(1))]
     Throttled {
         /// When the next one is accepted.
+        retry_after: Duration,
+    },
+    /// So many sign in at this moment that there is no place to wait.
+    #[error("very many people are signing in just now; try again in {} s", .retry_after.as_secs().max(1))]
+    Crowded {
+        /// When there is likely to be a place.
         retry_after: Duration,
     },
     /// The setup link was used, is of an earlier start, or an administrator exists.
@@ -88,15 +118,31 @@ pub fn check_email(email: &str) -> Result<String, AccountError> {
 /// Whether a new password may be used.
 ///
 /// # Errors
-/// [`AccountError::InvalidPassword`].
+/// [`AccountError::InvalidPassword`] or [`AccountError::WeakPassword`].
 pub fn check_password(password: &str) -> Result<(), AccountError> {
+    check_password_of(password, &[])
+}
+
+/// [`check_password`], with what everybody knows of the account, such as its address and the server's name.
+fn check_password_of(password: &str, known: &[&str]) -> Result<(), AccountError> {
     let valid =
         password.chars().count() >= PASSWORD_MIN_CHARS && password.len() <= PASSWORD_MAX_BYTES;
-    if valid {
-        Ok(())
-    } else {
-        Err(AccountError::InvalidPassword)
+    if !valid {
+        return Err(AccountError::InvalidPassword);
     }
+    match strength::weakness(password, known) {
+        Some(reason) => Err(AccountError::WeakPassword { reason }),
+        None => Ok(()),
+    }
+}
+
+/// Who is at the door.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    /// Whose turn and whose attempts it is.
+    pub client: ClientKey,
+    /// Of the browser, see [`device`].
+    pub device_tokens: Vec<String>,
 }
 
 /// A session that was just started; the id goes into the cookie and nowhere else.
@@ -104,6 +150,8 @@ pub(crate) struct NewSession {
     pub user: User,
     pub id: String,
     pub csrf_token: String,
+    /// What makes the browser known to its accounts, the newest first.
+    pub device_tokens: Vec<String>,
 }
 
 /// A key that was just made, shown this once.
@@ -149,6 +197,7 @@ impl Suite {
         token: &str,
         email: &str,
         password: &str,
+        device_tokens: &[String],
     ) -> Result<NewSession, AccountError> {
         let token_hash = hash_secret(Purpose::Setup, token);
         let lookup = token_hash.clone();
@@ -167,8 +216,9 @@ impl Suite {
             return Err(AccountError::SetupLink);
         }
         let email = check_email(email)?;
-        check_password(password)?;
+        self.check_new_password(password, &email)?;
         let password_hash = self.hash_password(password).await;
+        let device_tokens = device::renew(device_tokens, &email, &password_hash, now_ms());
         let stored_email = email.clone();
         let user = self
             .database
@@ -192,8 +242,11 @@ impl Suite {
                 )
             })
             .await??;
-        tracing::info!(user = user.id.0, "the first administrator was created");
-        self.start_session(user).await
+        self.accounts_changed().await;
+        Ok(NewSession {
+            device_tokens,
+            ..self.start_session(user).await?
+        })
     }
 
     /// Checks address and password and starts a session. Takes as long for an unknown address as for a wrong password.
@@ -201,7 +254,7 @@ impl Suite {
         &self,
         email: &str,
         password: &str,
-        address: IpAddr,
+        visit: &Visit,
     ) -> Result<NewSession, AccountError> {
         // An address that cannot exist goes the whole way, too; the length limit keeps the throttle's table small.
         let email: String = email
@@ -210,46 +263,91 @@ impl Suite {
             .chars()
             .take(EMAIL_MAX_BYTES)
             .collect();
-        self.throttle
-            .attempt(&email, address, Instant::now())
-            .map_err(|retry_after| AccountError::Throttled { retry_after })?;
-        if password.len() > PASSWORD_MAX_BYTES {
-            return Err(AccountError::WrongCredentials);
-        }
         let lookup = email.clone();
         let found = self
             .database
             .read(move |connection| users::with_password(connection, &lookup))
             .await?;
         let (user, stored) = found.unzip();
-        let verified = {
-            let _permit = self.password_hashing.acquire().await;
-            let password = password.to_owned();
-            join(
-                tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref()))
-                    .await,
-            )
-        };
-        match user {
-            Some(user) if verified => {
-                self.throttle.succeeded(&email, address);
-                self.start_session(user).await
-            }
+        let tokens = visit.device_tokens.iter().map(String::as_str);
+        // Without an account no token is known, as none is with a wrong one.
+        let known = device::recognise(
+            tokens,
+            &email,
+            stored.as_deref().unwrap_or_default(),
+            now_ms(),
+        );
+        let is_right = self
+            .attempt(&email, password, stored.clone(), known, visit.client)
+            .await?;
+        match (user, stored) {
+            (Some(user), Some(stored)) if is_right => Ok(NewSession {
+                device_tokens: device::renew(&visit.device_tokens, &email, &stored, now_ms()),
+                ..self.start_session(user).await?
+            }),
             _ => Err(AccountError::WrongCredentials),
         }
+    }
+
+    /// One guess at a password: counted, queued, checked. Without an account (`stored` is `None`) it takes as long and is wrong.
+    async fn attempt(
+        &self,
+        email: &str,
+        password: &str,
+        stored: Option<String>,
+        known: Option<device::DeviceId>,
+        client: ClientKey,
+    ) -> Result<bool, AccountError> {
+        let waiter = match known {
+            Some(_) => Waiter::Known(client),
+            None => Waiter::Stranger(client),
+        };
+        let visitor = known.map_or(Visitor::Stranger(client), Visitor::Known);
+        let attempt = self
+            .throttle
+            .begin(email, &visitor, Instant::now())
+            .map_err(|retry_after| AccountError::Throttled { retry_after })?;
+        if password.len() > PASSWORD_MAX_BYTES {
+            return Ok(false);
+        }
+        let verified = self
+            .password_hashing
+            .verify(waiter, password.to_owned(), stored)
+            .await;
+        match verified {
+            Ok(true) => self.throttle.succeeded(&attempt),
+            Ok(false) => {}
+            Err(full) => {
+                self.throttle.withdraw(&attempt);
+                let retry_after = full.retry_after;
+                return Err(AccountError::Crowded { retry_after });
+            }
+        }
+        Ok(verified.is_ok_and(|is_right| is_right))
     }
 
     async fn start_session(&self, user: User) -> Result<NewSession, AccountError> {
         let id = new_secret(Purpose::Session);
         let id_hash = hash_secret(Purpose::Session, &id);
         let (user_id, max) = (user.id, self.config.session_max);
-        self.database
-            .write(move |transaction| sessions::insert(transaction, &id_hash, user_id, max))
+        let started = self
+            .database
+            .write(move |transaction| {
+                if !users::is_active(transaction, user_id)? {
+                    return Ok(false);
+                }
+                sessions::insert(transaction, &id_hash, user_id, max)?;
+                Ok(true)
+            })
             .await?;
+        if !started {
+            return Err(AccountError::Suspended);
+        }
         Ok(NewSession {
             user,
             csrf_token: csrf_token(&id),
             id,
+            device_tokens: Vec::new(),
         })
     }
 
@@ -277,18 +375,24 @@ impl Suite {
             id_hash,
             csrf_token: csrf_token(session_id),
         };
-        Ok(Some(CurrentUser::new(found.user, Some(session))))
+        Ok(Some(CurrentUser::of_session(found.user, session)))
     }
 
     /// Ends a session; its cookie opens nothing from the next request on.
     pub(crate) async fn end_session(&self, id_hash: Vec<u8>) -> Result<(), DatabaseError> {
         self.database
             .write(move |transaction| sessions::delete(transaction, &id_hash))
-            .await
+            .await?;
+        self.revocations.announce();
+        Ok(())
     }
 
     /// The account of an API key, unless the key was revoked.
-    pub(crate) async fn key_user(&self, key: &str) -> Result<Option<CurrentUser>, DatabaseError> {
+    pub(crate) async fn key_user(
+        &self,
+        key: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<CurrentUser>, DatabaseError> {
         let hash = hash_secret(Purpose::ApiKey, key);
         let Some(found) = self
             .database
@@ -302,7 +406,10 @@ impl Suite {
                 .write(move |transaction| keys::touch(transaction, found.id))
                 .await?;
         }
-        Ok(Some(CurrentUser::new(found.user, None)))
+        if found.first_of_day {
+            security::key_used(&Actor::remote(&found.user.email, address), found.id);
+        }
+        Ok(Some(CurrentUser::of_key(found.user, found.id, address)))
     }
 
     /// Creates an account without the page.
@@ -313,10 +420,11 @@ impl Suite {
         password: &str,
     ) -> Result<User, AccountError> {
         let email = check_email(email)?;
-        check_password(password)?;
+        self.check_new_password(password, &email)?;
         let password_hash = self.hash_password(password).await;
         let stored_email = email.clone();
-        self.database
+        let user = self
+            .database
             .write(move |transaction| {
                 let user = users::insert(transaction, &stored_email, role, &password_hash)?;
                 if user.is_some() && role == Role::Admin {
@@ -325,7 +433,10 @@ impl Suite {
                 Ok(user)
             })
             .await?
-            .ok_or(AccountError::Exists { email })
+            .ok_or(AccountError::Exists { email })?;
+        self.accounts_changed().await;
+        security::account_added(&user.email, user.role);
+        Ok(user)
     }
 
     /// Creates an API key of an account.
@@ -346,14 +457,55 @@ impl Suite {
                 keys::insert(transaction, user.id, &name, &prefix, &hash).map(Some)
             })
             .await?
-            .ok_or(AccountError::UnknownUser { email })?;
+            .ok_or_else(|| AccountError::UnknownUser {
+                email: email.clone(),
+            })?;
+        security::key_made(&email, id);
         Ok(NewKey { id, key })
     }
 
-    async fn hash_password(&self, password: &str) -> String {
-        let _permit = self.password_hashing.acquire().await;
-        let password = password.to_owned();
-        join(tokio::task::spawn_blocking(move || password::hash(&password)).await)
+    /// [`check_password`] with what is known of an account here.
+    pub(crate) fn check_new_password(
+        &self,
+        password: &str,
+        email: &str,
+    ) -> Result<(), AccountError> {
+        let host = self.config.public_url.as_ref().map(|url| url.host());
+        let known: Vec<&str> = [email].into_iter().chain(host).collect();
+        check_password_of(password, &known)
+    }
+
+    /// Whether this is the password of an account whose session asks, as before a change of it. Counted and slowed down by
+    /// itself, so that strangers at the sign-in do not hinder it and whoever found a signed-in machine cannot guess.
+    pub(crate) async fn is_own_password(
+        &self,
+        email: &str,
+        password: &str,
+    ) -> Result<bool, AccountError> {
+        let attempt = self
+            .throttle
+            .begin(email, &Visitor::SignedIn, Instant::now())
+            .map_err(|retry_after| AccountError::Throttled { retry_after })?;
+        let lookup = email.to_owned();
+        let stored = self
+            .database
+            .read(move |connection| users::with_password(connection, &lookup))
+            .await?
+            .map(|(_, stored)| stored);
+        let is_right = password.len() <= PASSWORD_MAX_BYTES
+            && self
+                .password_hashing
+                .verify_own(password.to_owned(), stored)
+                .await;
+        if is_right {
+            self.throttle.succeeded(&attempt);
+        }
+        Ok(is_right)
+    }
+
+    /// Hashes the password of somebody who was let in by something else than a password.
+    pub(crate) async fn hash_password(&self, password: &str) -> String {
+        self.password_hashing.hash(password.to_owned()).await
     }
 }
 
@@ -368,6 +520,6 @@ mod tests {
             assert!(check_email(bad).is_err(), "{bad}");
         }
         assert!(check_password("short").is_err());
-        assert!(check_password("long enough").is_ok());
+        assert!(check_password("long enough to stay").is_ok());
     }
 }

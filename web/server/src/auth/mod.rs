@@ -2,22 +2,35 @@
 //!
 //! Secrets (session ids, API keys, the setup token) are 256 random bits from the operating system. Only a SHA-256 that
 //! is bound to the purpose is stored, so that a leaked database opens no door and one kind of secret is never another.
-//! Passwords are argon2id; an unknown address costs the same as a wrong password.
+//! Passwords are argon2id; an unknown address costs the same as a wrong password. Attempts wait their turn (`hashing`) and are
+//! slowed down (`throttle`); a browser that signed in to an account before (`device`) is spared what strangers cause.
 
 mod accounts;
+mod device;
+mod fair_queue;
+mod hashing;
 mod password;
+mod people;
+mod revocation;
 mod secret;
+mod strength;
 mod throttle;
 
-pub(crate) use accounts::NewSession;
 pub use accounts::{AccountError, check_email, check_password};
+pub(crate) use accounts::{NewSession, Visit};
+pub(crate) use device::LIFETIME_S as DEVICE_LIFETIME_S;
+pub(crate) use hashing::PasswordHashing;
+pub(crate) use revocation::Revocations;
 pub use secret::{Purpose, hash_secret, new_secret};
-pub use throttle::Throttle;
+pub(crate) use throttle::Throttle;
+
+use std::net::IpAddr;
 
 use web_api::Role;
 
 use crate::db::UserId;
 use crate::db::users::User;
+use crate::security::Actor;
 
 /// The account behind a request, as the guard of the route found it.
 #[derive(Debug, Clone)]
@@ -30,6 +43,10 @@ pub struct CurrentUser {
     pub role: Role,
     /// The session, when there is one; an API key has none.
     pub session: Option<SessionRef>,
+    /// Row id of the API key, when there is one.
+    pub key: Option<i64>,
+    /// Where the request came from, for the security log.
+    pub address: Option<IpAddr>,
 }
 
 /// The session behind a request.
@@ -42,13 +59,31 @@ pub struct SessionRef {
 }
 
 impl CurrentUser {
-    pub(crate) fn new(user: User, session: Option<SessionRef>) -> Self {
+    pub(crate) fn of_session(user: User, session: SessionRef) -> Self {
         Self {
             id: user.id,
             email: user.email,
             role: user.role,
-            session,
+            session: Some(session),
+            key: None,
+            address: None,
         }
+    }
+
+    pub(crate) fn of_key(user: User, key: i64, address: Option<IpAddr>) -> Self {
+        Self {
+            id: user.id,
+            email: user.email,
+            role: user.role,
+            session: None,
+            key: Some(key),
+            address,
+        }
+    }
+
+    /// The account as the security log names it.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::remote(&self.email, self.address)
     }
 }
 

@@ -6,6 +6,10 @@ use serde::Serialize;
 use super::users::{User, user};
 use super::{UserId, now_ms};
 
+/// `last_used_at` is written at most this often, so that reading does not become writing.
+const TOUCH_INTERVAL_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
 /// An API key as listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Key {
@@ -34,6 +38,8 @@ pub struct Found {
     pub user: User,
     /// Whether [`touch`] is due.
     pub touch_due: bool,
+    /// Whether it was not used before on this day (UTC).
+    pub first_of_day: bool,
 }
 
 /// Inserts a key and returns its row id.
@@ -51,20 +57,22 @@ pub fn insert(
     Ok(connection.last_insert_rowid())
 }
 
-/// The key of a hash, unless it was revoked.
+/// The key of a hash, unless it was revoked or its account is suspended.
 pub fn find(connection: &Connection, key_hash: &[u8]) -> rusqlite::Result<Option<Found>> {
     let now = now_ms();
     connection
         .query_row(
-            "SELECT u.id, u.email, u.role, k.id, k.last_used_at FROM api_keys k JOIN users u ON u.id = k.user_id \
-             WHERE k.key_hash = ?1 AND k.revoked_at IS NULL",
+            "SELECT u.id, u.email, u.role, u.suspended_at IS NOT NULL, k.id, k.last_used_at \
+             FROM api_keys k JOIN users u ON u.id = k.user_id \
+             WHERE k.key_hash = ?1 AND k.revoked_at IS NULL AND u.suspended_at IS NULL",
             [key_hash],
             |row| {
-                let last_used_at: Option<i64> = row.get(4)?;
+                let last_used_at: Option<i64> = row.get(5)?;
                 Ok(Found {
-                    id: row.get(3)?,
+                    id: row.get(4)?,
                     user: user(row)?,
-                    touch_due: last_used_at.is_none_or(|at| now - at > 60_000),
+                    touch_due: last_used_at.is_none_or(|at| now - at > TOUCH_INTERVAL_MS),
+                    first_of_day: last_used_at.is_none_or(|at| at / DAY_MS != now / DAY_MS),
                 })
             },
         )
@@ -81,12 +89,26 @@ pub fn touch(connection: &Connection, id: i64) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Revokes a key; false when there is no such key.
-pub fn revoke(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
-    Ok(connection.execute(
-        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1",
-        params![id, now_ms()],
-    )? == 1)
+/// Revokes a key and returns the address of its owner; `None` when there is no such key.
+pub fn revoke(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row(
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1 \
+             RETURNING (SELECT email FROM users WHERE users.id = user_id)",
+            params![id, now_ms()],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// Whether a key still opens anything: it is there, is not revoked, and its account is not suspended.
+pub fn is_valid(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM api_keys k JOIN users u ON u.id = k.user_id \
+         WHERE k.id = ?1 AND k.revoked_at IS NULL AND u.suspended_at IS NULL)",
+        [id],
+        |row| row.get(0),
+    )
 }
 
 /// All keys of all accounts, for the owner of the machine.

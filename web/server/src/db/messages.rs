@@ -4,9 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use web_api::{AnswerMode, AnswerStatus, Citation, Message, Source, Span, Timings, Usage};
 
-use super::UserId;
+use super::{UserId, sources};
 
-const COLUMNS: &str = "id, conversation_id, question, answer, status, refused, mode, notice, error, model, prompt_version, details, created_at";
+pub(super) const COLUMNS: &str = "id, conversation_id, question, answer, status, refused, mode, notice, error, model, prompt_version, details, created_at";
 
 /// What has no column of its own.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -42,12 +42,12 @@ pub fn insert(connection: &Connection, user: UserId, message: &Message) -> rusql
             message.created_at,
         ],
     )?;
-    Ok(())
+    sources::note(connection, message)
 }
 
 /// Stores what became of a message; false when it was deleted meanwhile.
 pub fn update(connection: &Connection, user: UserId, message: &Message) -> rusqlite::Result<bool> {
-    Ok(connection.execute(
+    let changed = connection.execute(
         "UPDATE messages SET answer = ?3, status = ?4, refused = ?5, mode = ?6, notice = ?7, error = ?8, model = ?9, \
          prompt_version = ?10, details = ?11 WHERE id = ?1 AND user_id = ?2",
         params![
@@ -63,7 +63,11 @@ pub fn update(connection: &Connection, user: UserId, message: &Message) -> rusql
             message.prompt_version,
             details_of(message),
         ],
-    )? == 1)
+    )?;
+    if changed == 1 {
+        sources::note(connection, message)?;
+    }
+    Ok(changed == 1)
 }
 
 /// One message of the account.
@@ -110,7 +114,7 @@ fn details_of(message: &Message) -> String {
     serde_json::to_string(&details).expect("plain data is JSON")
 }
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let status: String = row.get(4)?;
     let mode: String = row.get(6)?;
     let details: String = row.get(11)?;

@@ -2,8 +2,14 @@
 //!
 //! One connection writes, behind a mutex; a few others read. Both run on the blocking pool. Every query of a
 //! user's row takes the user's id, so that an id alone never opens anything.
+//!
+//! What is deleted leaves no words: pages are overwritten (`secure_delete`), the full-text indexes forget at once (their own
+//! `secure-delete`), and [`Database::forget`] empties the write-ahead log, which holds pages as they were before. Where SQLite
+//! rearranges a page of a tree, it leaves bytes in the gap between; [`Database::tidy`] therefore writes the file anew after
+//! deletions, now and then and in [`Database::close`], after which a stopped suite is `suite.db` alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,15 +22,20 @@ pub mod conversations;
 pub mod keys;
 pub mod messages;
 pub mod sessions;
+pub mod sources;
 pub mod users;
 
 /// Migrations in order; the position of the last one applied is the database's `user_version`. Never edit one that shipped.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "migrations/001_accounts_and_conversations.sql"
-)];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_accounts_and_conversations.sql"),
+    include_str!("migrations/002_suspension_and_sources.sql"),
+];
 
 /// How long a statement waits for another process (a backup, an administrator's shell) before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest file that is written anew after deletions: a few seconds of work and as much room again.
+const MOST_BYTES_WRITTEN_ANEW: u64 = 512 * 1024 * 1024;
 
 /// Idle reading connections that are kept.
 const READERS_KEPT: usize = 4;
@@ -60,14 +71,30 @@ pub enum DatabaseError {
     /// A statement failed.
     #[error("the database failed: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// It was closed, because the program ends.
+    #[error("the database is closed because the server is stopping")]
+    Closed,
+}
+
+impl DatabaseError {
+    /// Whether making room on the disk is the way out.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Sql(source) => rag::disk::is_full(source),
+            Self::NewerSchema { .. } | Self::Closed => false,
+        }
+    }
 }
 
 /// Handle to the database; clones share it.
 #[derive(Clone)]
 pub struct Database {
     path: Arc<PathBuf>,
-    writer: Arc<Mutex<Connection>>,
-    idle_readers: Arc<Mutex<Vec<Connection>>>,
+    // Both are `None` once the database is closed.
+    writer: Arc<Mutex<Option<Connection>>>,
+    idle_readers: Arc<Mutex<Option<Vec<Connection>>>>,
+    // Whether something was deleted since the file was last written anew.
+    has_remains: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -87,11 +114,115 @@ impl Database {
             .pragma_update(None, "journal_mode", "wal")
             .map_err(opened)?;
         migrate(&mut connection, path)?;
+        // A copy of the file alone has the accounts, whatever happens to the log beside it.
+        empty_log(&connection).map_err(opened)?;
         Ok(Self {
             path: Arc::new(path.to_owned()),
-            writer: Arc::new(Mutex::new(connection)),
-            idle_readers: Arc::default(),
+            writer: Arc::new(Mutex::new(Some(connection))),
+            idle_readers: Arc::new(Mutex::new(Some(Vec::new()))),
+            has_remains: Arc::default(),
         })
+    }
+
+    /// Whether there is no database at the path yet: no file, or one without any table. Changes nothing.
+    pub fn is_new(path: &Path) -> bool {
+        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) || !path.exists() {
+            return true;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // What cannot be read is not new; opening it says what is wrong.
+        Connection::open_with_flags(path, flags)
+            .and_then(|connection| {
+                connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+            })
+            .is_ok_and(|version| version == 0)
+    }
+
+    /// Empties the write-ahead log after something was deleted, so that no page is left as it was before. Waits for readers;
+    /// where one is very slow, the next call or the end does it.
+    ///
+    /// # Errors
+    /// When the log cannot be written back, as on a full disk.
+    pub async fn forget(&self) -> Result<(), DatabaseError> {
+        let database = self.clone();
+        join(tokio::task::spawn_blocking(move || database.forget_blocking()).await)
+    }
+
+    /// [`Self::forget`] for callers that may block.
+    ///
+    /// # Errors
+    /// When the log cannot be written back, as on a full disk.
+    pub fn forget_blocking(&self) -> Result<(), DatabaseError> {
+        self.has_remains.store(true, Ordering::Relaxed);
+        self.settle_blocking()
+    }
+
+    /// Writes the log back into the file, so that a copy of the file alone has everything.
+    ///
+    /// # Errors
+    /// When the log cannot be written back, as on a full disk.
+    pub async fn settle(&self) -> Result<(), DatabaseError> {
+        let database = self.clone();
+        join(tokio::task::spawn_blocking(move || database.settle_blocking()).await)
+    }
+
+    /// After deletions, writes the file anew: see the module. Blocking; takes about a second for every 100 MB, in which nothing
+    /// else is written.
+    ///
+    /// # Errors
+    /// When there is not room for a second file; the first is unchanged then.
+    pub fn tidy(&self) -> Result<(), DatabaseError> {
+        let writer = lock(&self.writer);
+        self.vacuum(writer.as_ref().ok_or(DatabaseError::Closed)?)
+    }
+
+    fn vacuum(&self, connection: &Connection) -> Result<(), DatabaseError> {
+        if !self.has_remains.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = std::fs::metadata(&*self.path).map_or(0, |file| file.len());
+        if bytes > MOST_BYTES_WRITTEN_ANEW {
+            tracing::info!(
+                bytes,
+                "the database is too large to be written anew; fragments of deleted text may remain in it"
+            );
+            return Ok(());
+        }
+        let written = connection
+            .execute_batch("VACUUM")
+            .and_then(|()| empty_log(connection));
+        if let Err(error) = written {
+            self.has_remains.store(true, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn settle_blocking(&self) -> Result<(), DatabaseError> {
+        let writer = lock(&self.writer);
+        if !empty_log(writer.as_ref().ok_or(DatabaseError::Closed)?)? {
+            tracing::warn!(
+                "a slow reader kept the write-ahead log of the accounts from being emptied"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes everything into the file itself and closes it; later calls fail with [`DatabaseError::Closed`]. Blocking.
+    ///
+    /// # Errors
+    /// When the log cannot be written back; it is then read at the next start.
+    pub fn close(&self) -> Result<(), DatabaseError> {
+        // Readers go first: the last connection removes the log, and one that may not write cannot.
+        drop(lock(&self.idle_readers).take());
+        let Some(connection) = lock(&self.writer).take() else {
+            return Ok(());
+        };
+        if let Err(error) = self.vacuum(&connection) {
+            tracing::warn!(%error, "fragments of deleted text may remain in the database of accounts");
+        }
+        empty_log(&connection)?;
+        connection.close().map_err(|(_, error)| error.into())
     }
 
     /// Runs `work` in one transaction; it is rolled back when `work` fails.
@@ -114,7 +245,8 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let mut connection = lock(&self.writer);
+        let mut writer = lock(&self.writer);
+        let connection = writer.as_mut().ok_or(DatabaseError::Closed)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         transaction.commit()?;
@@ -141,7 +273,10 @@ impl Database {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let idle = lock(&self.idle_readers).pop();
+        let idle = lock(&self.idle_readers)
+            .as_mut()
+            .ok_or(DatabaseError::Closed)?
+            .pop();
         let connection = match idle {
             Some(connection) => connection,
             None => {
@@ -152,8 +287,10 @@ impl Database {
             }
         };
         let value = work(&connection)?;
-        let mut idle = lock(&self.idle_readers);
-        if idle.len() < READERS_KEPT {
+        if let Some(idle) = lock(&self.idle_readers)
+            .as_mut()
+            .filter(|idle| idle.len() < READERS_KEPT)
+        {
             idle.push(connection);
         }
         Ok(value)
@@ -177,6 +314,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     // Deleted conversations are overwritten with zeros.
     connection.pragma_update(None, "secure_delete", true)
+}
+
+/// Writes the log back into the file and cuts it to nothing; false when a reader still needed it.
+fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        Ok(row.get::<_, i64>(0)? == 0)
+    })
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
@@ -220,6 +364,10 @@ fn restrict_to_owner(path: &Path) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "forgetting_tests.rs"]
+mod forgetting_tests;
 
 #[cfg(test)]
 mod tests {

@@ -38,7 +38,7 @@ pub fn insert(
     Ok(())
 }
 
-/// The session of an id, unless it has expired or was idle for too long.
+/// The session of an id, unless it has expired, was idle for too long, or its account is suspended.
 pub fn find(
     connection: &Connection,
     id_hash: &[u8],
@@ -47,10 +47,11 @@ pub fn find(
     let now = now_ms();
     connection
         .query_row(
-            "SELECT u.id, u.email, u.role, s.last_used_at FROM sessions s JOIN users u ON u.id = s.user_id \
-             WHERE s.id_hash = ?1 AND s.expires_at > ?2 AND s.last_used_at > ?3",
+            "SELECT u.id, u.email, u.role, u.suspended_at IS NOT NULL, s.last_used_at \
+             FROM sessions s JOIN users u ON u.id = s.user_id \
+             WHERE s.id_hash = ?1 AND s.expires_at > ?2 AND s.last_used_at > ?3 AND u.suspended_at IS NULL",
             params![id_hash, now, now.saturating_sub(millis(idle))],
-            |row| Ok(Found { user: user(row)?, touch_due: now - row.get::<_, i64>(3)? > TOUCH_INTERVAL_MS }),
+            |row| Ok(Found { user: user(row)?, touch_due: now - row.get::<_, i64>(4)? > TOUCH_INTERVAL_MS }),
         )
         .optional()
 }
@@ -70,6 +71,18 @@ pub fn delete(connection: &Connection, id_hash: &[u8]) -> rusqlite::Result<()> {
     connection
         .execute("DELETE FROM sessions WHERE id_hash = ?1", [id_hash])
         .map(drop)
+}
+
+/// Ends all sessions of an account but the one given, and returns how many there were.
+pub fn delete_of_user(
+    connection: &Connection,
+    user: UserId,
+    but: Option<&[u8]>,
+) -> rusqlite::Result<usize> {
+    connection.execute(
+        "DELETE FROM sessions WHERE user_id = ?1 AND id_hash IS NOT ?2",
+        params![user.0, but],
+    )
 }
 
 fn millis(duration: Duration) -> i64 {

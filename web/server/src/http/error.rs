@@ -16,6 +16,11 @@ use crate::db::DatabaseError;
 use crate::model::ModelError;
 use crate::suite::answers::StartError;
 use crate::suite::ask::AskError;
+use crate::suite::places::TooMuch;
+use crate::suite::removed_sources::ForgetError;
+
+/// Code of a request without a valid API key.
+pub(super) const INVALID_API_KEY: &str = "invalid_api_key";
 
 /// Why a request did not succeed, before it has a shape.
 #[derive(Debug, Clone)]
@@ -65,7 +70,7 @@ impl Failure {
             .retry_after(Duration::from_secs(5))
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
+    pub fn retry_after(self, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
             ..self
@@ -82,16 +87,28 @@ impl Failure {
         )
     }
 
+    /// There is no room on the disk: the same words whatever could not be written.
+    pub fn disk_full(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "the disk is full");
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk_full",
+            "The server's disk is full. Ask an administrator to make room, then try again.",
+        )
+    }
+
     fn retry_after_s(&self) -> Option<u64> {
         self.retry_after
             .map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64)
     }
 
-    fn with_retry_after(&self, mut response: Response) -> Response {
+    fn with_headers(&self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s() {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == INVALID_API_KEY {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -111,7 +128,7 @@ impl Failure {
             param: self.param.map(str::to_owned),
             code: Some(self.code.to_owned()),
         };
-        self.with_retry_after((self.status, Json(ErrorBody { error })).into_response())
+        self.with_headers((self.status, Json(ErrorBody { error })).into_response())
     }
 }
 
@@ -125,8 +142,18 @@ impl IntoResponse for Failure {
             request_id: super::middleware::current_request_id(),
             retry_after_s: self.retry_after_s(),
         };
-        self.with_retry_after((self.status, Json(body)).into_response())
+        self.with_headers((self.status, Json(body)).into_response())
     }
+}
+
+/// The server stops before the answer is complete.
+pub(super) fn stopping() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "server_stopping",
+        "The server is being stopped and could not finish this. Send the request again in a minute.",
+    )
+    .retry_after(Duration::from_secs(60))
 }
 
 /// A failure that is answered in OpenAI's shape.
@@ -147,6 +174,9 @@ impl<E: Into<Failure>> From<E> for OpenAiFailure {
 
 impl From<DatabaseError> for Failure {
     fn from(error: DatabaseError) -> Self {
+        if error.is_disk_full() {
+            return Failure::disk_full(&error);
+        }
         Failure::internal(&error)
     }
 }
@@ -154,12 +184,7 @@ impl From<DatabaseError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull {
-            tracing::error!("the disk is full");
-            return Failure::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "disk_full",
-                "The server's disk is full. Ask an administrator to make room, then try again.",
-            );
+            return Failure::disk_full(&error);
         }
         Failure::internal(&error)
     }
@@ -176,14 +201,22 @@ impl From<LibraryError> for Failure {
             LibraryError::InvalidName { .. } => {
                 Failure::invalid_param("name", sentence(&error.to_string()))
             }
+            full if full.is_disk_full() => Failure::disk_full(&full),
             other => Failure::internal(&other),
         }
     }
 }
 
+impl From<rag::DiskFull> for Failure {
+    fn from(error: rag::DiskFull) -> Self {
+        Failure::disk_full(&error)
+    }
+}
+
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        let message = sentence(&error.to_string());
+        let reason = error.to_string();
+        let message = sentence(&reason);
         match error {
             ModelError::Overloaded { retry_after, .. } => {
                 Failure::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message)
@@ -194,10 +227,22 @@ impl From<ModelError> for Failure {
                 ..Failure::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
             },
             ModelError::Invalid { .. } => Failure::invalid(message),
-            ModelError::InvalidParam { param, .. } => Failure::invalid_param(param, message),
+            // It begins with the field's name, which is written as it is spelled.
+            ModelError::InvalidParam { param, .. } => {
+                Failure::invalid_param(param, with_full_stop(reason))
+            }
             ModelError::Stopped | ModelError::DeviceLost { .. } => {
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "model_stopped", message)
             }
+        }
+    }
+}
+
+impl From<ForgetError> for Failure {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::Library(error) => error.into(),
+            ForgetError::Database(error) => error.into(),
         }
     }
 }
@@ -215,13 +260,21 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::UnknownConversation => Failure::not_found("conversation"),
-            StartError::TooMany { .. } => Failure::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_answers",
-                sentence(&error.to_string()),
-            )
-            .retry_after(Duration::from_secs(5)),
+            StartError::TooMuch(error) => error.into(),
             StartError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<TooMuch> for Failure {
+    fn from(error: TooMuch) -> Self {
+        let message = sentence(&error.to_string());
+        match error {
+            TooMuch::Now { .. } => {
+                Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_answers", message)
+                    .retry_after(error.retry_after())
+            }
+            TooMuch::Ever { .. } => Failure::invalid_param("n", message),
         }
     }
 }
@@ -231,16 +284,29 @@ impl From<AccountError> for Failure {
         let message = sentence(&error.to_string());
         match error {
             AccountError::InvalidEmail { .. } => Failure::invalid_param("email", message),
-            AccountError::InvalidPassword => Failure::invalid_param("password", message),
+            AccountError::InvalidPassword | AccountError::WeakPassword { .. } => {
+                Failure::invalid_param("password", message)
+            }
             AccountError::Exists { .. } => Failure::new(StatusCode::CONFLICT, "exists", message),
             AccountError::UnknownUser { .. } => {
                 Failure::new(StatusCode::NOT_FOUND, "not_found", message)
+            }
+            AccountError::Suspended => Failure::new(StatusCode::FORBIDDEN, "suspended", message),
+            AccountError::LastAdmin { .. } => {
+                Failure::new(StatusCode::CONFLICT, "last_admin", message)
+            }
+            AccountError::WrongPassword => {
+                Failure::new(StatusCode::FORBIDDEN, "wrong_password", message)
             }
             AccountError::WrongCredentials => {
                 Failure::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
             }
             AccountError::Throttled { retry_after } => {
                 Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
+                    .retry_after(retry_after)
+            }
+            AccountError::Crowded { retry_after } => {
+                Failure::new(StatusCode::TOO_MANY_REQUESTS, "crowded", message)
                     .retry_after(retry_after)
             }
             AccountError::SetupLink => Failure::new(StatusCode::FORBIDDEN, "setup_link", message),
@@ -255,9 +321,59 @@ pub(crate) fn sentence(text: &str) -> String {
     let Some(first) = characters.next() else {
         return String::new();
     };
-    let mut sentence: String = first.to_uppercase().chain(characters).collect();
-    if !sentence.ends_with(['.', '!', '?']) {
-        sentence.push('.');
+    with_full_stop(first.to_uppercase().chain(characters).collect())
+}
+
+/// The same of a text that begins with a name.
+pub(crate) fn with_full_stop(mut text: String) -> String {
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
     }
-    sentence
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> rusqlite::Error {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        rusqlite::Error::SqliteFailure(code, None)
+    }
+
+    #[test]
+    fn a_full_disk_is_507_whatever_could_not_be_written() {
+        let room = rag::DiskFull {
+            path: "/data".into(),
+            free_bytes: 1,
+            needed_bytes: 2,
+        };
+        let failures: Vec<Failure> = vec![
+            DatabaseError::Sql(full()).into(),
+            AccountError::Database(full().into()).into(),
+            StartError::Database(full().into()).into(),
+            LibraryError::from(full()).into(),
+            LibraryError::from(room.clone()).into(),
+            LibraryError::Store(room.clone().into()).into(),
+            AskError::Library {
+                source: full().into(),
+            }
+            .into(),
+            room.into(),
+            std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
+        ];
+        for failure in failures {
+            assert_eq!(
+                failure.status,
+                StatusCode::INSUFFICIENT_STORAGE,
+                "{failure:?}"
+            );
+            assert_eq!(failure.code, "disk_full");
+            assert!(!failure.message.contains("/data"), "{failure:?}");
+            let openai = failure.into_openai_response();
+            assert_eq!(openai.status(), StatusCode::INSUFFICIENT_STORAGE);
+        }
+        let other = Failure::from(DatabaseError::Sql(rusqlite::Error::InvalidQuery));
+        assert_eq!(other.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

@@ -1,20 +1,25 @@
-//! The guard of a route: finds out who asks, and turns away who may not.
+//! The guard of a route: finds out who asks, turns away who may not, and ends what is open when a session or key ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::StreamExt;
+use tokio::sync::watch;
 use web_api::{CSRF_HEADER, Role};
 
-use super::error::Failure;
+use super::client_address::Client;
+use super::cookies::Cookie;
+use super::error::{Failure, INVALID_API_KEY};
+use super::public_url::PublicUrl;
 use super::routes::Access;
 use crate::auth::{CurrentUser, equal_in_constant_time};
+use crate::security;
 use crate::suite::Suite;
-
-/// Name of the session cookie.
-pub(super) const SESSION_COOKIE: &str = "cloister_session";
 
 /// State of one route's guard.
 #[derive(Clone)]
@@ -28,14 +33,21 @@ struct Incoming<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
+    address: Option<IpAddr>,
+    public_url: Option<&'a PublicUrl>,
 }
 
 impl<'a> Incoming<'a> {
-    fn of(request: &'a Request) -> Self {
+    fn of(request: &'a Request, suite: &'a Suite) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
+            address: request
+                .extensions()
+                .get::<Client>()
+                .map(|client| client.address),
+            public_url: suite.config.public_url.as_ref(),
         }
     }
 }
@@ -46,59 +58,136 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
+    // Taken before anything is checked: see `Revocations::subscribe`.
+    let revocations = guard.suite.revocations.subscribe();
+    let incoming = Incoming::of(&request, &guard.suite);
     let admitted = match guard.access {
-        Access::Public => check_origin(&Incoming::of(&request)).map(|()| None),
+        Access::Public => check_origin(&incoming).map(|()| None),
         Access::Page => match session_user(&guard.suite, request.headers()).await {
             Ok(Some(user)) => Ok(Some(user)),
             Ok(None) => return to_the_entrance(&guard.suite).await,
             Err(failure) => Err(failure),
         },
-        Access::Session => session(&guard.suite, &Incoming::of(&request))
+        Access::Session => session(&guard.suite, &incoming).await.map(Some),
+        Access::Admin => session(&guard.suite, &incoming)
             .await
+            .and_then(only_admin)
             .map(Some),
-        Access::Admin => match session(&guard.suite, &Incoming::of(&request)).await {
-            Ok(user) if user.role == Role::Admin => Ok(Some(user)),
-            Ok(_) => Err(Failure::new(
-                StatusCode::FORBIDDEN,
-                "admin_only",
-                "Only an administrator may do this. Ask one of yours.",
-            )),
-            Err(failure) => Err(failure),
-        },
-        Access::ApiKey => match api_key(&guard.suite, request.headers()).await {
+        Access::ApiKey => match api_key(&guard.suite, &incoming).await {
             Ok(user) => Ok(Some(user)),
             Err(failure) => return failure.into_openai_response(),
         },
-        Access::KeyOrSession if request.headers().contains_key(header::AUTHORIZATION) => {
-            api_key(&guard.suite, request.headers()).await.map(Some)
-        }
-        Access::KeyOrSession => session(&guard.suite, &Incoming::of(&request))
+        Access::KeyOrSession => key_or_session(&guard.suite, &incoming).await.map(Some),
+        Access::AdminKeyOrSession => key_or_session(&guard.suite, &incoming)
             .await
+            .and_then(only_admin)
             .map(Some),
     };
-    match admitted {
-        Ok(user) => {
-            if let Some(user) = user {
-                request.extensions_mut().insert(user);
-            }
-            next.run(request).await
+    let user = match admitted {
+        Ok(user) => user,
+        Err(failure) => return failure.into_response(),
+    };
+    let Some(user) = user else {
+        return next.run(request).await;
+    };
+    request.extensions_mut().insert(user.clone());
+    let open = Open {
+        user,
+        access: guard.access,
+        revocations,
+    };
+    open.run(guard.suite, request, next).await
+}
+
+/// A request that was let through, for as long as its session or key is alive.
+struct Open {
+    user: CurrentUser,
+    access: Access,
+    revocations: watch::Receiver<u64>,
+}
+
+impl Open {
+    async fn run(self, suite: Arc<Suite>, request: Request, next: Next) -> Response {
+        let actor = self.user.actor();
+        let mut revoked = Box::pin(suite.until_revoked(self.user, self.revocations));
+        let response = match self.access {
+            // What a program waits for ends with its key. A page's requests are short, and one of them ends the session.
+            Access::ApiKey | Access::KeyOrSession => tokio::select! {
+                biased;
+                response = next.run(request) => response,
+                () = &mut revoked => {
+                    security::stream_ended(&actor);
+                    return match self.access {
+                        Access::ApiKey => invalid_key().into_openai_response(),
+                        _ => signed_out().into_response(),
+                    };
+                }
+            },
+            _ => next.run(request).await,
+        };
+        if !is_event_stream(&response) {
+            return response;
         }
-        Err(failure) => failure.into_response(),
+        let ended = async move {
+            revoked.await;
+            security::stream_ended(&actor);
+        };
+        let (parts, body) = response.into_parts();
+        let body = body.into_data_stream().take_until(Box::pin(ended));
+        Response::from_parts(parts, Body::from_stream(body))
     }
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+fn only_admin(user: CurrentUser) -> Result<CurrentUser, Failure> {
+    if user.role == Role::Admin {
+        return Ok(user);
+    }
+    Err(Failure::new(
+        StatusCode::FORBIDDEN,
+        "admin_only",
+        "Only an administrator may do this. Ask one of yours.",
+    ))
+}
+
+async fn key_or_session(suite: &Suite, request: &Incoming<'_>) -> Result<CurrentUser, Failure> {
+    if request.headers.contains_key(header::AUTHORIZATION) {
+        api_key(suite, request).await
+    } else {
+        session(suite, request).await
+    }
+}
+
+fn signed_out() -> Failure {
+    Failure::new(
+        StatusCode::UNAUTHORIZED,
+        "signed_out",
+        "You are signed out. Sign in and try again.",
+    )
+}
+
+fn invalid_key() -> Failure {
+    Failure::new(
+        StatusCode::UNAUTHORIZED,
+        INVALID_API_KEY,
+        "This needs a valid API key in the header `Authorization: Bearer KEY`. An administrator makes one with \
+         `cloister key create --user EMAIL`.",
+    )
 }
 
 /// The signed-in account of a request that, if it changes something, carries the CSRF token and our origin.
 async fn session(suite: &Suite, request: &Incoming<'_>) -> Result<CurrentUser, Failure> {
-    let unauthorized = || {
-        Failure::new(
-            StatusCode::UNAUTHORIZED,
-            "signed_out",
-            "You are signed out. Sign in and try again.",
-        )
-    };
-    let user = session_user(suite, request.headers)
+    let mut user = session_user(suite, request.headers)
         .await?
-        .ok_or_else(unauthorized)?;
+        .ok_or_else(signed_out)?;
+    user.address = request.address;
     if changes_something(request.method) {
         check_origin(request)?;
         let expected = user
@@ -126,30 +215,27 @@ pub(super) async fn session_user(
     suite: &Suite,
     headers: &HeaderMap,
 ) -> Result<Option<CurrentUser>, Failure> {
-    match session_cookie(headers) {
+    match Cookie::Session.read(headers, suite.config.secure_cookies) {
         Some(id) => Ok(suite.session_user(id).await?),
         None => Ok(None),
     }
 }
 
-async fn api_key(suite: &Suite, headers: &HeaderMap) -> Result<CurrentUser, Failure> {
-    let key = headers
+async fn api_key(suite: &Suite, request: &Incoming<'_>) -> Result<CurrentUser, Failure> {
+    let key = request
+        .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| key.trim());
-    let user = match key {
-        Some(key) => suite.key_user(key).await?,
-        None => None,
+    let Some(key) = key else {
+        return Err(invalid_key());
     };
+    let user = suite.key_user(key, request.address).await?;
     user.ok_or_else(|| {
-        Failure::new(
-            StatusCode::UNAUTHORIZED,
-            "invalid_api_key",
-            "This needs a valid API key in the header `Authorization: Bearer KEY`. An administrator makes one with \
-             `cloister key create --user EMAIL`.",
-        )
+        security::key_refused(request.address);
+        invalid_key()
     })
 }
 
@@ -177,7 +263,12 @@ fn check_origin(request: &Incoming<'_>) -> Result<(), Failure> {
     };
     let host = header(header::HOST)
         .or_else(|| request.uri.authority().map(|authority| authority.as_str()));
+    let is_public = |origin: &str| {
+        let url = request.public_url.map(ToString::to_string);
+        url.is_some_and(|url| url.eq_ignore_ascii_case(origin))
+    };
     let same = match (header(header::ORIGIN), host) {
+        (Some(origin), _) if is_public(origin) => true,
         (Some(origin), Some(host)) => origin
             .split_once("://")
             .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)),
@@ -193,21 +284,11 @@ fn check_origin(request: &Incoming<'_>) -> Result<(), Failure> {
     Err(Failure::new(
         StatusCode::FORBIDDEN,
         "other_origin",
-        "The request came from another site and was refused. Behind a reverse proxy, let it pass the Host header on.",
+        "The request came from another site and was refused. Behind a reverse proxy, set `public_url` under [server] to the \
+         address in the browser, or let the proxy pass the Host header on.",
     ))
 }
 
 fn changes_something(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-fn session_cookie(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == SESSION_COOKIE)
-        .map(|(_, value)| value)
 }

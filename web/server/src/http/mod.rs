@@ -1,14 +1,19 @@
 //! The public HTTP service.
 
 mod api;
+mod body;
+mod client_address;
+mod cookies;
 mod error;
 mod guard;
+mod in_flight;
 mod json;
 mod metrics;
 mod middleware;
 mod openai;
 mod ops;
 mod pages;
+mod public_url;
 mod routes;
 mod sse;
 
@@ -19,7 +24,12 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use leptos::config::LeptosOptions;
 use tower_http::compression::CompressionLayer;
 
+pub(crate) use client_address::ClientKey;
+pub use client_address::{InvalidNetwork, Network};
 pub(crate) use metrics::Metrics;
+pub use openai::parameters::{Endpoint, ParameterInfo, ParameterUse, parameter_table};
+pub(crate) use ops::metrics_router;
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use routes::{Access, RouteInfo, route_table};
 
 use crate::suite::Suite;
@@ -45,7 +55,7 @@ impl FromRef<AppState> for LeptosOptions {
 
 /// The service: every route of [`route_table`], guarded as it says there.
 ///
-/// Sign-in throttling needs the peer's address: serve it with `into_make_service_with_connect_info::<SocketAddr>()`.
+/// Limits per client need the peer's address: serve it with `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn router(suite: Arc<Suite>) -> Router {
     let state = AppState {
         leptos: pages::leptos_options(),

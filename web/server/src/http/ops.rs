@@ -1,30 +1,58 @@
-//! `/healthz` and `/metrics`: for supervisors, without secrets.
+//! `/healthz` and `/metrics`: for supervisors, without secrets. Metrics tell who works when and how much, so that on the public
+//! address only administrators read them; `[server] metrics_listen` gives them an address of their own.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 
-use super::error::Failure;
 use crate::suite::Suite;
 
-/// `{"status": "ok", "model": NAME|null}` once the database answers; 503 and `"status": "broken"` when the model's device has failed,
-/// so that a supervisor restarts the server.
-pub(super) async fn healthz(State(suite): State<Arc<Suite>>) -> Result<Response, Failure> {
-    suite.has_admin().await?;
+/// `{"status": "ok", "model": NAME|null, "reasons": []}`. 503 and `"broken"` when the database does not answer or the model's device has
+/// failed, so that a supervisor restarts the server. 200 and `"degraded"` when the disk has too little room for documents or
+/// messages: questions are answered, and a restart would not help. The reasons say what it is, without paths.
+pub(super) async fn healthz(State(suite): State<Arc<Suite>>) -> Response {
     let model = suite.model.as_ref().map(|model| model.name());
-    let is_broken = suite
+    let mut status = "ok";
+    let mut reasons = Vec::new();
+    if suite
+        .with_library(|library| library.check_room())
+        .await
+        .is_err()
+    {
+        status = "degraded";
+        reasons.push("the disk of the data directory is nearly full: no documents are taken in");
+    }
+    match suite.has_admin().await {
+        Ok(_) => {}
+        Err(error) if error.is_disk_full() => {
+            status = "degraded";
+            reasons.push("the disk of the data directory is full: the database cannot be used");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the database does not answer");
+            status = "broken";
+            reasons.push("the database does not answer");
+        }
+    }
+    if suite
         .model
         .as_ref()
-        .is_some_and(|model| model.stats().is_broken);
-    if is_broken {
-        let body = Json(serde_json::json!({ "status": "broken", "model": model }));
-        return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+        .is_some_and(|model| model.stats().is_broken)
+    {
+        status = "broken";
+        reasons.push("the device of the language model has failed");
     }
-    Ok(Json(serde_json::json!({ "status": "ok", "model": model })).into_response())
+    let code = match status {
+        "broken" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    let body = serde_json::json!({ "status": status, "model": model, "reasons": reasons });
+    (code, Json(body)).into_response()
 }
 
 /// Counters in Prometheus' text format.
@@ -43,6 +71,13 @@ pub(super) async fn metrics(State(suite): State<Arc<Suite>>) -> Response {
         text,
     )
         .into_response()
+}
+
+/// The service of the address that has only `/metrics`: whoever reaches it may read it.
+pub(crate) fn metrics_router(suite: Arc<Suite>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(suite)
 }
 
 fn render_engine(suite: &Suite, text: &mut String) -> std::fmt::Result {

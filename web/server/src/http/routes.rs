@@ -26,6 +26,8 @@ pub enum Access {
     ApiKey,
     /// An API key, or a session as above.
     KeyOrSession,
+    /// The same, of an administrator.
+    AdminKeyOrSession,
 }
 
 /// One route.
@@ -97,9 +99,10 @@ pub(super) fn declare(state: &AppState) -> Routes {
 }
 
 fn declare_pages(routes: Routes) -> Routes {
-    use Access::{Page, Public};
+    use Access::{AdminKeyOrSession, Page, Public};
     routes
         .add(Method::GET, "/", Page, pages::page)
+        .add(Method::GET, "/account", Page, pages::page)
         .add(Method::GET, "/c/{id}", Page, pages::page)
         .add(Method::GET, "/documents", Page, pages::page)
         .add(Method::GET, "/sign-in", Public, pages::sign_in)
@@ -107,7 +110,9 @@ fn declare_pages(routes: Routes) -> Routes {
         .add(Method::GET, "/assets/{*path}", Public, crate::assets::asset)
         .add(Method::GET, "/favicon.ico", Public, crate::assets::favicon)
         .add(Method::GET, "/healthz", Public, ops::healthz)
-        .add(Method::GET, "/metrics", Public, ops::metrics)
+        // The name that supervisors of other model servers ask for.
+        .add(Method::GET, "/health", Public, ops::healthz)
+        .add(Method::GET, "/metrics", AdminKeyOrSession, ops::metrics)
 }
 
 fn declare_api(routes: Routes) -> Routes {
@@ -129,6 +134,12 @@ fn declare_accounts(routes: Routes) -> Routes {
             "/api/auth/sign-out",
             Session,
             account::sign_out,
+        )
+        .add(
+            Method::POST,
+            "/api/auth/password",
+            Session,
+            account::change_password,
         )
         .add(Method::GET, "/api/me", Session, account::me)
 }
@@ -232,29 +243,33 @@ fn declare_conversations(routes: Routes) -> Routes {
         )
 }
 
+/// Each address also with a slash at its end, as some clients join it to their base address.
 fn declare_openai(routes: Routes) -> Routes {
     use Access::ApiKey;
+    use openai::{
+        chat::chat_completions, completions::completions, embeddings::embeddings, models,
+    };
+    let (get, post) = (Method::GET, Method::POST);
     let mut routes = routes
         .add(
-            Method::POST,
+            post.clone(),
             "/v1/chat/completions",
             ApiKey,
-            openai::chat::chat_completions,
+            chat_completions,
         )
         .add(
-            Method::POST,
-            "/v1/completions",
+            post.clone(),
+            "/v1/chat/completions/",
             ApiKey,
-            openai::completions::completions,
+            chat_completions,
         )
-        .add(
-            Method::POST,
-            "/v1/embeddings",
-            ApiKey,
-            openai::embeddings::embeddings,
-        )
-        .add(Method::GET, "/v1/models", ApiKey, openai::models::list)
-        .add(Method::GET, "/v1/models/{*id}", ApiKey, openai::models::one);
+        .add(post.clone(), "/v1/completions", ApiKey, completions)
+        .add(post.clone(), "/v1/completions/", ApiKey, completions)
+        .add(post.clone(), "/v1/embeddings", ApiKey, embeddings)
+        .add(post, "/v1/embeddings/", ApiKey, embeddings)
+        .add(get.clone(), "/v1/models", ApiKey, models::list)
+        .add(get.clone(), "/v1/models/", ApiKey, models::list)
+        .add(get, "/v1/models/{*id}", ApiKey, models::one);
     routes.router = routes
         .router
         .route("/v1/{*rest}", axum::routing::any(openai::not_found));

@@ -1,6 +1,5 @@
 //! The commands of the owner of the machine.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +15,14 @@ use web_api::AnswerEvent;
 use super::evaluate;
 use super::protocol::{LocalErrorKind, LocalEvent, LocalRequest};
 use crate::auth::AccountError;
+use crate::db::users::User;
 use crate::db::{DatabaseError, conversations, keys, users};
 use crate::model::ModelError;
+use crate::security::{self, Actor};
 use crate::suite::Suite;
 use crate::suite::ask::{Ask, AskError, Ending};
 use crate::suite::ask_stream::{Item, ask_stream};
+use crate::suite::removed_sources::ForgetError;
 
 /// Does one command. The last event is [`LocalEvent::Output`] or [`LocalEvent::Error`]. Dropping the future, or the
 /// receiver of the events, cancels the command.
@@ -57,8 +59,17 @@ async fn run(
     events: &mpsc::Sender<LocalEvent>,
 ) -> Result<Value, LocalError> {
     match request {
-        LocalRequest::Ingest { paths, collection } => {
-            ingest(suite, paths, collection, events).await
+        LocalRequest::Ingest {
+            paths,
+            collection,
+            full,
+        } => {
+            let request = IngestRequest {
+                collection,
+                paths,
+                full,
+            };
+            ingest(suite, request, events).await
         }
         LocalRequest::Ask {
             question,
@@ -92,10 +103,17 @@ async fn run(
         }
         LocalRequest::UserList => {
             let users = suite.database.read(users::list).await?;
-            let users = users
-                .into_iter()
-                .map(|user| json!({ "id": user.id.0, "email": user.email, "role": user.role }));
-            Ok(json!({ "users": users.collect::<Vec<_>>() }))
+            Ok(json!({ "users": users.iter().map(user_json).collect::<Vec<_>>() }))
+        }
+        LocalRequest::UserSuspend { email } => Ok(user_json(&suite.suspend_user(&email).await?)),
+        LocalRequest::UserResume { email } => Ok(user_json(&suite.resume_user(&email).await?)),
+        LocalRequest::UserRemove { email } => {
+            let (user, conversations) = suite.remove_user(&email).await?;
+            Ok(json!({ "email": user.email, "removed": true, "conversations": conversations }))
+        }
+        LocalRequest::UserPassword { email, password } => {
+            let (user, ended) = suite.set_password(&email, &password.0).await?;
+            Ok(json!({ "email": user.email, "password_set": true, "sessions_ended": ended }))
         }
         LocalRequest::KeyCreate { user_email, name } => {
             let created = suite.add_key(&user_email, &name).await?;
@@ -103,18 +121,8 @@ async fn run(
         }
         LocalRequest::KeyList => Ok(json!({ "keys": suite.database.read(keys::list).await? })),
         LocalRequest::KeyRevoke { id } => {
-            if suite
-                .database
-                .write(move |transaction| keys::revoke(transaction, id))
-                .await?
-            {
-                Ok(json!({ "id": id, "revoked": true }))
-            } else {
-                Err(LocalError::user(
-                    format!("there is no API key {id}"),
-                    Some("cloister key list"),
-                ))
-            }
+            revoke_key(suite, id).await?;
+            Ok(json!({ "id": id, "revoked": true }))
         }
         LocalRequest::Status => status(suite).await,
         LocalRequest::Collections => {
@@ -124,10 +132,7 @@ async fn run(
             Ok(json!({ "collections": collections }))
         }
         LocalRequest::CollectionDelete { name } => {
-            let id = suite.owner_collection(&name).await?;
-            suite
-                .with_library(move |library| library.delete_collection(id))
-                .await?;
+            delete_collection(suite, &name).await?;
             Ok(json!({ "name": name, "deleted": true }))
         }
         LocalRequest::Documents { collection } => {
@@ -138,6 +143,36 @@ async fn run(
             Ok(json!({ "collection": collection, "documents": documents }))
         }
     }
+}
+
+async fn revoke_key(suite: &Suite, id: i64) -> Result<(), LocalError> {
+    let owner = suite
+        .database
+        .write(move |transaction| keys::revoke(transaction, id))
+        .await?;
+    let owner = owner.ok_or_else(|| {
+        LocalError::user(
+            format!("there is no API key {id}"),
+            Some("cloister key list"),
+        )
+    })?;
+    suite.revocations.announce();
+    security::key_revoked(&owner, id);
+    Ok(())
+}
+
+async fn delete_collection(suite: &Arc<Suite>, name: &str) -> Result<(), LocalError> {
+    let id = suite.owner_collection(name).await?;
+    suite
+        .with_library(move |library| library.delete_collection(id))
+        .await?;
+    security::collection_deleted(&Actor::owner(), id.0);
+    suite.forget_removed_documents().await?;
+    Ok(())
+}
+
+fn user_json(user: &User) -> Value {
+    json!({ "id": user.id.0, "email": user.email, "role": user.role, "suspended": user.suspended })
 }
 
 /// What went wrong, for the person at the terminal.
@@ -164,10 +199,23 @@ impl LocalError {
             hint: None,
         }
     }
+
+    fn disk_full(error: &dyn std::fmt::Display) -> Self {
+        let hint =
+            "make room on that disk, then run the command again; what was finished before is kept";
+        Self {
+            kind: LocalErrorKind::Config,
+            message: error.to_string(),
+            hint: Some(hint.to_owned()),
+        }
+    }
 }
 
 impl From<DatabaseError> for LocalError {
     fn from(error: DatabaseError) -> Self {
+        if error.is_disk_full() {
+            return Self::disk_full(&error);
+        }
         Self::internal(&error)
     }
 }
@@ -176,6 +224,9 @@ impl From<AccountError> for LocalError {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Database(error) => error.into(),
+            AccountError::UnknownUser { .. } => {
+                Self::user(error.to_string(), Some("cloister user list"))
+            }
             other => Self::user(other.to_string(), None),
         }
     }
@@ -190,6 +241,7 @@ impl From<LibraryError> for LocalError {
             LibraryError::UnknownDocument { .. }
             | LibraryError::CollectionExists { .. }
             | LibraryError::InvalidName { .. } => Self::user(error.to_string(), None),
+            full if full.is_disk_full() => Self::disk_full(&full),
             other => Self::internal(&other),
         }
     }
@@ -211,6 +263,15 @@ impl From<AskError> for LocalError {
             AskError::Model(error @ (ModelError::Stopped | ModelError::DeviceLost { .. })) => {
                 Self::internal(&error)
             }
+        }
+    }
+}
+
+impl From<ForgetError> for LocalError {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::Library(error) => error.into(),
+            ForgetError::Database(error) => error.into(),
         }
     }
 }
@@ -285,8 +346,7 @@ impl Drop for CancelOnDrop {
 
 async fn ingest(
     suite: &Arc<Suite>,
-    paths: Vec<PathBuf>,
-    collection: String,
+    request: IngestRequest,
     events: &mpsc::Sender<LocalEvent>,
 ) -> Result<Value, LocalError> {
     let cancel = Arc::new(AtomicBool::new(false));
@@ -303,9 +363,10 @@ async fn ingest(
                     message: progress.current.unwrap_or_default(),
                 });
             };
-            library.ingest(&IngestRequest { collection, paths }, &mut progress, &cancel)
+            library.ingest(&request, &mut progress, &cancel)
         })
         .await?;
+    suite.forget_removed_documents().await?;
     serde_json::to_value(report).map_err(|error| LocalError::internal(&error))
 }
 

@@ -16,6 +16,9 @@ pub enum LocalRequest {
         paths: Vec<PathBuf>,
         /// Name; created where missing.
         collection: String,
+        /// Read every file to see whether it has changed, whatever its size and time say.
+        #[serde(default)]
+        full: bool,
     },
     /// One answer. Deltas, then output `{answer, refused, citations, model, usage, timings, ...}`.
     Ask {
@@ -53,8 +56,30 @@ pub enum LocalRequest {
         /// At least 10 characters.
         password: Secret,
     },
-    /// Lists accounts. Output `{users: [{id, email, role}]}`.
+    /// Lists accounts. Output `{users: [{id, email, role, suspended}]}`.
     UserList,
+    /// Suspends an account: its sessions, streams and answers end, its keys open nothing. Output `{id, email, role, suspended}`.
+    UserSuspend {
+        /// Address.
+        email: String,
+    },
+    /// Lets a suspended account be used again, keys included. Output `{id, email, role, suspended}`.
+    UserResume {
+        /// Address.
+        email: String,
+    },
+    /// Removes an account with its conversations, sessions and keys. Output `{email, removed: true, conversations}`.
+    UserRemove {
+        /// Address.
+        email: String,
+    },
+    /// Gives an account another password and ends its sessions. Output `{email, password_set: true, sessions_ended}`.
+    UserPassword {
+        /// Address.
+        email: String,
+        /// At least 10 characters.
+        password: Secret,
+    },
     /// Creates an API key. Output `{id, key, name, email}`; the key is shown this once.
     KeyCreate {
         /// Owner.

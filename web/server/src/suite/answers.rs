@@ -14,6 +14,8 @@ use web_api::{AnswerEvent, AnswerStatus, AskRequest, Conversation, Message};
 
 use super::Suite;
 use super::ask::Ask;
+use super::places::{Places, TooMuch};
+use super::removed_sources::without_documents;
 use crate::auth::CurrentUser;
 use crate::db::{DatabaseError, UserId, conversations, messages, now_ms};
 
@@ -26,14 +28,25 @@ pub struct Answers {
     by_id: Mutex<HashMap<String, Arc<Running>>>,
 }
 
+/// How far an answer is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// Number of events so far.
+    count: usize,
+    /// Whether the last one was the last.
+    is_over: bool,
+}
+
 /// One answer under way.
 pub struct Running {
     user: UserId,
     events: Mutex<Vec<AnswerEvent>>,
-    // Number of events so far; followers wait for it to grow.
-    count: watch::Sender<usize>,
+    // How far it is; followers wait for this to change.
+    progress: watch::Sender<Progress>,
     stop: watch::Sender<bool>,
     finished: Mutex<Option<Instant>>,
+    /// The account's place, until the last event.
+    place: Mutex<Option<Places<UserId>>>,
 }
 
 impl Answers {
@@ -60,27 +73,39 @@ impl Answers {
         }
     }
 
-    /// Makes room for a new answer of the account, unless it has `most` under way.
-    fn start(&self, user: UserId, id: &str, most: usize) -> Option<Arc<Running>> {
+    /// Completes when no answer is being written, or stored, any more.
+    pub async fn until_idle(&self) {
+        while self.running() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Asks the account's answers to stop, as when it is suspended.
+    pub fn stop_of(&self, user: UserId) {
+        for running in self.lock().values().filter(|running| running.user == user) {
+            running.stop();
+        }
+    }
+
+    /// Forgets the events of finished answers; their stored messages are all there is from now on.
+    pub fn forget_finished(&self) {
+        self.lock().retain(|_, running| !running.is_finished());
+    }
+
+    /// Begins a new answer of the account, which has a place for it.
+    fn start(&self, user: UserId, id: &str, place: Places<UserId>) -> Arc<Running> {
         let mut by_id = self.lock();
         by_id.retain(|_, running| !running.is_older_than(KEEP_FINISHED));
-        if by_id
-            .values()
-            .filter(|running| running.user == user && !running.is_finished())
-            .count()
-            >= most
-        {
-            return None;
-        }
         let running = Arc::new(Running {
             user,
             events: Mutex::default(),
-            count: watch::Sender::new(0),
+            progress: watch::Sender::default(),
             stop: watch::Sender::new(false),
             finished: Mutex::default(),
+            place: Mutex::new(Some(place)),
         });
         by_id.insert(id.to_owned(), Arc::clone(&running));
-        Some(running)
+        running
     }
 
     fn forget(&self, id: &str) {
@@ -98,9 +123,11 @@ impl Running {
         self.stop.send_replace(true);
     }
 
-    /// Whether nothing comes behind number `after`.
+    /// Whether nothing comes behind number `after`: the answer is over there, or never had so many events, which nobody can
+    /// have seen.
     pub fn is_over_after(&self, after: usize) -> bool {
-        self.is_finished() && *self.count.borrow() <= after
+        let progress = *self.progress.borrow();
+        after > progress.count || progress.is_over && after == progress.count
     }
 
     /// The events behind number `after`, those that are there and those that come, with their numbers from 1. Ends
@@ -109,15 +136,16 @@ impl Running {
         self: Arc<Self>,
         after: usize,
     ) -> impl Stream<Item = (usize, AnswerEvent)> + Send + 'static {
-        let count = self.count.subscribe();
+        let progress = self.progress.subscribe();
         stream::unfold(
-            (self, count, after, false),
-            |(running, mut count, sent, ended)| async move {
+            (self, progress, after, false),
+            |(running, mut progress, sent, ended)| async move {
                 if ended {
                     return None;
                 }
-                // The sender lives in `running`, so waiting fails only if the count never grows again; then we are done.
-                count.wait_for(|count| *count > sent).await.ok()?;
+                // The sender lives in `running`, so waiting fails only if nothing comes any more; then we are done.
+                let more = |progress: &Progress| progress.count > sent || progress.is_over;
+                progress.wait_for(more).await.ok()?;
                 let event = running
                     .events
                     .lock()
@@ -125,7 +153,7 @@ impl Running {
                     .get(sent)
                     .cloned()?;
                 let ended = event.is_last();
-                Some(((sent + 1, event), (running, count, sent + 1, ended)))
+                Some(((sent + 1, event), (running, progress, sent + 1, ended)))
             },
         )
     }
@@ -138,9 +166,19 @@ impl Running {
             events.len()
         };
         if last {
+            // Before anybody reads of the end and asks again.
+            drop(
+                self.place
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
             *self.finished.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-        self.count.send_replace(count);
+        self.progress.send_modify(|progress| {
+            progress.count = count;
+            progress.is_over |= last;
+        });
     }
 
     fn is_finished(&self) -> bool {
@@ -165,11 +203,8 @@ pub enum StartError {
     #[error("there is no such conversation")]
     UnknownConversation,
     /// The account has as many answers under way as it may.
-    #[error("{most} answers are being written for you already; wait for one or stop one")]
-    TooMany {
-        /// The limit.
-        most: usize,
-    },
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -193,11 +228,8 @@ impl Suite {
             now_ms(),
         );
         let id = message.id.clone();
-        let most = self.config.max_answers_per_user;
-        let running = self
-            .answers
-            .start(user.id, &id, most)
-            .ok_or(StartError::TooMany { most })?;
+        let place = self.places(user, 1)?;
+        let running = self.answers.start(user.id, &id, place);
         let user_id = user.id;
         let stored = message.clone();
         let prepared = self
@@ -263,7 +295,7 @@ impl Suite {
 }
 
 /// Produces one answer, from the question to the stored message.
-async fn run(suite: &Suite, running: &Running, user: UserId, mut message: Message, ask: Ask) {
+async fn run(suite: &Arc<Suite>, running: &Running, user: UserId, mut message: Message, ask: Ask) {
     let stop = running.stop.subscribe();
     // What has been shown so far, kept when the pipeline fails.
     let mut shown = String::new();
@@ -287,7 +319,7 @@ async fn run(suite: &Suite, running: &Running, user: UserId, mut message: Messag
     store_and_finish(suite, running, user, message).await;
 }
 
-async fn store_and_finish(suite: &Suite, running: &Running, user: UserId, message: Message) {
+async fn store_and_finish(suite: &Arc<Suite>, running: &Running, user: UserId, message: Message) {
     suite
         .metrics
         .answer_finished(message.mode, message.status, message.refused);
@@ -299,6 +331,13 @@ async fn store_and_finish(suite: &Suite, running: &Running, user: UserId, messag
     if let Err(error) = result {
         tracing::error!(answer = %message.id, %error, "an answer could not be stored");
     }
+    let message = match suite.forget_if_removed(&message).await {
+        Ok(gone) => without_documents(message, &gone),
+        Err(error) => {
+            tracing::warn!(answer = %message.id, %error, "whether an answer's documents are still there is not known");
+            message
+        }
+    };
     running.push(message.into_last_event());
 }
 

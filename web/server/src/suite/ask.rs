@@ -31,6 +31,8 @@ const HISTORY_TOKENS: usize = 256;
 const FOLLOW_UP_WORDS: usize = 4;
 /// Tokens kept free for the wording of the prompt around the passages, the sentences that it repeats and the question.
 const PROMPT_OVERHEAD_TOKENS: usize = 360;
+/// Shown with an answer of which a statement was left out.
+const WITHHELD: &str = "A statement of the model that the documents do not support was left out.";
 /// Characters of a passage shown in the list of sources.
 const SNIPPET_CHARS: usize = 240;
 
@@ -344,11 +346,53 @@ impl Suite {
         sink(AnswerEvent::Status {
             text: format!("Reading with {}…", model.name()),
         });
-        let tracker = AnswerTracker::new(&ask.question, found.context.clone());
-        let deadline = started + self.config.answer_deadline;
-        let mut written = follow_model((stream, reader), tracker, stop, deadline, sink).await;
-        written.model = Some(model.name().to_owned());
-        Ok(written)
+        let mut reading = Reading {
+            tracker: AnswerTracker::new(&ask.question, found.context.clone()),
+            stop,
+            deadline: started + self.config.answer_deadline,
+            sink,
+        };
+        let mut read = reading.follow((stream, reader)).await;
+        if read.ending == Ending::Complete {
+            self.ask_again(model, ask, &mut reading, &mut read).await;
+        }
+        Ok(reading.finish(read, model.name()))
+    }
+
+    /// Asks the model once more, from the closest sentences alone, when it made a statement that no passage supports. The
+    /// first answer stands when the model has no time for it.
+    async fn ask_again(
+        &self,
+        model: &Arc<dyn LanguageModel>,
+        ask: &Ask,
+        reading: &mut Reading<'_>,
+        read: &mut ReadAnswer,
+    ) {
+        let (events, prompt) = reading.tracker.ask_again();
+        send(events, reading.sink);
+        let Some(prompt) = prompt else {
+            return;
+        };
+        (reading.sink)(AnswerEvent::Status {
+            text: "Checking a statement against the documents…".to_owned(),
+        });
+        let messages = prompt.into_iter().map(chat_message).collect();
+        let started = self.submit(model, ask, messages).await;
+        let Ok(started) = started else {
+            return;
+        };
+        let second = reading.follow(started).await;
+        read.usage.prompt_tokens += second.usage.prompt_tokens;
+        read.usage.completion_tokens += second.usage.completion_tokens;
+        if let (Some(all), Some(more)) = (&mut read.timings, second.timings) {
+            all.queue_ms += more.queue_ms;
+            all.prefill_ms += more.prefill_ms;
+            all.decode_ms += more.decode_ms;
+        }
+        // What it failed to say is replaced by a quote, so that only a stop or the deadline ends the whole answer.
+        if matches!(second.ending, Ending::Stopped | Ending::Broken { .. }) {
+            read.ending = second.ending;
+        }
     }
 
     /// Builds the prompt and submits it. Tokenizing takes milliseconds, so it runs off the async threads.
@@ -360,10 +404,21 @@ impl Suite {
     ) -> Result<(ModelStream, ReasoningReader), ModelError> {
         let model = Arc::clone(model);
         let history = recent_history(&ask.history, &|text| model.count_tokens(text));
-        let messages: Vec<ChatMessage> = rag::build_prompt(&ask.question, &history, context)
+        let messages = rag::build_prompt(&ask.question, &history, context)
             .into_iter()
             .map(chat_message)
             .collect();
+        self.submit(&model, ask, messages).await
+    }
+
+    /// Submits a prompt with the sampling of the question.
+    async fn submit(
+        &self,
+        model: &Arc<dyn LanguageModel>,
+        ask: &Ask,
+        messages: Vec<ChatMessage>,
+    ) -> Result<(ModelStream, ReasoningReader), ModelError> {
+        let model = Arc::clone(model);
         let sampling = ask.sampling.clone().unwrap_or_else(|| SamplingParams {
             max_tokens: self.config.max_answer_tokens,
             ..SamplingParams::default()
@@ -431,89 +486,121 @@ impl Written {
     }
 }
 
-/// Reads the model's stream to its end, to the stop or to the deadline, checking sentences on the way. Reasoning is left
-/// out: no passage is meant to support it.
-async fn follow_model(
-    (mut stream, mut reader): (ModelStream, ReasoningReader),
-    mut tracker: AnswerTracker,
-    mut stop: watch::Receiver<bool>,
+/// An answer that is being read from the model and checked.
+struct Reading<'a> {
+    tracker: AnswerTracker,
+    stop: watch::Receiver<bool>,
     deadline: Instant,
-    sink: Sink<'_>,
-) -> Written {
-    let mut usage = Usage::default();
-    let mut timings = None;
-    let mut said_thinking = false;
-    let deadline = tokio::time::sleep_until(deadline.into());
-    tokio::pin!(deadline);
-    let ending = loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = stopped(&mut stop) => break Ending::Stopped,
-            () = &mut deadline => break Ending::Broken {
-                reason: "The answer took too long and was broken off. Ask a narrower question, or again later.".to_owned(),
-            },
+    sink: Sink<'a>,
+}
+
+/// What is known when a stream of the model ended.
+struct ReadAnswer {
+    usage: Usage,
+    timings: Option<inference::Timings>,
+    notice: Option<String>,
+    ending: Ending,
+}
+
+impl Reading<'_> {
+    /// Reads the model's stream to its end, to the stop or to the deadline, checking sentences on the way. Reasoning is
+    /// left out: no passage is meant to support it.
+    async fn follow(&mut self, started: (ModelStream, ReasoningReader)) -> ReadAnswer {
+        let (stream, mut reader) = started;
+        let mut read = self.read_events(stream, &mut reader).await;
+        read.notice = (read.ending == Ending::Length).then(|| match reader.is_reasoning() {
+            true => "The model thought about the question until the greatest length of an answer was reached. Ask a narrower question.".to_owned(),
+            false => "The answer reached its greatest length and ends here.".to_owned(),
+        });
+        send(self.tracker.push(&reader.finish().answer), self.sink);
+        read
+    }
+
+    /// Ends the answer the way its stream ended.
+    fn finish(self, read: ReadAnswer, model: &str) -> Written {
+        let (events, answer) = match read.ending {
+            Ending::Complete => self.tracker.finish(),
+            Ending::Length | Ending::Stopped | Ending::Broken { .. } => self.tracker.break_off(),
         };
-        match event {
-            Some(Event::Delta { text, tokens, .. }) => {
-                usage.completion_tokens += tokens.len();
-                let parts = reader.push(&text);
-                if reader.is_reasoning() && !std::mem::replace(&mut said_thinking, true) {
-                    sink(AnswerEvent::Status {
-                        text: "Thinking…".to_owned(),
-                    });
-                }
-                send(tracker.push(&parts.answer), sink);
-            }
-            Some(Event::Finished {
-                reason,
-                usage: counted,
-                timings: measured,
-            }) => {
-                usage = Usage {
-                    prompt_tokens: counted.prompt_tokens,
-                    completion_tokens: counted.completion_tokens,
-                };
-                timings = Some(measured);
-                break match reason {
-                    FinishReason::Stop => Ending::Complete,
-                    FinishReason::Length => Ending::Length,
-                };
-            }
-            Some(Event::Failed(error)) => {
-                let advice = match error {
-                    EngineError::Device(_) => "",
-                    _ => " Ask again.",
-                };
-                break Ending::Broken {
-                    reason: format!("The language model failed: {error}.{advice}"),
-                };
-            }
-            None => {
-                break Ending::Broken {
-                    reason: "The language model stopped. Ask again.".to_owned(),
-                };
-            }
+        send(events, self.sink);
+        let withheld = (!answer.withheld.is_empty()).then(|| WITHHELD.to_owned());
+        Written {
+            answer,
+            mode: AnswerMode::Generated,
+            notice: read.notice.or(withheld),
+            model: Some(model.to_owned()),
+            usage: read.usage,
+            timings: read.timings,
+            ending: read.ending,
         }
-    };
-    drop(stream);
-    let notice = (ending == Ending::Length).then(|| match reader.is_reasoning() {
-        true => "The model thought about the question until the greatest length of an answer was reached. Ask a narrower question.".to_owned(),
-        false => "The answer reached its greatest length and ends here.".to_owned(),
-    });
-    send(tracker.push(&reader.finish().answer), sink);
-    let (events, answer) = match ending {
-        Ending::Complete => tracker.finish(),
-        Ending::Length | Ending::Stopped | Ending::Broken { .. } => tracker.break_off(),
-    };
-    send(events, sink);
-    Written {
-        answer,
-        mode: AnswerMode::Generated,
-        notice,
-        model: None,
-        usage,
-        timings,
-        ending,
+    }
+
+    async fn read_events(
+        &mut self,
+        mut stream: ModelStream,
+        reader: &mut ReasoningReader,
+    ) -> ReadAnswer {
+        let mut usage = Usage::default();
+        let mut timings = None;
+        let mut said_thinking = false;
+        let deadline = tokio::time::sleep_until(self.deadline.into());
+        tokio::pin!(deadline);
+        let ending = loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = stopped(&mut self.stop) => break Ending::Stopped,
+                () = &mut deadline => break Ending::Broken {
+                    reason: "The answer took too long and was broken off. Ask a narrower question, or again later.".to_owned(),
+                },
+            };
+            match event {
+                Some(Event::Delta { text, tokens, .. }) => {
+                    usage.completion_tokens += tokens.len();
+                    let parts = reader.push(&text);
+                    if reader.is_reasoning() && !std::mem::replace(&mut said_thinking, true) {
+                        (self.sink)(AnswerEvent::Status {
+                            text: "Thinking…".to_owned(),
+                        });
+                    }
+                    send(self.tracker.push(&parts.answer), self.sink);
+                }
+                Some(Event::Finished {
+                    reason,
+                    usage: counted,
+                    timings: measured,
+                }) => {
+                    usage = Usage {
+                        prompt_tokens: counted.prompt_tokens,
+                        completion_tokens: counted.completion_tokens,
+                    };
+                    timings = Some(measured);
+                    break match reason {
+                        FinishReason::Stop => Ending::Complete,
+                        FinishReason::Length => Ending::Length,
+                    };
+                }
+                Some(Event::Failed(error)) => {
+                    let advice = match error {
+                        EngineError::Device(_) => "",
+                        _ => " Ask again.",
+                    };
+                    break Ending::Broken {
+                        reason: format!("The language model failed: {error}.{advice}"),
+                    };
+                }
+                None => {
+                    break Ending::Broken {
+                        reason: "The language model stopped. Ask again.".to_owned(),
+                    };
+                }
+            }
+        };
+        ReadAnswer {
+            usage,
+            timings,
+            notice: None,
+            ending,
+        }
     }
 }
 

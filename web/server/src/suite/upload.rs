@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rag::CollectionId;
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ use crate::db::now_ms;
 
 /// Longest file name that is taken: file systems end at 255 bytes, and the library adds to it.
 const NAME_MAX_BYTES: usize = 200;
+/// How often the disk is looked at again while uploads wait for room.
+const ROOM_POLL: Duration = Duration::from_secs(5);
 /// Reasons of failed uploads that are remembered until the next start.
 const FAILURES_KEPT: usize = 100;
 const PART_NAME: &str = ".part";
@@ -33,6 +36,8 @@ pub struct Uploads {
 struct State {
     waiting: VecDeque<Upload>,
     reading: Option<Upload>,
+    /// Why nothing is read at the moment.
+    stalled: Option<String>,
     failed: VecDeque<(Upload, String)>,
 }
 
@@ -73,7 +78,7 @@ impl Uploads {
             .folder
             .join(collection.0.to_string())
             .join(Uuid::new_v4().to_string());
-        std::fs::create_dir_all(&folder)?;
+        rag::private::create_dir(&folder)?;
         Ok(Incoming {
             collection,
             name: name.to_owned(),
@@ -95,7 +100,7 @@ impl Uploads {
             .waiting
             .iter()
             .chain(&state.reading)
-            .map(|upload| (upload, DocumentState::Pending, None));
+            .map(|upload| (upload, DocumentState::Pending, state.stalled.clone()));
         let failed = state
             .failed
             .iter()
@@ -160,9 +165,18 @@ impl Uploads {
         }
     }
 
+    /// Keeps an upload that could not be read for want of room as the next one.
+    fn put_back(&self, upload: Upload, reason: String) {
+        let mut state = self.lock();
+        state.reading = None;
+        state.stalled = Some(reason);
+        state.waiting.push_front(upload);
+    }
+
     fn finished(&self, upload: Upload, failure: Option<String>) {
         let mut state = self.lock();
         state.reading = None;
+        state.stalled = None;
         state.failed.retain(|(earlier, _)| {
             earlier.collection != upload.collection || earlier.name != upload.name
         });
@@ -213,7 +227,8 @@ impl Drop for Incoming {
     }
 }
 
-/// Reads uploads into the library until the server stops. One at a time: the library ingests one at a time anyway.
+/// Reads uploads into the library until the server stops. One at a time: the library ingests one at a time anyway. Without
+/// room on the disk they wait for it.
 pub async fn read_uploads(suite: Arc<Suite>) {
     let recovering = Arc::clone(&suite);
     if let Err(error) =
@@ -227,13 +242,23 @@ pub async fn read_uploads(suite: Arc<Suite>) {
         let result = suite
             .with_library(move |library| {
                 let result = library.add_file(job.collection, &job.name, &job.path);
-                if let Some(folder) = job.path.parent() {
+                let waits = matches!(&result, Err(error) if error.is_disk_full());
+                if let Some(folder) = job.path.parent().filter(|_| !waits) {
                     // The library keeps its own copy. A leftover is found at the next start.
                     let _ = std::fs::remove_dir_all(folder);
                 }
                 result
             })
             .await;
+        if let Err(error) = &result
+            && error.is_disk_full()
+        {
+            tracing::error!(%error, "uploaded files wait for room on the disk");
+            let reason = "The server's disk is full; the file is read when there is room.";
+            suite.uploads.put_back(upload, reason.to_owned());
+            tokio::time::sleep(ROOM_POLL).await;
+            continue;
+        }
         let failure = result.err().map(|error| error.to_string());
         if let Some(reason) = &failure {
             tracing::warn!(

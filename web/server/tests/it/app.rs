@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 use web_server::{
-    LocalEvent, LocalRequest, Ready, Role, Secret, ServeConfig, Suite, SuiteConfig, call_local,
-    run_local,
+    LanguageModel, LocalEvent, LocalRequest, Ready, Role, Secret, ServeConfig, Suite, SuiteConfig,
+    SuiteError, call_local, run_local,
 };
 
 use crate::fakes::{HashingEmbedder, ScriptedModel};
@@ -39,7 +39,11 @@ pub struct Options {
     pub with_model: bool,
     pub with_users: bool,
     pub with_documents: bool,
+    /// What running requests get when the server is stopped.
+    pub grace: Duration,
     pub configure: fn(&mut SuiteConfig),
+    pub adjust_library: fn(rag::Library) -> rag::Library,
+    pub serve: Box<dyn FnOnce(&mut ServeConfig)>,
 }
 
 impl Default for Options {
@@ -48,7 +52,10 @@ impl Default for Options {
             with_model: true,
             with_users: true,
             with_documents: true,
+            grace: Duration::from_secs(10),
             configure: |_| {},
+            adjust_library: |library| library,
+            serve: Box::new(|_| {}),
         }
     }
 }
@@ -67,35 +74,20 @@ pub fn spawn(options: Options) -> App {
     let model = Arc::new(ScriptedModel::default());
     let mut config = SuiteConfig::new(data.path());
     (options.configure)(&mut config);
-    let library = rag::Library::open(
-        rag::LibraryConfig {
-            data_dir: data.path().to_owned(),
-            store: rag::StoreChoice::Embedded,
-            extractor: extractor(),
-        },
-        Arc::new(HashingEmbedder),
-    )
-    .unwrap();
-    let language_model: Option<Arc<dyn web_server::LanguageModel>> = if options.with_model {
+    let language_model: Option<Arc<dyn LanguageModel>> = if options.with_model {
         Some(model.clone())
     } else {
         None
     };
-    let suite = Arc::new(
-        Suite::open(
-            config,
-            Arc::new(library),
-            language_model,
-            Arc::new(HashingEmbedder),
-        )
-        .unwrap(),
-    );
+    let suite = Arc::new(open_suite_with(config, language_model, options.adjust_library).unwrap());
 
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serve_config = ServeConfig::new("127.0.0.1:0".parse().unwrap(), move |ready| {
+    let mut serve_config = ServeConfig::new("127.0.0.1:0".parse().unwrap(), move |ready| {
         let _ = ready_sender.send(ready);
     });
+    serve_config.grace = options.grace;
+    (options.serve)(&mut serve_config);
     let serving = Arc::clone(&suite);
     let served = runtime.spawn(async move {
         let shutdown = async {
@@ -133,6 +125,32 @@ pub fn spawn(options: Options) -> App {
         app.ingest_handbook();
     }
     app
+}
+
+/// Opens the data directory of a configuration, as a start of the program does.
+pub fn open_suite(
+    config: SuiteConfig,
+    model: Option<Arc<dyn LanguageModel>>,
+) -> Result<Suite, SuiteError> {
+    open_suite_with(config, model, |library| library)
+}
+
+fn open_suite_with(
+    config: SuiteConfig,
+    model: Option<Arc<dyn LanguageModel>>,
+    adjust_library: fn(rag::Library) -> rag::Library,
+) -> Result<Suite, SuiteError> {
+    let library = rag::Library::open(
+        rag::LibraryConfig {
+            data_dir: config.data_dir.clone(),
+            store: rag::StoreChoice::Embedded,
+            extractor: extractor(),
+        },
+        Arc::new(HashingEmbedder),
+    )
+    .unwrap();
+    let library = Arc::new(adjust_library(library));
+    Suite::open(config, library, model, Arc::new(HashingEmbedder))
 }
 
 /// The extractor's program is this binary, which then runs one test only: the one below.
@@ -176,9 +194,17 @@ impl App {
         let output = self.output(LocalRequest::Ingest {
             paths: vec![folder],
             collection: "handbook".into(),
+            full: false,
         });
         assert_eq!(output["added"], 2, "{output}");
         assert_eq!(output["failed"], json!([]), "{output}");
+    }
+
+    /// Asks the server to stop, as a signal does.
+    pub fn ask_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
     }
 
     /// All events of a local command, done in this process.
@@ -273,8 +299,9 @@ pub fn ask_in(client: &Client, conversation: &str, question: &str) -> String {
     started.json["answer_id"].as_str().unwrap().to_owned()
 }
 
-impl Drop for App {
-    fn drop(&mut self) {
+impl App {
+    /// Stops the server as the program does; the data directory stays.
+    pub fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -283,6 +310,13 @@ impl Drop for App {
                 .runtime
                 .block_on(async { tokio::time::timeout(Duration::from_secs(20), served).await });
         }
+        self.suite.close();
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -311,6 +345,13 @@ impl Reply {
             .find(|(header, _)| header == name)
             .map(|(_, value)| value.as_str())
     }
+
+    /// `NAME=VALUE` of each cookie that is set.
+    pub fn cookies(&self) -> Vec<String> {
+        let set = self.headers.iter().filter(|(name, _)| name == "set-cookie");
+        set.map(|(_, value)| value.split(';').next().unwrap().to_owned())
+            .collect()
+    }
 }
 
 impl Client {
@@ -319,20 +360,23 @@ impl Client {
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
+    /// The headers as they stand in a request.
+    pub fn raw_headers(&self) -> String {
+        let lines = self.headers.iter();
+        lines
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect()
+    }
+
     pub fn without(&self, name: &str) -> Client {
         let mut client = self.clone();
         client.headers.retain(|(header, _)| header != name);
         client
     }
 
+    /// Takes the cookie of the session, not that of the device: to the server this is a new browser each time.
     pub fn take_session(&mut self, reply: &Reply) {
-        let cookie = reply
-            .header("set-cookie")
-            .unwrap()
-            .split(';')
-            .next()
-            .unwrap()
-            .to_owned();
+        let cookie = reply.cookies().swap_remove(0);
         self.set("cookie", &cookie);
         self.set("x-csrf-token", reply.json["csrf_token"].as_str().unwrap());
     }

@@ -70,6 +70,15 @@ fn every_route_turns_away_who_may_not_use_it() {
                 }
                 assert!(!refused.contains(&status(&key)), "{what}");
             }
+            Access::AdminKeyOrSession => {
+                let admin_key = app.with_key(ADMIN);
+                assert_eq!(status(&anonymous), 401, "{what}");
+                assert_eq!(status(&bad_key), 401, "{what}");
+                assert_eq!(status(&member), 403, "{what}");
+                assert_eq!(status(&key), 403, "{what}: the key of a member");
+                assert!(!refused.contains(&status(&admin)), "{what}");
+                assert!(!refused.contains(&status(&admin_key)), "{what}");
+            }
             Access::KeyOrSession => {
                 assert_eq!(status(&anonymous), 401, "{what}");
                 assert_eq!(status(&bad_key), 401, "{what}");

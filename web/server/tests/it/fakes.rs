@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::stream;
 use inference::{
-    ChatMessage, EngineError, EngineStats, Event, FinishReason, Priority, SamplingParams,
-    ScoredToken, Timings, TokenLogprobs, Usage,
+    Conversation, EngineError, EngineStats, Event, FinishReason, Priority, SamplingParams,
+    ScoredToken, Timings, TokenLogprobs, Turn, Usage,
 };
 use rag::{EmbedError, Embedder};
 use web_server::{LanguageModel, ModelError, ModelStream};
@@ -39,6 +39,19 @@ impl Embedder for HashingEmbedder {
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         Ok(texts.iter().map(|text| embed(text)).collect())
     }
+
+    fn vocab_size(&self) -> usize {
+        1000
+    }
+
+    /// The id 7 is the word `7`.
+    fn embed_tokens(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let texts = texts.iter().map(|ids| {
+            let words: Vec<String> = ids.iter().map(u32::to_string).collect();
+            words.join(" ")
+        });
+        self.embed(&texts.collect::<Vec<_>>())
+    }
 }
 
 fn embed(text: &str) -> Vec<f32> {
@@ -59,7 +72,7 @@ fn embed(text: &str) -> Vec<f32> {
 pub enum Script {
     /// Says this, word by word.
     Say(&'static str),
-    /// Says words until it is cancelled.
+    /// Says [`DEFAULT_ANSWER`] until it is cancelled.
     Babble,
     /// Its queue is full.
     Busy,
@@ -73,6 +86,8 @@ pub enum Script {
 #[derive(Default)]
 pub struct ScriptedModel {
     script: Mutex<VecDeque<Script>>,
+    /// Words with the blank after them; a token id is a place in it.
+    words: Mutex<Vec<String>>,
     pub requests: Mutex<Vec<(String, SamplingParams, Priority)>>,
     pub cancelled: Arc<AtomicUsize>,
     /// Whether its device has failed.
@@ -87,9 +102,18 @@ impl ScriptedModel {
         self.script.lock().unwrap().push_back(script);
     }
 
+    fn decode(&self, ids: &[u32]) -> Result<String, ModelError> {
+        let words = self.words.lock().unwrap();
+        let word = |id: &u32| words.get(*id as usize).map(String::as_str);
+        let text: Option<String> = ids.iter().map(word).collect();
+        text.ok_or_else(|| ModelError::Invalid {
+            reason: "a token of the prompt is not in the vocabulary".to_owned(),
+        })
+    }
+
     fn start(
         &self,
-        prompt: String,
+        prompt: Vec<u32>,
         sampling: SamplingParams,
         priority: Priority,
     ) -> Result<ModelStream, ModelError> {
@@ -98,7 +122,8 @@ impl ScriptedModel {
                 reason: "Xid 79, the GPU has fallen off the bus".to_owned(),
             });
         }
-        let prompt_tokens = self.count_tokens(&prompt);
+        let prompt_tokens = prompt.len();
+        let prompt = self.decode(&prompt)?;
         let max_tokens = sampling.max_tokens;
         let num_top = sampling.logprobs;
         if prompt_tokens + max_tokens > CONTEXT_LEN {
@@ -149,7 +174,8 @@ impl ScriptedModel {
                 }
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 let word = match &mut words {
-                    None => Some("word. ".to_owned()),
+                    None if fails => Some("word. ".to_owned()),
+                    None => Some(format!("{DEFAULT_ANSWER} ")),
                     Some(words) => words.pop_front(),
                 };
                 let event = match word {
@@ -224,34 +250,54 @@ impl LanguageModel for ScriptedModel {
         text.split_whitespace().count()
     }
 
-    fn count_chat_tokens(&self, messages: &[ChatMessage]) -> Result<usize, ModelError> {
-        Ok(messages
-            .iter()
-            .map(|message| self.count_tokens(&message.content))
-            .sum())
+    fn created(&self) -> i64 {
+        1_700_000_000
     }
 
-    fn chat(
+    fn encode_text(&self, text: &str) -> Vec<u32> {
+        let mut words = self.words.lock().unwrap();
+        let mut id_of = |word: &str| {
+            let there = words.iter().position(|there| there == word);
+            there.unwrap_or_else(|| {
+                words.push(word.to_owned());
+                words.len() - 1
+            }) as u32
+        };
+        let mut ids: Vec<u32> = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let blanks = rest[word..].find(|c: char| !c.is_whitespace());
+            let end = blanks.map_or(rest.len(), |blanks| word + blanks);
+            ids.push(id_of(&rest[..end]));
+            rest = &rest[end..];
+        }
+        ids
+    }
+
+    /// Messages as lines; calls of tools as `name(arguments)`.
+    fn encode_conversation(&self, conversation: &Conversation) -> Result<Vec<u32>, ModelError> {
+        let lines = conversation.turns.iter().map(|turn| match turn {
+            Turn::Message(message) => message.content.clone(),
+            Turn::ToolCalls { content, calls } => {
+                let calls = calls
+                    .iter()
+                    .map(|call| format!("{}({})", call.name, call.arguments));
+                [content.clone()].into_iter().chain(calls).collect()
+            }
+            Turn::ToolResult { content, .. } => content.clone(),
+        });
+        let lines: Vec<String> = lines.collect();
+        Ok(self.encode_text(&lines.join("\n")))
+    }
+
+    fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Vec<u32>,
         sampling: SamplingParams,
         priority: Priority,
     ) -> Result<ModelStream, ModelError> {
-        let prompt = messages
-            .iter()
-            .map(|message| message.content.as_str())
-            .collect::<Vec<_>>()
-            .join("\n");
         self.start(prompt, sampling, priority)
-    }
-
-    fn complete(
-        &self,
-        prompt: &str,
-        sampling: SamplingParams,
-        priority: Priority,
-    ) -> Result<ModelStream, ModelError> {
-        self.start(prompt.to_owned(), sampling, priority)
     }
 
     fn stats(&self) -> EngineStats {

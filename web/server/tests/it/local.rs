@@ -140,6 +140,7 @@ fn mistakes_are_the_users_and_say_what_helps() {
         LocalRequest::Ingest {
             paths: vec!["/no/such/folder".into()],
             collection: "x".into(),
+            full: false,
         },
         LocalRequest::KeyCreate {
             user_email: "nobody@example.org".into(),

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use inference::Priority;
 use serde_json::{Value, json};
 
-use crate::app::{Client, MEMBER, eventually, spawn_app};
+use crate::app::{ADMIN, Client, MEMBER, eventually, spawn_app};
 use crate::fakes::{CONTEXT_LEN, Script};
 
 fn chat(extra: Value) -> Value {
@@ -125,6 +125,9 @@ fn collections_make_a_chat_an_answer_from_documents_with_citations() {
     );
     assert_eq!(message["citations"][0]["path"], "vacation.md");
     assert_eq!(message["refused"], false);
+    assert_eq!(message["unsupported"], json!([]));
+    assert_eq!(message["mode"], "generated");
+    assert_eq!(message["notice"], json!(null));
     assert_eq!(app.model.requests.lock().unwrap()[0].2, Priority::Api);
 
     let mut stream = body.clone();
@@ -137,6 +140,10 @@ fn collections_make_a_chat_an_answer_from_documents_with_citations() {
         message["citations"]
     );
 
+    for name in ["refused", "unsupported", "mode"] {
+        assert_eq!(last["choices"][0]["delta"][name], message[name], "{name}");
+    }
+
     let mut unknown = body;
     unknown["collections"] = json!(["nope"]);
     let reply = client.post("/v1/chat/completions", unknown);
@@ -144,6 +151,42 @@ fn collections_make_a_chat_an_answer_from_documents_with_citations() {
         (reply.status, reply.json["error"]["param"].as_str()),
         (404, Some("collections"))
     );
+}
+
+#[test]
+fn a_statement_against_the_documents_is_asked_once_more_and_replaced() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let body = json!({
+        "model": "scripted-model",
+        "messages": [{ "role": "user", "content": "How many days of vacation does every employee have?" }],
+        "collections": ["handbook"],
+    });
+    let wrong = Script::Say("Every employee has 99 days of vacation per year.");
+    app.model.will(wrong);
+    let reply = client.post("/v1/chat/completions", body.clone());
+    let corrected = &reply.json["choices"][0]["message"];
+    let text = corrected["content"].as_str().unwrap();
+    assert!(text.contains("30 days") && !text.contains("99"), "{text}");
+    assert!(corrected["notice"].is_string(), "{corrected}");
+    assert_eq!(app.model.requests.lock().unwrap().len(), 2);
+
+    for _ in 0..2 {
+        let wrong = Script::Say("Every employee has 99 days of vacation per year.");
+        app.model.will(wrong);
+    }
+    let mut stream = body;
+    stream["stream"] = json!(true);
+    let chunks = chunks(&client, "/v1/chat/completions", stream);
+    let deltas = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]);
+    let text: String = deltas
+        .filter_map(|delta| delta["content"].as_str())
+        .collect();
+    assert!(text.starts_with("The closest passage says: "), "{text}");
+    assert!(!text.contains("99"), "{text}");
+    let last = &chunks.last().unwrap()["choices"][0]["delta"];
+    assert_eq!(last["citations"][0]["path"], "vacation.md");
+    assert!(last["notice"].is_string(), "{last}");
 }
 
 #[test]
@@ -196,7 +239,7 @@ fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
         ("dry_base", json!({ "dry_base": 0.5 })),
         ("mirostat", json!({ "mirostat": 3 })),
         ("banned_strings", json!({ "banned_strings": [""] })),
-        ("stop", json!({ "stop": ["a", "b", "c", "d", "e"] })),
+        ("stop", json!({ "stop": vec!["a"; 17] })),
         ("tools", json!({ "tools": [{ "type": "function" }] })),
         ("functions", json!({ "functions": [{ "name": "f" }] })),
         (
@@ -206,7 +249,7 @@ fn sampling_fields_reach_the_model_and_wrong_ones_are_named() {
         ("messages", json!({ "messages": [] })),
         (
             "messages",
-            json!({ "messages": [{ "role": "tool", "content": "x" }] }),
+            json!({ "messages": [{ "role": "robot", "content": "x" }] }),
         ),
         (
             "messages",
@@ -297,11 +340,126 @@ fn completions_continue_a_text() {
         .filter_map(|chunk| chunk["choices"][0]["text"].as_str())
         .collect();
     assert_eq!(text, "upon a time");
-    let two = client.post(
-        "/v1/completions",
-        json!({ "model": "scripted-model", "prompt": ["a", "b"] }),
+}
+
+#[test]
+fn several_prompts_as_texts_or_token_ids_have_their_choices_in_order() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let say = || ["one", "two", "three", "four"].map(|text| app.model.will(Script::Say(text)));
+    say();
+    let body =
+        json!({ "prompt": ["a b", "c"], "n": 2, "stream_options": { "include_usage": true } });
+    let reply = client.post("/v1/completions", body.clone()).json;
+    let choices: Vec<_> = (0..4)
+        .map(|index| {
+            let choice = &reply["choices"][index];
+            (
+                choice["index"].as_u64().unwrap(),
+                choice["text"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(choices, [(0, "one"), (1, "two"), (2, "three"), (3, "four")]);
+    // Each prompt counts once: `a b` and `c`.
+    let usage = json!({ "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7 });
+    assert_eq!(reply["usage"], usage);
+    let prompts = || -> Vec<String> {
+        let mut requests = app.model.requests.lock().unwrap();
+        requests.drain(..).map(|request| request.0).collect()
+    };
+    assert_eq!(prompts(), ["a b", "a b", "c", "c"]);
+
+    say();
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let chunks = chunks(&client, "/v1/completions", streamed);
+    let mut texts = [const { String::new() }; 4];
+    for choice in chunks
+        .iter()
+        .flat_map(|chunk| chunk["choices"].as_array().unwrap())
+    {
+        texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+    }
+    assert_eq!(texts, ["one", "two", "three", "four"]);
+    assert_eq!(chunks.last().unwrap()["usage"], usage);
+    prompts();
+
+    // The ids of `a ` and `b` are 0 and 1, as they came first.
+    for (ids, want) in [
+        (json!([0, 1]), vec!["a b"]),
+        (json!([[0, 1], [1]]), vec!["a b", "b"]),
+    ] {
+        let reply = client.post("/v1/completions", json!({ "prompt": ids }));
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(prompts(), want);
+    }
+    for wrong in [
+        json!([]),
+        json!([""]),
+        json!([[]]),
+        json!([99999]),
+        json!(vec!["a"; 33]),
+    ] {
+        let reply = client.post("/v1/completions", json!({ "prompt": wrong }));
+        assert_eq!(
+            (reply.status, reply.json["error"]["param"].as_str()),
+            (400, Some("prompt")),
+            "{}",
+            reply.text
+        );
+    }
+}
+
+#[test]
+fn a_history_with_tool_calls_reaches_the_model() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let history = json!([
+        { "role": "user", "content": "Rain?" },
+        { "role": "assistant", "content": null, "tool_calls": [
+            { "id": "c1", "type": "function", "function": { "name": "weather", "arguments": "{\"city\": \"Oslo\"}" } },
+        ] },
+        { "role": "tool", "tool_call_id": "c1", "content": "sun" },
+        { "role": "assistant", "content": null },
+        { "role": "user", "content": "And then?" },
+    ]);
+    let reply = client.post("/v1/chat/completions", chat(json!({ "messages": history })));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let prompt = app.model.requests.lock().unwrap()[0].0.clone();
+    assert_eq!(
+        prompt,
+        "Rain?\nweather({\"city\":\"Oslo\"})\nsun\n\nAnd then?"
     );
-    assert_eq!(two.json["error"]["param"], "prompt");
+}
+
+#[test]
+fn chunks_have_a_usage_of_null_and_answers_a_fingerprint() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let whole = client.post("/v1/chat/completions", chat(json!({}))).json;
+    let fingerprint = whole["system_fingerprint"].as_str().unwrap();
+    assert!(
+        fingerprint.starts_with("fp_") && fingerprint.len() == 13,
+        "{fingerprint}"
+    );
+    for (path, mut body) in [
+        ("/v1/chat/completions", chat(json!({}))),
+        ("/v1/completions", json!({ "prompt": "Once" })),
+    ] {
+        body["stream"] = json!(true);
+        for chunk in chunks(&client, path, body.clone()) {
+            assert_eq!(chunk["system_fingerprint"], fingerprint);
+            assert!(chunk.get("usage").is_none(), "{chunk}");
+        }
+        body["stream_options"] = json!({ "include_usage": true });
+        let chunks = chunks(&client, path, body);
+        let (last, others) = chunks.split_last().unwrap();
+        assert!(last["usage"].is_object(), "{last}");
+        for chunk in others {
+            assert_eq!(chunk.get("usage"), Some(&Value::Null), "{chunk}");
+        }
+    }
 }
 
 #[test]
@@ -397,7 +555,7 @@ fn metrics_name_routes_and_no_ids() {
     let client = app.with_key(MEMBER);
     client.get("/v1/models");
     client.get("/api/conversations/some-secret-id");
-    let text = app.client().get("/metrics").text;
+    let text = app.with_key(ADMIN).get("/metrics").text;
     assert!(
         text.contains(
             "cloister_http_requests_total{method=\"GET\",route=\"/v1/models\",status=\"200\"} 1"

@@ -1,48 +1,63 @@
-//! Setup, sign-in, sign-out, who am I.
+//! Setup, sign-in, sign-out, another password, who am I.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json as JsonResponse;
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use web_api::{Credentials, Me, ModelStatus, SetupRequest, SignedIn, UserInfo};
+use web_api::{
+    ChangePassword, Credentials, Me, ModelStatus, PasswordChanged, SetupRequest, SignedIn, UserInfo,
+};
 
+use super::super::client_address::Client;
+use super::super::cookies::{Cookie, device_tokens, device_value};
 use super::super::error::Failure;
-use super::super::guard::{SESSION_COOKIE, session_user};
+use super::super::guard::session_user;
 use super::super::json::Json;
 use super::collections::collection;
-use crate::auth::{CurrentUser, NewSession};
+use crate::auth::{AccountError, CurrentUser, DEVICE_LIFETIME_S, NewSession, Visit};
+use crate::security::{self, Actor};
 use crate::suite::Suite;
-
-type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
 pub(crate) async fn set_up(
     State(suite): State<Arc<Suite>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
     Json(request): Json<SetupRequest>,
 ) -> Result<Response, Failure> {
-    let session = suite
-        .set_up(&request.token, &request.email, &request.password)
-        .await?;
-    Ok(signed_in(&suite, session))
+    let actor = Actor::remote(&request.email, Some(client.address));
+    let tokens = device_tokens(&headers, suite.config.secure_cookies);
+    let result = suite
+        .set_up(&request.token, &request.email, &request.password, &tokens)
+        .await;
+    match &result {
+        Ok(_) => security::first_administrator(&actor),
+        Err(AccountError::SetupLink) => security::setup_refused(&actor),
+        Err(_) => {}
+    }
+    Ok(signed_in(&suite, result?))
 }
 
 pub(crate) async fn sign_in(
     State(suite): State<Arc<Suite>>,
-    peer: Peer,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     Json(request): Json<Credentials>,
 ) -> Result<Response, Failure> {
-    // The peer as the socket knows it: forwarded-for headers are the client's words.
-    let address = peer.map_or(
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        |Extension(ConnectInfo(peer))| peer.ip(),
+    let visit = Visit {
+        client: client.key,
+        device_tokens: device_tokens(&headers, suite.config.secure_cookies),
+    };
+    let result = suite
+        .sign_in(&request.email, &request.password, &visit)
+        .await;
+    log_sign_in(
+        &Actor::remote(&request.email, Some(client.address)),
+        &result,
     );
-    let session = suite
-        .sign_in(&request.email, &request.password, address)
-        .await?;
+    let session = result?;
     // A browser has one session: whatever it had before ends, so that a planted cookie is worth nothing.
     if let Some(earlier) = session_user(&suite, &headers)
         .await?
@@ -57,12 +72,25 @@ pub(crate) async fn sign_out(
     State(suite): State<Arc<Suite>>,
     Extension(user): Extension<CurrentUser>,
 ) -> Result<Response, Failure> {
+    security::signed_out(&user.actor());
     if let Some(session) = user.session {
         suite.end_session(session.id_hash).await?;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    set_cookie(&suite, &mut response, "", 0);
+    // The browser stays known: whoever uses it next still has to know the password.
+    Cookie::Session.set(&mut response, "", 0, suite.config.secure_cookies);
     Ok(response)
+}
+
+pub(crate) async fn change_password(
+    State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
+    Json(request): Json<ChangePassword>,
+) -> Result<JsonResponse<PasswordChanged>, Failure> {
+    let sessions_ended = suite
+        .change_own_password(&user, &request.current, &request.new)
+        .await?;
+    Ok(JsonResponse(PasswordChanged { sessions_ended }))
 }
 
 pub(crate) async fn me(
@@ -87,6 +115,21 @@ pub(crate) async fn me(
     }))
 }
 
+fn log_sign_in(actor: &Actor, result: &Result<NewSession, AccountError>) {
+    match result {
+        Ok(_) => security::signed_in(actor),
+        Err(AccountError::Throttled { retry_after } | AccountError::Crowded { retry_after }) => {
+            security::sign_in_throttled(actor, *retry_after);
+        }
+        Err(AccountError::WrongCredentials) => {
+            security::sign_in_failed(actor, "unknown account or wrong password");
+        }
+        Err(AccountError::Suspended) => security::sign_in_failed(actor, "suspended"),
+        // A fault of ours says nothing about who asked.
+        Err(_) => {}
+    }
+}
+
 fn model_status(suite: &Suite) -> ModelStatus {
     let name = suite.model.as_ref().map(|model| model.name().to_owned());
     ModelStatus {
@@ -107,24 +150,10 @@ fn signed_in(suite: &Suite, session: NewSession) -> Response {
         csrf_token: session.csrf_token,
     };
     let mut response = JsonResponse(body).into_response();
-    set_cookie(
-        suite,
-        &mut response,
-        &session.id,
-        suite.config.session_max.as_secs(),
-    );
+    let is_secure = suite.config.secure_cookies;
+    let max_age_s = i64::try_from(suite.config.session_max.as_secs()).unwrap_or(i64::MAX);
+    Cookie::Session.set(&mut response, &session.id, max_age_s, is_secure);
+    let devices = device_value(&session.device_tokens);
+    Cookie::Device.set(&mut response, &devices, DEVICE_LIFETIME_S, is_secure);
     response
-}
-
-fn set_cookie(suite: &Suite, response: &mut Response, value: &str, max_age_s: u64) {
-    let secure = if suite.config.secure_cookies {
-        "; Secure"
-    } else {
-        ""
-    };
-    let cookie = format!(
-        "{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}"
-    );
-    let cookie = HeaderValue::from_str(&cookie).expect("base64 and constants are a header");
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
 }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use web_api::{AnswerEvent, AskRequest, AskStarted};
 
-use super::super::error::Failure;
+use super::super::error::{Failure, stopping};
 use super::super::json::{Json, Query};
 use super::super::sse;
 use super::checked_question;
@@ -69,7 +69,7 @@ pub(crate) async fn events(
         let events = running
             .follow(after)
             .map(|(number, event)| numbered(number, &event));
-        return Ok(sse::respond(events));
+        return Ok(sse::respond(&suite, events, vec![interrupted()]));
     }
     let message = suite
         .database
@@ -79,9 +79,8 @@ pub(crate) async fn events(
     let done = AnswerEvent::Done {
         message: Box::new(message),
     };
-    Ok(sse::respond(stream::iter([
-        sse::json(&done).event(done.name())
-    ])))
+    let done = stream::iter([sse::json(&done).event(done.name())]);
+    Ok(sse::respond(&suite, done, Vec::new()))
 }
 
 pub(crate) async fn stop(
@@ -101,6 +100,14 @@ pub(crate) async fn stop(
     message
         .map(|_| StatusCode::NO_CONTENT)
         .ok_or_else(|| Failure::not_found("answer"))
+}
+
+/// The last event of an answer that the server's stop cut off.
+pub(super) fn interrupted() -> axum::response::sse::Event {
+    let event = AnswerEvent::Error {
+        message: stopping().message,
+    };
+    sse::json(&event).event(event.name())
 }
 
 fn numbered(number: usize, event: &AnswerEvent) -> axum::response::sse::Event {

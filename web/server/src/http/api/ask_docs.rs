@@ -15,10 +15,11 @@ use super::super::json::Json;
 use super::super::sse;
 use super::checked_question;
 use crate::auth::CurrentUser;
-use crate::db::now_ms;
+use crate::db::{UserId, now_ms};
 use crate::suite::Suite;
 use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
+use crate::suite::places::Places;
 
 pub(crate) async fn ask_docs(
     State(suite): State<Arc<Suite>>,
@@ -26,6 +27,7 @@ pub(crate) async fn ask_docs(
     Json(request): Json<AskDocsRequest>,
 ) -> Result<Response, Failure> {
     let question = checked_question(&request.question)?;
+    let places = suite.places(&user, 1)?;
     let ask = Ask {
         collections: suite.named_collections(&user, request.collections).await?,
         quote_only: request.quote_only,
@@ -39,9 +41,9 @@ pub(crate) async fn ask_docs(
         ..Ask::new(question.clone(), suite.scope_of(&user))
     };
     if request.stream {
-        return Ok(stream_answer(suite, ask, question));
+        return Ok(stream_answer(suite, ask, question, places));
     }
-    let mut items = Box::pin(ask_stream(suite, ask));
+    let mut items = Box::pin(places.hold(ask_stream(suite, ask)));
     while let Some(item) = items.next().await {
         if let Item::End(result) = item {
             return Ok(JsonResponse(response(*result?)?).into_response());
@@ -50,14 +52,20 @@ pub(crate) async fn ask_docs(
     Err(interrupted())
 }
 
-fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
+fn stream_answer(
+    suite: Arc<Suite>,
+    ask: Ask,
+    question: String,
+    places: Places<UserId>,
+) -> Response {
     let request = AskRequest {
         question,
         collections: Vec::new(),
         quote_only: ask.quote_only,
     };
     let message = Message::running(String::new(), String::new(), &request, now_ms());
-    let items = ask_stream(suite, ask)
+    let items = places
+        .hold(ask_stream(Arc::clone(&suite), ask))
         .enumerate()
         .map(move |(index, item)| {
             let event = match item {
@@ -72,7 +80,7 @@ fn stream_answer(suite: Arc<Suite>, ask: Ask, question: String) -> Response {
                 .event(event.name())
                 .id((index + 1).to_string())
         });
-    sse::respond(items)
+    sse::respond(&suite, items, vec![super::answers::interrupted()])
 }
 
 fn response(outcome: Outcome) -> Result<AskDocsResponse, Failure> {

@@ -13,6 +13,7 @@ use super::super::error::Failure;
 use super::super::json::Json;
 use super::numeric_id;
 use crate::auth::CurrentUser;
+use crate::security;
 use crate::suite::Suite;
 
 pub(crate) async fn list(
@@ -41,13 +42,15 @@ pub(crate) async fn create(
 
 pub(crate) async fn delete(
     State(suite): State<Arc<Suite>>,
+    Extension(user): Extension<CurrentUser>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
     let id = CollectionId(numeric_id(&id, "collection")?);
     suite
         .with_library(move |library| library.delete_collection(id))
         .await?;
-    tracing::info!(collection = id.0, "a collection was deleted");
+    security::collection_deleted(&user.actor(), id.0);
+    suite.forget_removed_documents().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

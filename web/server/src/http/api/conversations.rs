@@ -15,6 +15,7 @@ use super::super::error::Failure;
 use super::super::json::{Json, Query};
 use crate::auth::CurrentUser;
 use crate::db::{conversations, messages};
+use crate::security;
 use crate::suite::Suite;
 
 const TITLE_MAX_CHARS: usize = 200;
@@ -128,6 +129,9 @@ pub(crate) async fn delete(
             running.stop();
         }
     }
+    suite.answers.forget_finished();
+    suite.database.forget().await?;
+    security::conversation_deleted(&user.actor(), &id);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -15,15 +15,19 @@ use web_api::{
     BlockKind, Document, DocumentState, DocumentView, UploadOutcome, UploadResponse, ViewBlock,
 };
 
+use super::super::body::{is_stalled, too_slow};
 use super::super::error::Failure;
 use super::super::json::Query;
 use super::numeric_id;
 use crate::auth::CurrentUser;
+use crate::security;
 use crate::suite::upload::{Upload, file_name};
 use crate::suite::{Suite, join};
 
 /// Files in one upload; more is a folder, which is ingested from the command line.
 const MOST_FILES: usize = 200;
+/// Bytes received between two looks at the room on the disk.
+const ROOM_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 /// Characters shown on either side of a range in a document without pages, at block borders.
 const VIEW_MARGIN_CHARS: usize = 4000;
 /// Most characters of a view. A page is far below it; it bounds formats with one huge block after another.
@@ -61,7 +65,8 @@ pub(crate) async fn delete(
     suite
         .with_library(move |library| library.remove_document(&scope, id))
         .await?;
-    tracing::info!(document = id.0, "a document was deleted");
+    security::document_deleted(&user.actor(), id.0);
+    suite.forget_removed_documents().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,11 +126,12 @@ async fn receive(
     field: Field<'_>,
 ) -> Result<UploadOutcome, Failure> {
     let limit = suite.config.max_upload_bytes;
+    suite.with_library(|library| library.check_room()).await?;
     let (place, stored_name) = (Arc::clone(suite), name.clone());
     let incoming = join(
         tokio::task::spawn_blocking(move || place.uploads.receive(collection, &stored_name)).await,
     )?;
-    match write_to_disk(field, incoming.path(), limit).await? {
+    match write_to_disk(suite, field, incoming.path(), limit).await? {
         Some(bytes) => {
             let upload: Upload =
                 join(tokio::task::spawn_blocking(move || incoming.finish(bytes)).await)?;
@@ -151,6 +157,7 @@ async fn receive(
 
 /// Writes a part to a file and returns its size; `None` when it is larger than `limit` (the rest is read and dropped).
 async fn write_to_disk(
+    suite: &Suite,
     mut field: Field<'_>,
     path: PathBuf,
     limit: u64,
@@ -158,7 +165,11 @@ async fn write_to_disk(
     let mut file = tokio::fs::File::create(path).await?;
     let mut bytes = 0_u64;
     while let Some(piece) = field.chunk().await.map_err(broken_upload)? {
+        let before = bytes;
         bytes += piece.len() as u64;
+        if before / ROOM_CHECK_BYTES != bytes / ROOM_CHECK_BYTES {
+            suite.with_library(|library| library.check_room()).await?;
+        }
         if bytes <= limit {
             file.write_all(&piece).await?;
         } else if bytes > limit.saturating_mul(2) {
@@ -308,6 +319,9 @@ fn document(info: DocumentInfo) -> Document {
 }
 
 fn broken_upload(error: MultipartError) -> Failure {
+    if is_stalled(&error) {
+        return too_slow();
+    }
     Failure {
         status: error.status(),
         ..Failure::invalid(format!(

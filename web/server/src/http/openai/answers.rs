@@ -1,12 +1,12 @@
-//! Several answers to one request: as many generations, followed as one stream.
+//! Several answers to one request, of one or several prompts: as many generations, followed as one stream.
 
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt, stream};
-use inference::{Event, SamplingParams};
+use inference::{Event, Priority, SamplingParams};
 
 use super::super::error::Failure;
-use crate::model::{ModelError, ModelStream};
+use crate::model::{LanguageModel, ModelError};
 
 /// Answers of one request. Each takes a place in the queue and keys and values of its own for the same prompt.
 const MOST_ANSWERS: usize = 8;
@@ -28,22 +28,28 @@ pub(super) fn num_answers(n: Option<usize>) -> Result<usize, Failure> {
     }
 }
 
-/// Starts `n` answers. When one cannot start, those that did are cancelled.
+/// Starts `n` answers to each prompt: answer `i` to prompt `p` has the index `p * n + i`. When one cannot start, those that
+/// did are cancelled.
 ///
 /// # Errors
-/// That of `start`.
+/// That of the model.
 pub(super) fn start_answers(
+    model: &dyn LanguageModel,
+    prompts: &[Vec<u32>],
     n: usize,
     sampling: &SamplingParams,
-    start: impl Fn(SamplingParams) -> Result<ModelStream, ModelError>,
 ) -> Result<AnswerStream, ModelError> {
-    let mut answers = Vec::with_capacity(n);
-    for index in 0..n {
-        let stream = start(SamplingParams {
-            answer_idx: index as u64,
-            ..sampling.clone()
-        })?;
-        answers.push(stream.map(move |event| (index, event)));
+    let mut answers = Vec::with_capacity(prompts.len() * n);
+    for prompt in prompts {
+        for answer in 0..n {
+            let sampling = SamplingParams {
+                answer_idx: answer as u64,
+                ..sampling.clone()
+            };
+            let stream = model.generate(prompt.clone(), sampling, Priority::Api)?;
+            let index = answers.len();
+            answers.push(stream.map(move |event| (index, event)));
+        }
     }
     Ok(Box::pin(stream::select_all(answers)))
 }

@@ -9,92 +9,102 @@ use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use inference::{
-    AnswerParts, ChatMessage, Event, FinishReason, Priority, ReasoningReader, Role, SamplingParams,
-    TokenLogprobs,
+    AnswerParts, ChatMessage, Conversation, Event, FinishReason, Priority, ReasoningReader, Role,
+    SamplingParams, TokenLogprobs, Turn,
 };
+use web_api::AnswerEvent;
 use web_api::openai::{
     AssistantMessage, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
-    ChatCompletionRequest, ChatDelta, CompletionUsage, Content,
+    ChatCompletionRequest, ChatDelta, CompletionUsage,
 };
-use web_api::{AnswerEvent, Citation};
 
 use super::super::api::checked_question;
 use super::super::error::{Failure, OpenAiFailure};
 use super::super::json::OpenAiJson;
 use super::super::sse;
 use super::answers::{AnswerStream, num_answers, start_answers};
+use super::conversation::conversation;
+use super::documents::FromDocuments;
 use super::sampling::{allowed_with_collections, not_with_collections, sampling_params};
-use super::{Head, broken, error_event, language_model, logprobs, model_failed, usage};
+use super::{
+    Head, broken, error_event, language_model, logprobs, model_failed, not_started, respond, usage,
+};
 use crate::auth::CurrentUser;
+use crate::db::UserId;
 use crate::model::LanguageModel;
 use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
+use crate::suite::places::Places;
 use crate::suite::{Suite, join};
-
-/// Tokens of an answer when the request sets no limit: OpenAI's API then writes until the end, which on a small machine
-/// would let one forgotten request hold a place for many minutes.
-const DEFAULT_MAX_TOKENS: usize = 1024;
-/// Messages of a request; a longer history does not fit any model here and only costs tokenizing.
-const MOST_MESSAGES: usize = 1000;
 
 pub(crate) async fn chat_completions(
     State(suite): State<Arc<Suite>>,
     Extension(user): Extension<CurrentUser>,
-    OpenAiJson(request): OpenAiJson<ChatCompletionRequest>,
+    OpenAiJson(request, spellings): OpenAiJson<ChatCompletionRequest>,
 ) -> Result<Response, OpenAiFailure> {
-    let model = language_model(&suite, &request.model)?;
-    refuse_what_is_not_done(&request)?;
-    let messages = checked_messages(&request)?;
-    let head = Head::new("chatcmpl", model.name());
-    let response = match &request.collections {
+    let response = chat(suite, &user, request).await;
+    response.map_err(|failure| OpenAiFailure(spellings.in_failure(failure)))
+}
+
+async fn chat(
+    suite: Arc<Suite>,
+    user: &CurrentUser,
+    mut request: ChatCompletionRequest,
+) -> Result<Response, Failure> {
+    let model = language_model(&suite, request.model.as_deref())?;
+    let conversation = conversation(std::mem::take(&mut request.messages))?;
+    let head = Head::new("chatcmpl", &*model);
+    match &request.collections {
         Some(names) => {
-            let collections = suite.named_collections(&user, names.clone()).await?;
+            let collections = suite.named_collections(user, names.clone()).await?;
             let ask = Ask {
                 collections,
-                ..ask(&suite, &user, &request, messages)?
+                ..ask(&suite, user, &request, conversation)?
             };
-            answer_from_documents(suite, ask, &request, head).await?
+            let places = suite.places(user, 1)?;
+            answer_from_documents(suite, ask, places, &request, head).await
         }
-        None => answer_alone(model, messages, &request, head).await?,
-    };
-    Ok(response)
+        None => {
+            let places = suite.places(user, num_answers(request.sampling.n)?)?;
+            answer_alone(&suite, model, conversation, places, &request, head).await
+        }
+    }
 }
 
 async fn answer_alone(
+    suite: &Suite,
     model: Arc<dyn LanguageModel>,
-    messages: Vec<ChatMessage>,
+    conversation: Conversation,
+    places: Places<UserId>,
     request: &ChatCompletionRequest,
     head: Head,
 ) -> Result<Response, Failure> {
     let fields = request.sampling.clone();
     let n = num_answers(fields.n)?;
     let logprobs = logprobs::of_chat(request)?;
+    let most_tokens = suite.config.default_max_tokens.unwrap_or(usize::MAX);
     let started = tokio::task::spawn_blocking(move || {
-        let limit = match fields.max_completion_tokens.or(fields.max_tokens) {
-            Some(limit) => limit,
-            None => {
-                let room = model
-                    .context_len()
-                    .saturating_sub(model.count_chat_tokens(&messages)?);
-                room.clamp(1, DEFAULT_MAX_TOKENS)
-            }
-        };
+        let prompt = model.encode_conversation(&conversation);
+        let prompt = prompt.map_err(|error| not_started(error, "messages"))?;
+        // Without a limit: until the model ends, or its context does.
+        let room = model.context_len().saturating_sub(prompt.len());
         let sampling = SamplingParams {
             logprobs,
-            ..sampling_params(&fields, 1.0, limit)?
+            ..sampling_params(&fields, 1.0, room.min(most_tokens).max(1))?
         };
-        let start = |sampling| model.chat(&messages, sampling, Priority::Api);
         let reader = AnswerReader {
             parts: ReasoningReader::new(model.opens_reasoning()),
             logprobs: Vec::new(),
         };
-        let readers = vec![reader; n];
-        Ok::<_, Failure>((start_answers(n, &sampling, start)?, readers))
+        let answers = start_answers(&*model, &[prompt], n, &sampling);
+        let answers = answers.map_err(|error| not_started(error, "messages"))?;
+        Ok::<_, Failure>((answers, vec![reader; n]))
     });
     let (answers, readers) = join(started.await)?;
-    let pieces = pieces_of_model(answers, readers);
+    let pieces = places.hold(pieces_of_model(answers, readers));
     if request.stream {
-        Ok(stream_chunks(pieces, n, head, includes_usage(request)))
+        let with_usage = includes_usage(request);
+        Ok(stream_chunks(suite, pieces, n, head, with_usage))
     } else {
         collect(pieces, n, head).await
     }
@@ -103,10 +113,11 @@ async fn answer_alone(
 async fn answer_from_documents(
     suite: Arc<Suite>,
     ask: Ask,
+    places: Places<UserId>,
     request: &ChatCompletionRequest,
     head: Head,
 ) -> Result<Response, Failure> {
-    let mut items = Box::pin(ask_stream(suite, ask));
+    let mut items = Box::pin(places.hold(ask_stream(Arc::clone(&suite), ask)));
     // A failure before the first word has a status of its own; after it, 200 has been sent.
     let mut first = None;
     while let Some(item) = items.next().await {
@@ -123,7 +134,8 @@ async fn answer_from_documents(
         .chain(items)
         .filter_map(|item| async move { piece_of_answer(item).map(|piece| (0, piece)) });
     if request.stream {
-        Ok(stream_chunks(pieces, 1, head, includes_usage(request)))
+        let with_usage = includes_usage(request);
+        Ok(stream_chunks(&suite, pieces, 1, head, with_usage))
     } else {
         collect(pieces, 1, head).await
     }
@@ -136,7 +148,7 @@ enum Piece {
     End {
         reason: FinishReason,
         usage: CompletionUsage,
-        found: Option<(Vec<Citation>, bool)>,
+        found: Option<FromDocuments>,
     },
     Broken(String),
 }
@@ -223,7 +235,7 @@ fn piece_of_answer(item: Item) -> Option<Piece> {
 }
 
 fn end_of_answer(outcome: Outcome) -> Piece {
-    let citations = outcome.citations();
+    let found = FromDocuments::of(&outcome);
     let reason = match outcome.ending {
         Ending::Broken { reason } => return Piece::Broken(reason),
         Ending::Length => FinishReason::Length,
@@ -232,7 +244,7 @@ fn end_of_answer(outcome: Outcome) -> Piece {
     Piece::End {
         reason,
         usage: usage(outcome.usage.prompt_tokens, outcome.usage.completion_tokens),
-        found: Some((citations, outcome.answer.refused)),
+        found: Some(found),
     }
 }
 
@@ -243,18 +255,20 @@ struct Collected {
     content: String,
     logprobs: Vec<TokenLogprobs>,
     reason: Option<FinishReason>,
-    found: Option<(Vec<Citation>, bool)>,
+    found: Option<FromDocuments>,
 }
 
 impl Collected {
     fn into_choice(self, index: usize) -> ChatChoice {
-        let (citations, refused) = self.found.unzip();
         let message = AssistantMessage {
             role: "assistant".to_owned(),
             content: self.content,
             reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
-            citations,
-            refused,
+            ..AssistantMessage::default()
+        };
+        let message = match self.found {
+            Some(found) => found.complete_message(message),
+            None => message,
         };
         ChatChoice {
             index,
@@ -299,6 +313,7 @@ async fn collect(
                 object: "chat.completion".to_owned(),
                 created: head.created,
                 model: head.model,
+                system_fingerprint: head.system_fingerprint,
                 choices: choices
                     .map(|(index, answer)| answer.into_choice(index))
                     .collect(),
@@ -311,7 +326,7 @@ async fn collect(
 }
 
 /// Adds the tokens of one more answer to the same prompt.
-pub(super) fn added(total: CompletionUsage, answer: CompletionUsage) -> CompletionUsage {
+fn added(total: CompletionUsage, answer: CompletionUsage) -> CompletionUsage {
     usage(
         answer.prompt_tokens,
         total.completion_tokens + answer.completion_tokens,
@@ -328,20 +343,12 @@ struct Chunks {
 }
 
 fn stream_chunks(
+    suite: &Suite,
     pieces: impl Stream<Item = (usize, Piece)> + Send + 'static,
     n: usize,
     head: Head,
     with_usage: bool,
 ) -> Response {
-    let opening = |index| {
-        let delta = ChatDelta {
-            role: Some("assistant".to_owned()),
-            content: Some(String::new()),
-            ..ChatDelta::default()
-        };
-        sse::json(&chunk(&head, index, delta, None))
-    };
-    let openings: Vec<SseEvent> = (0..n).map(opening).collect();
     let chunks = Chunks {
         head,
         unfinished: n,
@@ -349,6 +356,15 @@ fn stream_chunks(
         usage: CompletionUsage::default(),
         is_broken: false,
     };
+    let opening = |index| {
+        let delta = ChatDelta {
+            role: Some("assistant".to_owned()),
+            content: Some(String::new()),
+            ..ChatDelta::default()
+        };
+        sse::json(&chunks.chunk(index, delta, None))
+    };
+    let openings: Vec<SseEvent> = (0..n).map(opening).collect();
     let events = pieces
         .scan(chunks, |chunks, (index, piece)| {
             // After a failure the stream ends, which cancels the other answers.
@@ -356,11 +372,7 @@ fn stream_chunks(
             std::future::ready(events.map(stream::iter))
         })
         .flatten();
-    sse::respond(
-        stream::iter(openings)
-            .chain(events)
-            .chain(stream::iter([SseEvent::default().data("[DONE]")])),
-    )
+    respond(suite, stream::iter(openings).chain(events))
 }
 
 impl Chunks {
@@ -372,7 +384,7 @@ impl Chunks {
                     content: Some(text),
                     ..ChatDelta::default()
                 };
-                let mut chunk = chunk(&self.head, index, delta, None);
+                let mut chunk = self.chunk(index, delta, None);
                 for choice in &mut chunk.choices {
                     choice.logprobs = logprobs::in_chat(logprobs.clone());
                 }
@@ -383,58 +395,55 @@ impl Chunks {
                     reasoning_content: Some(text),
                     ..ChatDelta::default()
                 };
-                vec![sse::json(&chunk(&self.head, index, delta, None))]
+                vec![sse::json(&self.chunk(index, delta, None))]
             }
             Piece::Broken(reason) => {
                 self.is_broken = true;
-                vec![error_event(&reason)]
+                vec![error_event(&broken(&reason))]
             }
             Piece::End {
                 reason,
                 usage,
                 found,
             } => {
-                let (citations, refused) = found.unzip();
-                let delta = ChatDelta {
-                    citations,
-                    refused,
-                    ..ChatDelta::default()
-                };
-                let last = chunk(&self.head, index, delta, Some(finish_reason(reason)));
+                let delta = found.map(FromDocuments::into_delta).unwrap_or_default();
+                let last = self.chunk(index, delta, Some(finish_reason(reason)));
                 self.usage = added(self.usage, usage);
                 self.unfinished -= 1;
                 let mut events = vec![sse::json(&last)];
                 if self.with_usage && self.unfinished == 0 {
                     events.push(sse::json(&ChatCompletionChunk {
                         choices: Vec::new(),
-                        usage: Some(self.usage),
-                        ..chunk(&self.head, 0, ChatDelta::default(), None)
+                        usage: Some(Some(self.usage)),
+                        ..self.chunk(0, ChatDelta::default(), None)
                     }));
                 }
                 events
             }
         }
     }
-}
 
-fn chunk(
-    head: &Head,
-    index: usize,
-    delta: ChatDelta,
-    finish_reason: Option<String>,
-) -> ChatCompletionChunk {
-    ChatCompletionChunk {
-        id: head.id.clone(),
-        object: "chat.completion.chunk".to_owned(),
-        created: head.created,
-        model: head.model.clone(),
-        choices: vec![ChatChunkChoice {
-            index,
-            delta,
-            logprobs: None,
-            finish_reason,
-        }],
-        usage: None,
+    fn chunk(
+        &self,
+        index: usize,
+        delta: ChatDelta,
+        finish_reason: Option<String>,
+    ) -> ChatCompletionChunk {
+        let head = &self.head;
+        ChatCompletionChunk {
+            id: head.id.clone(),
+            object: "chat.completion.chunk".to_owned(),
+            created: head.created,
+            model: head.model.clone(),
+            system_fingerprint: head.system_fingerprint.clone(),
+            choices: vec![ChatChunkChoice {
+                index,
+                delta,
+                logprobs: None,
+                finish_reason,
+            }],
+            usage: self.with_usage.then_some(None),
+        }
     }
 }
 
@@ -449,7 +458,7 @@ pub(super) fn finish_reason(reason: FinishReason) -> String {
 fn includes_usage(request: &ChatCompletionRequest) -> bool {
     request
         .stream_options
-        .is_some_and(|options| options.include_usage)
+        .is_some_and(|options| options.include_usage == Some(true))
 }
 
 /// The last message is the question; question-and-answer pairs before it are its history.
@@ -457,7 +466,7 @@ fn ask(
     suite: &Suite,
     user: &CurrentUser,
     request: &ChatCompletionRequest,
-    mut messages: Vec<ChatMessage>,
+    conversation: Conversation,
 ) -> Result<Ask, Failure> {
     allowed_with_collections(&request.sampling)?;
     let has_logprobs = request.logprobs == Some(true) || request.top_logprobs.is_some();
@@ -465,6 +474,15 @@ fn ask(
         let reason = "the text is checked and marked after it was written";
         return Err(not_with_collections("logprobs", reason));
     }
+    // What tools answered elsewhere is in no document here.
+    let messages = conversation
+        .turns
+        .into_iter()
+        .filter_map(|turn| match turn {
+            Turn::Message(message) => Some(message),
+            Turn::ToolCalls { .. } | Turn::ToolResult { .. } => None,
+        });
+    let mut messages: Vec<ChatMessage> = messages.collect();
     let last = messages.pop().filter(|message| message.role == Role::User);
     let last = last.ok_or_else(|| {
         Failure::invalid_param(
@@ -496,78 +514,4 @@ fn ask(
         )?),
         ..Ask::new(question, suite.scope_of(user))
     })
-}
-
-/// Refuses fields that a client builds upon and would otherwise wait for in vain.
-fn refuse_what_is_not_done(request: &ChatCompletionRequest) -> Result<(), Failure> {
-    for (name, tools) in [("tools", &request.tools), ("functions", &request.functions)] {
-        let is_none = |tools: &serde_json::Value| tools.as_array().is_some_and(Vec::is_empty);
-        if tools.as_ref().is_some_and(|tools| !is_none(tools)) {
-            let reason =
-                format!("{name} are not supported: the model answers in text. Leave them out.");
-            return Err(Failure::invalid_param(name, reason));
-        }
-    }
-    let is_text = |format: &serde_json::Value| format["type"] == "text";
-    if request
-        .response_format
-        .as_ref()
-        .is_some_and(|format| !is_text(format))
-    {
-        return Err(Failure::invalid_param(
-            "response_format",
-            "response_format must be of type text: answers are not forced into a form.",
-        ));
-    }
-    Ok(())
-}
-
-fn checked_messages(request: &ChatCompletionRequest) -> Result<Vec<ChatMessage>, Failure> {
-    let messages = &request.messages;
-    if messages.is_empty() || messages.len() > MOST_MESSAGES {
-        let there = messages.len();
-        return Err(Failure::invalid_param(
-            "messages",
-            format!("messages has {there} entries; 1 to {MOST_MESSAGES} are accepted."),
-        ));
-    }
-    messages
-        .iter()
-        .map(|message| {
-            let role = match message.role.as_str() {
-                "system" | "developer" => Role::System,
-                "user" => Role::User,
-                "assistant" => Role::Assistant,
-                _ => {
-                    return Err(Failure::invalid_param(
-                        "messages",
-                        "A message's role is system, developer, user or assistant; tools are not supported.",
-                    ));
-                }
-            };
-            Ok(ChatMessage { role, content: text_of(message.content.as_ref())? })
-        })
-        .collect()
-}
-
-fn text_of(content: Option<&Content>) -> Result<String, Failure> {
-    let no_text = || {
-        Failure::invalid_param(
-            "messages",
-            "A message's content must be text; images and files are not supported.",
-        )
-    };
-    match content {
-        None => Err(no_text()),
-        Some(Content::Text(text)) => Ok(text.clone()),
-        Some(Content::Parts(parts)) => parts
-            .iter()
-            .map(|part| {
-                part.text
-                    .as_deref()
-                    .filter(|_| part.kind == "text")
-                    .ok_or_else(no_text)
-            })
-            .collect(),
-    }
 }

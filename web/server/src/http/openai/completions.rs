@@ -2,72 +2,133 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json as JsonResponse;
 use axum::extract::State;
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use inference::{Event, FinishReason, Priority, SamplingParams, TokenLogprobs};
-use web_api::openai::{Completion, CompletionChoice, CompletionRequest, CompletionUsage};
+use inference::{Event, FinishReason, SamplingParams, TokenLogprobs};
+use web_api::openai::{
+    Completion, CompletionChoice, CompletionRequest, CompletionUsage, Input, TextOrTokens,
+};
 
 use super::super::error::{Failure, OpenAiFailure};
 use super::super::json::OpenAiJson;
 use super::super::sse;
 use super::answers::{AnswerStream, num_answers, start_answers};
-use super::chat::{added, finish_reason};
+use super::chat::finish_reason;
 use super::logprobs::{CompletionOffsets, in_range};
-use super::sampling::sampling_params;
-use super::{Head, broken, error_event, language_model, model_failed, usage};
+use super::sampling::{sampling_params, token_limit};
+use super::{Head, broken, error_event, language_model, model_failed, not_started, respond, usage};
+use crate::auth::CurrentUser;
 use crate::suite::{Suite, join};
 
 /// OpenAI's default of this endpoint.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
+/// Choices of a request. Each takes a place in the model's queue, which is about as long.
+const MOST_CHOICES: usize = 32;
+
 pub(crate) async fn completions(
     State(suite): State<Arc<Suite>>,
-    OpenAiJson(request): OpenAiJson<CompletionRequest>,
+    Extension(user): Extension<CurrentUser>,
+    OpenAiJson(request, spellings): OpenAiJson<CompletionRequest>,
 ) -> Result<Response, OpenAiFailure> {
-    let model = language_model(&suite, &request.model)?;
-    let mut prompts = request.prompt.into_vec();
-    let prompt = prompts
-        .pop()
-        .filter(|prompt| prompts.is_empty() && !prompt.is_empty());
-    let prompt = prompt.ok_or_else(|| {
-        Failure::invalid_param(
-            "prompt",
-            "prompt must be exactly one text that is not empty.",
-        )
-    })?;
+    let response = complete(&suite, &user, request).await;
+    response.map_err(|failure| OpenAiFailure(spellings.in_failure(failure)))
+}
+
+async fn complete(
+    suite: &Suite,
+    user: &CurrentUser,
+    request: CompletionRequest,
+) -> Result<Response, Failure> {
+    let model = language_model(suite, request.model.as_deref())?;
     let n = num_answers(request.sampling.n)?;
+    let prompts = checked_prompts(request.prompt, n)?;
     let logprobs = request
         .logprobs
         .map(|count| in_range("logprobs", count))
         .transpose()?;
-    let sampling = SamplingParams {
-        logprobs,
-        ..sampling_params(&request.sampling, 1.0, DEFAULT_MAX_TOKENS)?
+    let fields = request.sampling;
+    let unlimited = fields.max_tokens.is_some() && token_limit(&fields)?.is_none();
+    let default = match unlimited {
+        true => suite.config.default_max_tokens.unwrap_or(usize::MAX),
+        false => DEFAULT_MAX_TOKENS,
     };
-    let head = Head::new("cmpl", model.name());
+    let head = Head::new("cmpl", &*model);
+    let places = suite.places(user, prompts.len() * n)?;
     let started = tokio::task::spawn_blocking(move || {
-        let start = |sampling| model.complete(&prompt, sampling, Priority::Api);
-        start_answers(n, &sampling, start)
+        let prompts: Vec<Vec<u32>> = prompts
+            .into_iter()
+            .map(|prompt| match prompt {
+                TextOrTokens::Text(text) => model.encode_text(&text),
+                TextOrTokens::Tokens(ids) => ids,
+            })
+            .collect();
+        // What nobody asked for must not be what is too long.
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let room = model.context_len().saturating_sub(longest);
+        let sampling = SamplingParams {
+            logprobs,
+            ..sampling_params(&fields, 1.0, default.min(room).max(1))?
+        };
+        let prompt_tokens = prompts.iter().map(Vec::len).sum();
+        let answers = start_answers(&*model, &prompts, n, &sampling);
+        let answers = answers.map_err(|error| not_started(error, "prompt"))?;
+        Ok::<_, Failure>(Generated {
+            answers,
+            num_choices: prompts.len() * n,
+            prompt_tokens,
+        })
     });
-    let generated = join(started.await)?;
+    let mut generated = join(started.await)?;
+    generated.answers = Box::pin(places.hold(generated.answers));
     if request.stream {
         let with_usage = request
             .stream_options
-            .is_some_and(|options| options.include_usage);
-        return Ok(stream_chunks(generated, n, head, with_usage));
+            .is_some_and(|options| options.include_usage == Some(true));
+        return Ok(stream_chunks(suite, generated, head, with_usage));
     }
-    Ok(collect(generated, n, head).await?)
+    collect(generated, head).await
 }
 
-async fn collect(mut generated: AnswerStream, n: usize, head: Head) -> Result<Response, Failure> {
-    let mut choices: Vec<CompletionChoice> =
-        (0..n).map(|index| choice(index, String::new())).collect();
-    let mut logprobs: Vec<Vec<TokenLogprobs>> = vec![Vec::new(); n];
-    let mut total = CompletionUsage::default();
-    while let Some((index, event)) = generated.next().await {
+/// The choices of a request, being written.
+struct Generated {
+    answers: AnswerStream,
+    num_choices: usize,
+    /// Of all prompts, each counted once.
+    prompt_tokens: usize,
+}
+
+fn checked_prompts(input: Input, n: usize) -> Result<Vec<TextOrTokens>, Failure> {
+    let prompts = input.into_vec();
+    if prompts.is_empty() || prompts.iter().any(TextOrTokens::is_empty) {
+        let reason = "prompt must be one or more texts or lists of token ids, none of them empty.";
+        return Err(Failure::invalid_param("prompt", reason));
+    }
+    let num_choices = prompts.len() * n;
+    if num_choices > MOST_CHOICES {
+        let reason = format!(
+            "prompt and n ask for {num_choices} choices; at most {MOST_CHOICES} are written at once. Send fewer prompts."
+        );
+        return Err(Failure::invalid_param("prompt", reason));
+    }
+    Ok(prompts)
+}
+
+async fn collect(generated: Generated, head: Head) -> Result<Response, Failure> {
+    let Generated {
+        mut answers,
+        num_choices,
+        prompt_tokens,
+    } = generated;
+    let choices = (0..num_choices).map(|index| choice(index, String::new()));
+    let mut choices: Vec<CompletionChoice> = choices.collect();
+    let mut logprobs: Vec<Vec<TokenLogprobs>> = vec![Vec::new(); num_choices];
+    let mut completion_tokens = 0;
+    while let Some((index, event)) = answers.next().await {
         match event {
             Event::Delta {
                 text,
@@ -83,8 +144,7 @@ async fn collect(mut generated: AnswerStream, n: usize, head: Head) -> Result<Re
                 ..
             } => {
                 choices[index].finish_reason = Some(finish_reason(reason));
-                let counted = usage(counted.prompt_tokens, counted.completion_tokens);
-                total = added(total, counted);
+                completion_tokens += counted.completion_tokens;
             }
             Event::Failed(error) => return Err(broken(&model_failed(&error))),
         }
@@ -92,7 +152,8 @@ async fn collect(mut generated: AnswerStream, n: usize, head: Head) -> Result<Re
             for (choice, logprobs) in choices.iter_mut().zip(logprobs) {
                 choice.logprobs = CompletionOffsets::default().next(logprobs);
             }
-            return Ok(JsonResponse(completion(&head, choices, Some(total))).into_response());
+            let total = Some(Some(usage(prompt_tokens, completion_tokens)));
+            return Ok(JsonResponse(completion(&head, choices, total)).into_response());
         }
     }
     Err(broken("The language model stopped. Try again."))
@@ -109,23 +170,25 @@ struct Chunks {
     is_broken: bool,
 }
 
-fn stream_chunks(generated: AnswerStream, n: usize, head: Head, with_usage: bool) -> Response {
+fn stream_chunks(suite: &Suite, generated: Generated, head: Head, with_usage: bool) -> Response {
+    let choices = 0..generated.num_choices;
     let chunks = Chunks {
         head,
-        offsets: (0..n).map(|_| CompletionOffsets::default()).collect(),
-        unfinished: n,
+        offsets: choices.map(|_| CompletionOffsets::default()).collect(),
+        unfinished: generated.num_choices,
         with_usage,
-        usage: CompletionUsage::default(),
+        usage: usage(generated.prompt_tokens, 0),
         is_broken: false,
     };
     let events = generated
+        .answers
         .scan(chunks, |chunks, (index, event)| {
             // After a failure the stream ends, which cancels the other answers.
             let events = (!chunks.is_broken).then(|| chunks.of_event(index, event));
             std::future::ready(events.map(stream::iter))
         })
         .flatten();
-    sse::respond(events.chain(stream::iter([SseEvent::default().data("[DONE]")])))
+    respond(suite, events)
 }
 
 impl Chunks {
@@ -140,20 +203,16 @@ impl Chunks {
                     logprobs,
                     ..choice(index, text)
                 };
-                vec![sse::json(&completion(&self.head, vec![choice], None))]
+                vec![self.chunk(vec![choice], None)]
             }
             Event::Finished {
                 reason,
                 usage: counted,
                 ..
-            } => self.end(
-                index,
-                reason,
-                usage(counted.prompt_tokens, counted.completion_tokens),
-            ),
+            } => self.end(index, reason, counted.completion_tokens),
             Event::Failed(error) => {
                 self.is_broken = true;
-                vec![error_event(&model_failed(&error))]
+                vec![error_event(&broken(&model_failed(&error)))]
             }
         }
     }
@@ -162,23 +221,28 @@ impl Chunks {
         &mut self,
         index: usize,
         reason: FinishReason,
-        counted: CompletionUsage,
+        completion_tokens: usize,
     ) -> Vec<SseEvent> {
         let last = CompletionChoice {
             finish_reason: Some(finish_reason(reason)),
             ..choice(index, String::new())
         };
-        self.usage = added(self.usage, counted);
+        let so_far = self.usage;
+        self.usage = usage(
+            so_far.prompt_tokens,
+            so_far.completion_tokens + completion_tokens,
+        );
         self.unfinished -= 1;
-        let mut events = vec![sse::json(&completion(&self.head, vec![last], None))];
+        let mut events = vec![self.chunk(vec![last], None)];
         if self.with_usage && self.unfinished == 0 {
-            events.push(sse::json(&completion(
-                &self.head,
-                Vec::new(),
-                Some(self.usage),
-            )));
+            events.push(self.chunk(Vec::new(), Some(self.usage)));
         }
         events
+    }
+
+    fn chunk(&self, choices: Vec<CompletionChoice>, usage: Option<CompletionUsage>) -> SseEvent {
+        let usage = self.with_usage.then_some(usage);
+        sse::json(&completion(&self.head, choices, usage))
     }
 }
 
@@ -194,13 +258,14 @@ fn choice(index: usize, text: String) -> CompletionChoice {
 fn completion(
     head: &Head,
     choices: Vec<CompletionChoice>,
-    usage: Option<CompletionUsage>,
+    usage: Option<Option<CompletionUsage>>,
 ) -> Completion {
     Completion {
         id: head.id.clone(),
         object: "text_completion".to_owned(),
         created: head.created,
         model: head.model.clone(),
+        system_fingerprint: head.system_fingerprint.clone(),
         choices,
         usage,
     }

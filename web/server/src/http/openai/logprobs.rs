@@ -1,7 +1,9 @@
 //! Log-probabilities in OpenAI's two shapes.
 
 use inference::{MOST_TOP_LOGPROBS, ScoredToken, TokenLogprobs};
-use web_api::openai::{ChatCompletionRequest, ChoiceLogprobs, CompletionLogprobs, TokenLogprob};
+use web_api::openai::{
+    ChatCompletionRequest, ChoiceLogprobs, CompletionLogprobs, RankedLogprobs, TokenLogprob,
+};
 
 use super::super::error::Failure;
 
@@ -70,8 +72,11 @@ impl CompletionOffsets {
         for TokenLogprobs { chosen, top } in tokens {
             let name = name(&chosen);
             let best = top.iter().map(|token| (self::name(token), token.logprob));
-            let all = best.chain([(name.clone(), chosen.logprob)]);
-            logprobs.top_logprobs.push(all.collect());
+            let mut ranked: Vec<(String, f32)> = best.collect();
+            if ranked.iter().all(|(there, _)| *there != name) {
+                ranked.push((name.clone(), chosen.logprob));
+            }
+            logprobs.top_logprobs.push(RankedLogprobs(ranked));
             logprobs.tokens.push(name);
             logprobs.token_logprobs.push(chosen.logprob);
             logprobs.text_offset.push(self.characters);
@@ -117,8 +122,10 @@ mod tests {
         let first = offsets.next(first).unwrap();
         assert_eq!(first.tokens, ["h\u{e9}", "bytes:\\xe2\\x82"]);
         assert_eq!(first.text_offset, [0, 2]);
-        assert_eq!(first.top_logprobs[0][" one"], -0.1);
-        assert_eq!(first.top_logprobs[0]["h\u{e9}"], -0.5);
+        let ranked = [(" one".to_owned(), -0.1), ("h\u{e9}".to_owned(), -0.5)];
+        assert_eq!(first.top_logprobs[0].0, ranked);
+        let json = serde_json::to_string(&first.top_logprobs[0]).unwrap();
+        assert_eq!(json, "{\" one\":-0.1,\"h\u{e9}\":-0.5}");
         let second = vec![
             token(b"\xac", -1.0, Vec::new()),
             token(b"!", -2.0, Vec::new()),

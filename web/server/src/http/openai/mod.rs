@@ -1,29 +1,33 @@
 //! `/v1/*`: OpenAI's API, so that existing clients work, with `collections` and `citations` added.
 //!
-//! Every field that is honoured is described at its type in [`web_api::openai`]. With `collections`, `n` above 1,
-//! `logprobs`, `top_logprobs` and `ignore_eos` are refused, `tools` and a `response_format` other than text always; other
-//! unknown fields are ignored everywhere.
+//! Every field that is honoured is described at its type in [`web_api::openai`]; [`parameters`] says what is done with the
+//! others. With `collections`, `n` above 1, `logprobs`, `top_logprobs` and `ignore_eos` are refused.
 
 mod answers;
 pub(super) mod chat;
 pub(super) mod completions;
+mod conversation;
+mod documents;
 pub(super) mod embeddings;
 mod logprobs;
 pub(super) mod models;
+pub(super) mod parameters;
 mod sampling;
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::response::sse::Event as SseEvent;
+use futures_util::{Stream, StreamExt, stream};
 use inference::EngineError;
 use uuid::Uuid;
 use web_api::openai::CompletionUsage;
 
-use super::error::{Failure, OpenAiFailure};
+use super::error::{Failure, OpenAiFailure, stopping};
 use super::sse;
 use crate::db::now_ms;
-use crate::model::LanguageModel;
+use crate::model::{LanguageModel, ModelError};
 use crate::suite::Suite;
 
 /// Any other path under `/v1/`.
@@ -37,20 +41,29 @@ struct Head {
     id: String,
     created: i64,
     model: String,
+    system_fingerprint: String,
 }
 
 impl Head {
-    fn new(prefix: &str, model: &str) -> Self {
+    fn new(prefix: &str, model: &dyn LanguageModel) -> Self {
         Self {
             id: format!("{prefix}-{}", Uuid::new_v4().simple()),
             created: now_ms() / 1000,
-            model: model.to_owned(),
+            model: model.name().to_owned(),
+            system_fingerprint: fingerprint(model),
         }
     }
 }
 
-/// The language model, if it is the one asked for.
-fn language_model(suite: &Suite, name: &str) -> Result<Arc<dyn LanguageModel>, Failure> {
+/// The same for as long as the same program runs the same model file.
+fn fingerprint(model: &dyn LanguageModel) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("{version} {} {}", model.created(), model.name());
+    format!("fp_{}", &blake3::hash(text.as_bytes()).to_hex()[..10])
+}
+
+/// The language model, if it is the one asked for, by its own name or another that the configuration gives it.
+fn language_model(suite: &Suite, name: Option<&str>) -> Result<Arc<dyn LanguageModel>, Failure> {
     let Some(model) = &suite.model else {
         return Err(Failure {
             param: Some("model"),
@@ -61,10 +74,12 @@ fn language_model(suite: &Suite, name: &str) -> Result<Arc<dyn LanguageModel>, F
             )
         });
     };
-    if model.name() == name {
-        return Ok(Arc::clone(model));
+    match name {
+        Some(name) if suite.config.model_of(name) != model.name() => {
+            Err(unknown_model(name, model.name()))
+        }
+        _ => Ok(Arc::clone(model)),
     }
-    Err(unknown_model(name, model.name()))
 }
 
 fn unknown_model(asked: &str, there: &str) -> Failure {
@@ -96,9 +111,52 @@ fn model_failed(error: &EngineError) -> String {
     format!("The language model failed: {error}.{advice}")
 }
 
+/// Why a generation did not start; `prompt` is the parameter that holds the prompt.
+fn not_started(error: ModelError, prompt: &'static str) -> Failure {
+    match error {
+        ModelError::TooLong {
+            prompt_tokens,
+            max_tokens,
+            limit,
+        } => {
+            let room = limit.saturating_sub(prompt_tokens);
+            let (param, message) = match room {
+                0 => (
+                    prompt,
+                    format!(
+                        "{prompt} has {prompt_tokens} tokens, but the model holds {limit}, the answer included; shorten it."
+                    ),
+                ),
+                _ => (
+                    "max_tokens",
+                    format!(
+                        "max_tokens is {max_tokens}, but the model holds {limit} tokens and {prompt} takes {prompt_tokens} of them; \
+                         ask for {room} or fewer, or shorten {prompt}."
+                    ),
+                ),
+            };
+            Failure {
+                param: Some(param),
+                ..Failure::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
+            }
+        }
+        ModelError::Invalid { .. } => Failure {
+            param: Some(prompt),
+            ..error.into()
+        },
+        other => other.into(),
+    }
+}
+
+/// A response that streams an answer and then `[DONE]`.
+fn respond(suite: &Suite, events: impl Stream<Item = SseEvent> + Send + 'static) -> Response {
+    let done = || SseEvent::default().data("[DONE]");
+    let events = events.chain(stream::iter([done()]));
+    sse::respond(suite, events, vec![error_event(&stopping()), done()])
+}
+
 /// The line of a stream that tells of a failure after 200 was sent.
-fn error_event(reason: &str) -> SseEvent {
-    let failure = broken(reason);
+fn error_event(failure: &Failure) -> SseEvent {
     sse::json(&serde_json::json!({
         "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
     }))

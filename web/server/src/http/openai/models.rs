@@ -1,4 +1,4 @@
-//! `GET /v1/models`: the language model, if any, and the embedding model.
+//! `GET /v1/models`: the language model, if any, the embedding model, and the other names that the configuration gives them.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ pub(crate) async fn one(
     State(suite): State<Arc<Suite>>,
     Path(id): Path<String>,
 ) -> Result<JsonResponse<Model>, OpenAiFailure> {
+    let id = id.trim_end_matches('/');
     models(&suite)
         .into_iter()
         .find(|model| model.id == id)
@@ -35,15 +36,38 @@ pub(crate) async fn one(
 }
 
 fn models(suite: &Suite) -> Vec<Model> {
-    let language_model = suite.model.as_ref().map(|model| model.name().to_owned());
-    language_model
-        .into_iter()
-        .chain([suite.embedder.name().to_owned()])
-        .map(|id| Model {
-            id,
-            object: "model".to_owned(),
-            created: 0,
-            owned_by: "cloister".to_owned(),
+    let language_model = suite
+        .model
+        .as_ref()
+        .map(|model| own_name(model.name(), model.created(), model.context_len()));
+    let embedder = &suite.embedder;
+    let mut models: Vec<Model> = language_model.into_iter().collect();
+    models.push(own_name(
+        embedder.name(),
+        suite.config.embedder_created,
+        embedder.max_tokens(),
+    ));
+    let aliases = suite.config.model_aliases.iter();
+    let aliases = aliases.filter_map(|(alias, name)| {
+        let model = models.iter().find(|model| model.id == *name)?;
+        Some(Model {
+            id: alias.clone(),
+            root: Some(name.clone()),
+            ..model.clone()
         })
-        .collect()
+    });
+    let aliases: Vec<Model> = aliases.collect();
+    models.extend(aliases);
+    models
+}
+
+fn own_name(name: &str, created: i64, context_length: usize) -> Model {
+    Model {
+        id: name.to_owned(),
+        object: "model".to_owned(),
+        created,
+        owned_by: "cloister".to_owned(),
+        context_length,
+        root: None,
+    }
 }

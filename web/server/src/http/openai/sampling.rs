@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use inference::{Dry, Mirostat, SamplingParams};
 use web_api::openai::{OneOrMany, SamplingFields};
 
-use super::super::error::{Failure, sentence};
+use super::super::error::{Failure, with_full_stop};
 
-/// Stop texts that OpenAI's API allows.
-const MOST_STOPS: usize = 4;
+/// Stop texts of a request. OpenAI's API allows 4; agents send more, and each costs a search in what was just written.
+const MOST_STOPS: usize = 16;
+/// A limit of -1 is none, as in llama.cpp's server.
+const UNLIMITED: i64 = -1;
 /// Highest temperature that OpenAI's API allows; the engine itself allows more.
 const HIGHEST_TEMPERATURE: f32 = 2.0;
 
 /// Checks the fields.
 ///
-/// `temperature` is used where the request names none. `max_tokens` likewise.
+/// `temperature` is used where the request names none; `max_tokens` where it sets no limit.
 ///
 /// # Errors
 /// 400 naming the field and its range.
@@ -36,8 +38,8 @@ pub(super) fn sampling_params(
     let defaults = SamplingParams::default();
     let params = SamplingParams {
         temperature,
-        top_k: fields.top_k.unwrap_or(defaults.top_k),
-        top_p: fields.top_p.unwrap_or(defaults.top_p),
+        top_k: top_k(fields.top_k)?,
+        top_p: top_p(fields.top_p.unwrap_or(defaults.top_p)),
         min_p: fields.min_p.unwrap_or(defaults.min_p),
         typical_p: fields.typical_p.unwrap_or(defaults.typical_p),
         top_n_sigma: fields.top_n_sigma.unwrap_or(defaults.top_n_sigma),
@@ -57,18 +59,30 @@ pub(super) fn sampling_params(
         banned_strings: fields.banned_strings.clone().unwrap_or_default(),
         // OpenAI's seed is signed; only that equal seeds are equal matters.
         seed: fields.seed.map(|seed| seed as u64),
-        max_tokens: fields
-            .max_completion_tokens
-            .or(fields.max_tokens)
-            .unwrap_or(max_tokens),
+        max_tokens: token_limit(fields)?.unwrap_or(max_tokens),
         stop: stop_texts(fields.stop.clone())?,
         ignore_eos: fields.ignore_eos.unwrap_or(defaults.ignore_eos),
         ..defaults
     };
     params
         .validate()
-        .map_err(|error| Failure::invalid_param(error.name, sentence(&error.to_string())))?;
+        .map_err(|error| Failure::invalid_param(error.name, with_full_stop(error.to_string())))?;
     Ok(params)
+}
+
+/// Returns the most tokens that the request wants; `None` where it sets no limit.
+///
+/// # Errors
+/// 400 naming `max_tokens`.
+pub(super) fn token_limit(fields: &SamplingFields) -> Result<Option<usize>, Failure> {
+    match fields.max_tokens {
+        None | Some(UNLIMITED) => Ok(None),
+        Some(limit) if limit >= 1 => Ok(Some(usize::try_from(limit).unwrap_or(usize::MAX))),
+        Some(limit) => Err(Failure::invalid_param(
+            "max_tokens",
+            format!("max_tokens must be at least 1, or -1 for no limit; it is {limit}."),
+        )),
+    }
 }
 
 /// Refuses what makes no sense for an answer that is checked against documents and marked with citations.
@@ -129,6 +143,26 @@ fn dry(fields: &SamplingFields) -> Result<Dry, Failure> {
     })
 }
 
+/// -1 is off, as 0 is: the one in vLLM's notation, the other in llama.cpp's.
+fn top_k(value: Option<i64>) -> Result<usize, Failure> {
+    match value.unwrap_or(0) {
+        -1 => Ok(0),
+        value if value >= 0 => Ok(usize::try_from(value).unwrap_or(usize::MAX)),
+        value => Err(Failure::invalid_param(
+            "top_k",
+            format!("top_k must be 0 or -1 (off) or more; it is {value}."),
+        )),
+    }
+}
+
+/// 0 leaves the best token, which every share above 0 does, too.
+fn top_p(value: f32) -> f32 {
+    match value {
+        0.0 => f32::MIN_POSITIVE,
+        value => value,
+    }
+}
+
 /// A window in llama.cpp's notation: -1 is everything.
 fn last_n(param: &'static str, value: Option<i64>) -> Result<Option<usize>, Failure> {
     match value.unwrap_or(-1) {
@@ -180,7 +214,9 @@ mod tests {
     fn fields_outside_their_range_are_named_with_it() {
         let failing = [
             ("temperature", json!({ "temperature": 2.5 }), "2"),
-            ("top_p", json!({ "top_p": 0.0 }), "above 0"),
+            ("top_p", json!({ "top_p": 1.5 }), "at most 1"),
+            ("top_p", json!({ "top_p": -0.5 }), "above 0"),
+            ("top_k", json!({ "top_k": -2 }), "-1 (off)"),
             ("min_p", json!({ "min_p": 1.5 }), "from 0 to 1"),
             ("typical_p", json!({ "typical_p": 0 }), "above 0"),
             ("top_n_sigma", json!({ "top_n_sigma": -1 }), "from 0"),
@@ -190,7 +226,7 @@ mod tests {
             ("mirostat_tau", json!({ "mirostat": 2, "mirostat_tau": 0 }), "above 0"),
             ("mirostat_eta", json!({ "mirostat": 2, "mirostat_eta": 3 }), "above 0"),
             ("repetition_penalty", json!({ "repetition_penalty": 0 }), "0.01"),
-            ("repetition_penalty", json!({ "repeat_penalty": 11 }), "10"),
+            ("repetition_penalty", json!({ "repetition_penalty": 11 }), "10"),
             ("repeat_last_n", json!({ "repeat_last_n": -2 }), "-1"),
             ("presence_penalty", json!({ "presence_penalty": 3 }), "from -2 to 2"),
             ("frequency_penalty", json!({ "frequency_penalty": -3 }), "from -2 to 2"),
@@ -203,13 +239,15 @@ mod tests {
             ("logit_bias", json!({ "logit_bias": { "hello": 1 } }), "token ids"),
             ("banned_strings", json!({ "banned_strings": [""] }), "1 to 256"),
             ("max_tokens", json!({ "max_tokens": 0 }), "at least 1"),
-            ("stop", json!({ "stop": "" }), "up to 4"),
+            ("max_tokens", json!({ "max_tokens": -2 }), "-1 for no limit"),
+            ("stop", json!({ "stop": "" }), "up to 16"),
+            ("stop", json!({ "stop": vec!["a"; 17] }), "up to 16"),
         ];
         for (param, json, range) in failing {
             let failure = sampling_params(&fields(json), 1.0, 16).unwrap_err();
             assert_eq!((failure.param, failure.status.as_u16()), (Some(param), 400));
             let message = failure.message;
-            assert!(message.to_lowercase().contains(param) && message.contains(range), "{message}");
+            assert!(message.starts_with(param) && message.contains(range), "{message}");
         }
         let not_a_number = SamplingFields { presence_penalty: Some(f32::NAN), ..Default::default() };
         let failure = sampling_params(&not_a_number, 1.0, 16).unwrap_err();
@@ -268,18 +306,17 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_name_of_the_token_limit_wins() {
-        let fields = SamplingFields {
-            max_tokens: Some(1),
-            max_completion_tokens: Some(2),
-            ..Default::default()
-        };
-        assert_eq!(sampling_params(&fields, 1.0, 16).unwrap().max_tokens, 2);
-        assert_eq!(
-            sampling_params(&SamplingFields::default(), 1.0, 16)
-                .unwrap()
-                .max_tokens,
-            16
+    fn what_is_off_in_other_servers_is_off() {
+        let sent = fields(
+            json!({ "max_tokens": -1, "top_k": -1, "repeat_last_n": -1, "stop": vec!["a"; 16] }),
         );
+        let params = sampling_params(&sent, 1.0, 40).unwrap();
+        assert_eq!(
+            (params.max_tokens, params.top_k, params.penalty_last_n),
+            (40, 0, None)
+        );
+        assert_eq!(params.stop.len(), 16);
+        let greedy = sampling_params(&fields(json!({ "top_p": 0 })), 1.0, 40).unwrap();
+        assert!(greedy.top_p > 0.0 && greedy.top_p < 1e-30);
     }
 }
