@@ -14,7 +14,7 @@ pub struct User {
     pub email: String,
     /// What it may do.
     pub role: Role,
-    /// Whether nobody can use it for now.
+    /// Whether an administrator suspended it: nobody signs in and its keys open nothing until it is resumed.
     pub suspended: bool,
 }
 

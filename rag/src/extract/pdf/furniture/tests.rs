@@ -1,3 +1,5 @@
+//! Which lines of made pages are furniture: what repeats or counts the pages goes, and nothing of the body does.
+
 use super::*;
 use crate::extract::pdf::glyph::Segment;
 

@@ -1,3 +1,5 @@
+//! Glyphs set at made places become segments with the right blanks, cut where cells are.
+
 use super::*;
 use crate::extract::pdf::spelling::logical_order;
 

@@ -1,3 +1,5 @@
+//! Made segments and drawn rules become tables with every text in its cell.
+
 use super::*;
 
 fn text(x: f32, y: f32, text: &str) -> Segment {
