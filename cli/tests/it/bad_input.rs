@@ -216,17 +216,13 @@ fn a_model_that_was_cut_off_is_explained() {
 }
 
 #[test]
-fn mistakes_in_commands_and_settings_are_explained() {
+fn mistakes_in_settings_and_addresses_are_explained() {
     let place = Place::new();
     place.write("bad.toml", "[engine]\nthreads = 2\nspeed = \"high\"\n");
     place.write("half-tls.toml", "[server]\ntls_cert = \"a.crt\"\n");
     place.write(
         "tls.toml",
         "[server]\ntls_cert = \"nowhere.crt\"\ntls_key = \"nowhere.key\"\n",
-    );
-    place.write(
-        "questions.jsonl",
-        "{\"question\": \"a\", \"document\": \"b\"}\nnonsense\n",
     );
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
@@ -283,6 +279,20 @@ fn mistakes_in_commands_and_settings_are_explained() {
                 3,
                 &["192.0.2.1", "hint: "],
             ),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_commands_are_explained() {
+    let place = Place::new();
+    place.write(
+        "questions.jsonl",
+        "{\"question\": \"a\", \"document\": \"b\"}\nnonsense\n",
+    );
+    check(
+        &place,
+        &[
             case(
                 "missing folder",
                 &["ingest", "nowhere", "--collection", "c"],
