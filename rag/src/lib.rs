@@ -30,6 +30,7 @@ pub mod passage;
 mod polarity;
 pub mod prompt;
 pub mod refusal;
+pub mod remains;
 pub mod sentence;
 mod terms;
 mod unspaced;

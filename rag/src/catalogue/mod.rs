@@ -12,13 +12,13 @@ mod schema;
 mod search;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::remains::{Remains, empty_log};
 use crate::{AccessScope, CollectionId, CollectionInfo, LibraryError};
 
 pub(crate) use documents::{
@@ -29,9 +29,6 @@ pub(crate) use search::StoredPassage;
 /// How long a writer waits for another process's lock. Only backups and tools compete.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest file that is written anew after deletions: a few seconds of work and as much room again.
-const MOST_BYTES_WRITTEN_ANEW: u64 = 512 * 1024 * 1024;
-
 /// The open database.
 pub struct Catalogue {
     path: PathBuf,
@@ -39,8 +36,8 @@ pub struct Catalogue {
     /// Idle read connections; as many as ever read at the same time.
     readers: Mutex<Vec<Connection>>,
     instance: Uuid,
-    /// Whether text was deleted since the file was last written anew.
-    has_remains: AtomicBool,
+    /// What is left of deleted text.
+    remains: Remains,
 }
 
 impl Catalogue {
@@ -49,6 +46,7 @@ impl Catalogue {
     /// # Errors
     /// [`LibraryError::NewerSchema`], [`LibraryError::Catalogue`].
     pub fn open(path: &Path) -> Result<Self, LibraryError> {
+        let remains = Remains::of(path);
         let mut connection = Self::connect(path)?;
         schema::migrate(&mut connection, path)?;
         connection.execute(
@@ -67,7 +65,7 @@ impl Catalogue {
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
             instance,
-            has_remains: AtomicBool::new(false),
+            remains,
         })
     }
 
@@ -89,49 +87,21 @@ impl Catalogue {
         Ok(connection)
     }
 
-    /// Empties the write-ahead log after something was deleted: it holds pages as they were before. Waits for readers; where
-    /// one is very slow, the next call does it.
+    /// Empties the write-ahead log after something was deleted: it holds pages as they were before.
     pub(crate) fn forget(&self) -> Result<(), LibraryError> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy: i64 =
-            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy != 0 {
-            tracing::warn!(
-                "a slow reader kept the write-ahead log of the catalogue from being emptied"
-            );
-        }
-        Ok(())
+        Ok(empty_log(&writer, &self.path)?)
     }
 
-    /// After deletions, writes the file anew: `secure_delete` overwrites what is deleted, but where SQLite rearranges a page, bytes
-    /// stay in the gap between.
+    /// Removes what deletions left: see [`Remains::tidy`].
     pub(crate) fn tidy(&self) -> Result<(), LibraryError> {
-        if !self.has_remains.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        if bytes > MOST_BYTES_WRITTEN_ANEW {
-            tracing::info!(
-                bytes,
-                "the catalogue is too large to be written anew; fragments of deleted text may remain in it"
-            );
-            return Ok(());
-        }
-        let written = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .execute_batch("VACUUM");
-        if let Err(error) = written {
-            self.has_remains.store(true, Ordering::Relaxed);
-            return Err(error.into());
-        }
-        self.forget()
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.remains.tidy(&writer)?)
     }
 
     /// Notes that text is deleted, for [`Self::tidy`].
     fn note_deletion(&self) {
-        self.has_remains.store(true, Ordering::Relaxed);
+        self.remains.note();
     }
 
     /// A value that was stored under a key, if it was.

@@ -131,6 +131,13 @@ fn check_file(file: &File) -> Result<(), ExtractError> {
     }
 }
 
+/// Where `needle`, which is not empty, first stands in `haystack`.
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
+
 fn too_large(got: u64) -> ExtractError {
     ExtractError::TooLarge {
         what: "bytes".into(),

@@ -3,8 +3,8 @@
 use std::io::Cursor;
 
 use super::ExtractError;
-use super::encoding;
 use super::readers::reader_for;
+use super::{encoding, find};
 
 /// A format that has an extractor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,12 +196,6 @@ fn compound_content(bytes: &[u8]) -> Content {
     } else {
         Content::Other("an old Office document")
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
 }
 
 #[cfg(test)]

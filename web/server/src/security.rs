@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use web_api::Role;
 
-/// Longest account name in the log, in characters: it may be of somebody who only pretends to have one.
-const ACCOUNT_CHARS: usize = 254;
+use crate::auth::claimed_email;
 
 /// Who did something.
 #[derive(Debug, Clone)]
@@ -27,12 +26,8 @@ impl Actor {
     /// Somebody on the network, as far as known.
     pub fn remote(account: &str, address: Option<IpAddr>) -> Self {
         Self {
-            account: account
-                .trim()
-                .to_lowercase()
-                .chars()
-                .take(ACCOUNT_CHARS)
-                .collect(),
+            // It may be of somebody who only pretends to have one.
+            account: claimed_email(account),
             address,
         }
     }

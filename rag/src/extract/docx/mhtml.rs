@@ -1,6 +1,8 @@
 //! MHTML, in which Word and report generators embed a web page with its pictures: the page alone is taken out.
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::Encoding;
+
+use crate::extract::find;
 
 /// Headers of a message or of one of its parts, and what follows them.
 struct Part<'a> {
@@ -8,7 +10,8 @@ struct Part<'a> {
     body: &'a [u8],
 }
 
-/// The first HTML page of an MHTML file, as UTF-8 with a byte order mark; `None` if there is none.
+/// The first HTML page of an MHTML file; `None` if there is none. As UTF-8 with a byte order mark where the message names an
+/// encoding, else as it stands: then the page itself says which.
 pub(super) fn page(file: &[u8]) -> Option<Vec<u8>> {
     let message = split_head(file);
     let Some(boundary) = parameter(&message.header("content-type")?, "boundary") else {
@@ -35,12 +38,6 @@ fn split_head(bytes: &[u8]) -> Part<'_> {
         headers,
         body: &bytes[end + gap..],
     }
-}
-
-fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
 }
 
 /// What lies between lines that begin with the boundary.
@@ -80,9 +77,12 @@ impl Part<'_> {
             "base64" => base64(self.body),
             _ => self.body.to_vec(),
         };
-        let encoding = parameter(&kind, "charset")
-            .and_then(|label| Encoding::for_label(label.as_bytes()))
-            .unwrap_or(UTF_8);
+        // Without a word of the part about its encoding, what the page says holds.
+        let Some(encoding) =
+            parameter(&kind, "charset").and_then(|label| Encoding::for_label(label.as_bytes()))
+        else {
+            return Some(bytes);
+        };
         let (text, ..) = encoding.decode(&bytes);
         // The mark outweighs what the page says about its encoding, which was that of the bytes before.
         Some(format!("\u{feff}{text}").into_bytes())
@@ -161,8 +161,10 @@ mod tests {
         let single = "Content-Type: text/html\nContent-Transfer-Encoding: base64\n\nPHA+R3LDvMOfZTwv\ncD4=\n";
         for file in [related, single] {
             let page = String::from_utf8(page(file.as_bytes()).unwrap()).unwrap();
-            assert_eq!(page.trim(), "\u{feff}<p>Grüße</p>");
+            assert_eq!(page.trim().trim_start_matches('\u{feff}'), "<p>Grüße</p>");
         }
+        let silent = b"Content-Type: text/html\n\n<meta charset=windows-1252><p>Gr\xfc\xdfe</p>";
+        assert!(page(silent).unwrap().ends_with(b"<p>Gr\xfc\xdfe</p>"));
         assert_eq!(page(b"Content-Type: text/plain\n\nx"), None);
         assert_eq!(page(b""), None);
     }

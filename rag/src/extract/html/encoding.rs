@@ -4,6 +4,8 @@
 
 use encoding_rs::{Encoding, WINDOWS_1252, X_USER_DEFINED};
 
+use crate::extract::find;
+
 /// A statement that comes later than this is not looked for.
 const PRESCAN_BYTES: usize = 1 << 20;
 
@@ -141,12 +143,6 @@ fn encoding_for(label: &str) -> Option<&'static Encoding> {
 
 fn lower(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).to_ascii_lowercase()
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
 }
 
 fn find_end_tag(haystack: &[u8], name: &str) -> Option<usize> {

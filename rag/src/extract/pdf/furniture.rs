@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use super::PageLines;
 use super::glyph;
 use super::lines::Line;
+use crate::unspaced::is_unspaced;
 
 /// Share of the page height at its top and at its bottom in which running heads and feet stand.
 const MARGIN: f32 = 0.12;
@@ -260,11 +261,6 @@ fn template(text: &str) -> (String, Vec<Slot>) {
         at = end;
     }
     (template, slots)
-}
-
-/// Letters of scripts that set no blanks between words.
-fn is_unspaced(c: char) -> bool {
-    matches!(c, '\u{e00}'..='\u{eff}' | '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}')
 }
 
 /// The value of a Roman numeral of either case in the usual form ("xiv").

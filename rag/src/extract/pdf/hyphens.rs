@@ -13,7 +13,7 @@ use super::lines::Line;
 
 /// Words for "and" and "or"; where they come from is said in the file.
 static CONJUNCTIONS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("conjunctions.txt")
+    include_str!("../../../data/conjunctions.txt")
         .lines()
         .filter(|line| !line.starts_with('#'))
         .flat_map(str::split_whitespace)

@@ -93,6 +93,15 @@ pub enum AccountError {
     Database(#[from] DatabaseError),
 }
 
+/// What somebody typed as an address, in the form in which addresses are compared, and not longer than one.
+pub(crate) fn claimed_email(text: &str) -> String {
+    text.trim()
+        .to_lowercase()
+        .chars()
+        .take(EMAIL_MAX_BYTES)
+        .collect()
+}
+
 /// The address in the form in which it is stored and compared.
 ///
 /// # Errors
@@ -115,16 +124,11 @@ pub fn check_email(email: &str) -> Result<String, AccountError> {
     }
 }
 
-/// Whether a new password may be used.
+/// Whether a new password may be used; `known` is what everybody knows of the account, such as its address and the server's name.
 ///
 /// # Errors
 /// [`AccountError::InvalidPassword`] or [`AccountError::WeakPassword`].
-pub fn check_password(password: &str) -> Result<(), AccountError> {
-    check_password_of(password, &[])
-}
-
-/// [`check_password`], with what everybody knows of the account, such as its address and the server's name.
-fn check_password_of(password: &str, known: &[&str]) -> Result<(), AccountError> {
+fn check_password(password: &str, known: &[&str]) -> Result<(), AccountError> {
     let valid =
         password.chars().count() >= PASSWORD_MIN_CHARS && password.len() <= PASSWORD_MAX_BYTES;
     if !valid {
@@ -257,12 +261,7 @@ impl Suite {
         visit: &Visit,
     ) -> Result<NewSession, AccountError> {
         // An address that cannot exist goes the whole way, too; the length limit keeps the throttle's table small.
-        let email: String = email
-            .trim()
-            .to_lowercase()
-            .chars()
-            .take(EMAIL_MAX_BYTES)
-            .collect();
+        let email = claimed_email(email);
         let lookup = email.clone();
         let found = self
             .database
@@ -472,7 +471,7 @@ impl Suite {
     ) -> Result<(), AccountError> {
         let host = self.config.public_url.as_ref().map(|url| url.host());
         let known: Vec<&str> = [email].into_iter().chain(host).collect();
-        check_password_of(password, &known)
+        check_password(password, &known)
     }
 
     /// Whether this is the password of an account whose session asks, as before a change of it. Counted and slowed down by
@@ -519,7 +518,7 @@ mod tests {
         for bad in ["", "ada", "@x", "ada@", "a@b@c", "a b@c", "a\n@c", "<a@b>"] {
             assert!(check_email(bad).is_err(), "{bad}");
         }
-        assert!(check_password("short").is_err());
-        assert!(check_password("long enough to stay").is_ok());
+        assert!(check_password("short", &[]).is_err());
+        assert!(check_password("long enough to stay", &[]).is_ok());
     }
 }

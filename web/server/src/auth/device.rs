@@ -8,9 +8,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use web_api::UnixMs;
+
+use super::secret::random;
 
 /// How long a browser stays known without signing in.
 pub(crate) const LIFETIME_S: i64 = 180 * 24 * 3600;
@@ -24,10 +24,7 @@ pub(crate) struct DeviceId(String);
 /// # Panics
 /// When the operating system has no randomness.
 pub(super) fn issue(email: &str, password_hash: &str, now: UnixMs) -> String {
-    let mut nonce = [0_u8; 16];
-    OsRng
-        .try_fill_bytes(&mut nonce)
-        .expect("the operating system provides random bytes");
+    let nonce: [u8; 16] = random();
     let signed = format!("{:x}.{}", now / 1000, URL_SAFE_NO_PAD.encode(nonce));
     let mac = mac(email, password_hash, &signed);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.as_bytes()))

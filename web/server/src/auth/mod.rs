@@ -16,8 +16,8 @@ mod secret;
 mod strength;
 mod throttle;
 
-pub use accounts::{AccountError, check_email, check_password};
-pub(crate) use accounts::{NewSession, Visit};
+pub use accounts::{AccountError, check_email};
+pub(crate) use accounts::{NewSession, Visit, claimed_email};
 pub(crate) use device::LIFETIME_S as DEVICE_LIFETIME_S;
 pub(crate) use hashing::PasswordHashing;
 pub(crate) use revocation::Revocations;

@@ -2,8 +2,8 @@
 
 use argon2::password_hash::{Output, ParamsString, PasswordHash, Salt, SaltString};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
+
+use super::secret::random;
 
 /// Bytes of the hash that is stored.
 const OUTPUT_BYTES: usize = 32;
@@ -26,14 +26,6 @@ fn params() -> Params {
     Params::new(19 * 1024, 2, 1, None).expect("constants within argon2's bounds")
 }
 
-fn new_salt() -> [u8; 16] {
-    let mut salt = [0_u8; 16];
-    OsRng
-        .try_fill_bytes(&mut salt)
-        .expect("the operating system provides random bytes");
-    salt
-}
-
 fn argon2id(password: &[u8], salt: &[u8], params: Params, memory: &mut Memory, output: &mut [u8]) {
     let blocks = params.block_count();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -46,7 +38,7 @@ fn argon2id(password: &[u8], salt: &[u8], params: Params, memory: &mut Memory, o
 /// # Panics
 /// When the operating system has no randomness.
 pub fn hash(password: &str, memory: &mut Memory) -> String {
-    let salt = new_salt();
+    let salt: [u8; 16] = random();
     let mut output = [0_u8; OUTPUT_BYTES];
     argon2id(password.as_bytes(), &salt, params(), memory, &mut output);
     let salt = SaltString::encode_b64(&salt).expect("16 bytes are a valid salt");
@@ -66,7 +58,7 @@ pub fn verify(password: &str, stored: Option<&str>, memory: &mut Memory) -> bool
         let mut output = [0_u8; OUTPUT_BYTES];
         argon2id(
             password.as_bytes(),
-            &new_salt(),
+            &random::<16>(),
             params(),
             memory,
             &mut output,

@@ -16,7 +16,7 @@ impl Suite {
     pub(crate) async fn suspend_user(&self, email: &str) -> Result<User, AccountError> {
         let user = self
             .change_user(email, |transaction, user| {
-                if !users::has_other_active_admin(transaction, user.id)? && is_active_admin(user) {
+                if is_last_admin(transaction, user)? {
                     return Ok(Err(AccountError::LastAdmin {
                         email: user.email.clone(),
                     }));
@@ -52,7 +52,7 @@ impl Suite {
     pub(crate) async fn remove_user(&self, email: &str) -> Result<(User, usize), AccountError> {
         let (user, conversations) = self
             .change_user(email, |transaction, user| {
-                if !users::has_other_active_admin(transaction, user.id)? && is_active_admin(user) {
+                if is_last_admin(transaction, user)? {
                     return Ok(Err(AccountError::LastAdmin {
                         email: user.email.clone(),
                     }));
@@ -162,6 +162,8 @@ impl Suite {
     }
 }
 
-fn is_active_admin(user: &User) -> bool {
-    user.role == web_api::Role::Admin && !user.suspended
+/// Whether nobody could manage the suite without this account.
+fn is_last_admin(transaction: &rusqlite::Transaction<'_>, user: &User) -> rusqlite::Result<bool> {
+    let is_active_admin = user.role == web_api::Role::Admin && !user.suspended;
+    Ok(is_active_admin && !users::has_other_active_admin(transaction, user.id)?)
 }

@@ -40,11 +40,20 @@ impl Purpose {
 /// # Panics
 /// When the operating system has no randomness, because no safe answer exists then.
 pub fn new_secret(purpose: Purpose) -> String {
-    let mut bytes = [0_u8; 32];
+    let bytes: [u8; 32] = random();
+    format!("{}{}", purpose.prefix(), URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Random bytes of the operating system.
+///
+/// # Panics
+/// When it has none.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0_u8; N];
     OsRng
         .try_fill_bytes(&mut bytes)
         .expect("the operating system provides random bytes");
-    format!("{}{}", purpose.prefix(), URL_SAFE_NO_PAD.encode(bytes))
+    bytes
 }
 
 /// The form in which a secret is stored and looked up.

@@ -4,17 +4,17 @@
 //! user's row takes the user's id, so that an id alone never opens anything.
 //!
 //! What is deleted leaves no words: pages are overwritten (`secure_delete`), the full-text indexes forget at once (their own
-//! `secure-delete`), and [`Database::forget`] empties the write-ahead log, which holds pages as they were before. Where SQLite
-//! rearranges a page of a tree, it leaves bytes in the gap between; [`Database::tidy`] therefore writes the file anew after
-//! deletions, now and then and in [`Database::close`], after which a stopped suite is `suite.db` alone.
+//! `secure-delete`), [`Database::forget`] empties the write-ahead log, and [`Database::tidy`] writes the file anew after deletions,
+//! now and then and in [`Database::close`], after which a stopped suite is `suite.db` alone. See [`rag::remains`].
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use web_api::UnixMs;
+
+use rag::remains::{Remains, empty_log};
 
 use crate::suite::join;
 
@@ -33,9 +33,6 @@ const MIGRATIONS: &[&str] = &[
 
 /// How long a statement waits for another process (a backup, an administrator's shell) before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Largest file that is written anew after deletions: a few seconds of work and as much room again.
-const MOST_BYTES_WRITTEN_ANEW: u64 = 512 * 1024 * 1024;
 
 /// Idle reading connections that are kept.
 const READERS_KEPT: usize = 4;
@@ -93,8 +90,8 @@ pub struct Database {
     // Both are `None` once the database is closed.
     writer: Arc<Mutex<Option<Connection>>>,
     idle_readers: Arc<Mutex<Option<Vec<Connection>>>>,
-    // Whether something was deleted since the file was last written anew.
-    has_remains: Arc<AtomicBool>,
+    // What is left of deleted text.
+    remains: Arc<Remains>,
 }
 
 impl Database {
@@ -107,6 +104,7 @@ impl Database {
             path: path.to_owned(),
             source,
         };
+        let remains = Arc::new(Remains::of(path));
         let mut connection = Connection::open(path).map_err(opened)?;
         restrict_to_owner(path);
         prepare(&connection).map_err(opened)?;
@@ -115,12 +113,12 @@ impl Database {
             .map_err(opened)?;
         migrate(&mut connection, path)?;
         // A copy of the file alone has the accounts, whatever happens to the log beside it.
-        empty_log(&connection).map_err(opened)?;
+        empty_log(&connection, path).map_err(opened)?;
         Ok(Self {
             path: Arc::new(path.to_owned()),
             writer: Arc::new(Mutex::new(Some(connection))),
             idle_readers: Arc::new(Mutex::new(Some(Vec::new()))),
-            has_remains: Arc::default(),
+            remains,
         })
     }
 
@@ -153,7 +151,7 @@ impl Database {
     /// # Errors
     /// When the log cannot be written back, as on a full disk.
     pub fn forget_blocking(&self) -> Result<(), DatabaseError> {
-        self.has_remains.store(true, Ordering::Relaxed);
+        self.remains.note();
         self.settle_blocking()
     }
 
@@ -166,46 +164,21 @@ impl Database {
         join(tokio::task::spawn_blocking(move || database.settle_blocking()).await)
     }
 
-    /// After deletions, writes the file anew: see the module. Blocking; takes about a second for every 100 MB, in which nothing
-    /// else is written.
+    /// Removes what deletions left. Blocking.
     ///
     /// # Errors
-    /// When there is not room for a second file; the first is unchanged then.
+    /// As [`Remains::tidy`].
     pub fn tidy(&self) -> Result<(), DatabaseError> {
         let writer = lock(&self.writer);
-        self.vacuum(writer.as_ref().ok_or(DatabaseError::Closed)?)
-    }
-
-    fn vacuum(&self, connection: &Connection) -> Result<(), DatabaseError> {
-        if !self.has_remains.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let bytes = std::fs::metadata(&*self.path).map_or(0, |file| file.len());
-        if bytes > MOST_BYTES_WRITTEN_ANEW {
-            tracing::info!(
-                bytes,
-                "the database is too large to be written anew; fragments of deleted text may remain in it"
-            );
-            return Ok(());
-        }
-        let written = connection
-            .execute_batch("VACUUM")
-            .and_then(|()| empty_log(connection));
-        if let Err(error) = written {
-            self.has_remains.store(true, Ordering::Relaxed);
-            return Err(error.into());
-        }
-        Ok(())
+        Ok(self
+            .remains
+            .tidy(writer.as_ref().ok_or(DatabaseError::Closed)?)?)
     }
 
     fn settle_blocking(&self) -> Result<(), DatabaseError> {
         let writer = lock(&self.writer);
-        if !empty_log(writer.as_ref().ok_or(DatabaseError::Closed)?)? {
-            tracing::warn!(
-                "a slow reader kept the write-ahead log of the accounts from being emptied"
-            );
-        }
-        Ok(())
+        let connection = writer.as_ref().ok_or(DatabaseError::Closed)?;
+        Ok(empty_log(connection, &self.path)?)
     }
 
     /// Writes everything into the file itself and closes it; later calls fail with [`DatabaseError::Closed`]. Blocking.
@@ -218,10 +191,10 @@ impl Database {
         let Some(connection) = lock(&self.writer).take() else {
             return Ok(());
         };
-        if let Err(error) = self.vacuum(&connection) {
+        if let Err(error) = self.remains.tidy(&connection) {
             tracing::warn!(%error, "fragments of deleted text may remain in the database of accounts");
         }
-        empty_log(&connection)?;
+        empty_log(&connection, &self.path)?;
         connection.close().map_err(|(_, error)| error.into())
     }
 
@@ -314,13 +287,6 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     // Deleted conversations are overwritten with zeros.
     connection.pragma_update(None, "secure_delete", true)
-}
-
-/// Writes the log back into the file and cuts it to nothing; false when a reader still needed it.
-fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-        Ok(row.get::<_, i64>(0)? == 0)
-    })
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {

@@ -4,7 +4,6 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures_util::StreamExt;
 
 use super::client_address::{Client, ClientKey};
 use super::error::Failure;
@@ -47,9 +46,6 @@ pub(super) fn hold(place: Option<Places<ClientKey>>, response: Response) -> Resp
             .entry(header::CONTENT_LENGTH)
             .or_insert(HeaderValue::from(length));
     }
-    let pieces = body.into_data_stream().map(move |piece| {
-        let _held = &place;
-        piece
-    });
+    let pieces = place.hold(body.into_data_stream());
     Response::from_parts(parts, Body::from_stream(pieces))
 }

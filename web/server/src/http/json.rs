@@ -22,7 +22,7 @@ const DRAINED_BYTES: usize = 16 << 20;
 
 /// Largest body of somebody who is not signed in: an address and a password. Whoever holds many such bodies open holds no memory.
 const STRANGERS_BODY_BYTES: usize = 16 << 10;
-/// A JSON body has arrived by then. 2 MiB, the largest, need a line of 35 kB/s.
+/// A JSON body has arrived by then. 2 MiB need a line of 35 kB/s, the 8 MiB of embeddings one of 140 kB/s.
 const LONGEST_ARRIVAL: Duration = Duration::from_secs(60);
 /// Most bytes of a request for embeddings: 2,048 texts of as much as such a model reads, about 1 KiB, with room for
 /// escapes.

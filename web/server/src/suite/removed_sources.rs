@@ -115,10 +115,11 @@ pub fn without_documents(message: Message, gone: &HashSet<i64>) -> Message {
         .filter(|citation| !is_gone(citation.document))
         .map(|citation| citation.n)
         .collect();
-    let (answer, unsupported) = overwrite(&message.answer, &message.unsupported, &known, &left);
+    let answer = overwrite(&message.answer, &message.unsupported, &known, &left);
     Message {
         answer,
-        unsupported,
+        // A sentence without support is a claim without a citation, so none is left.
+        unsupported: Vec::new(),
         citations: message
             .citations
             .into_iter()
@@ -133,14 +134,13 @@ pub fn without_documents(message: Message, gone: &HashSet<i64>) -> Message {
     }
 }
 
-/// The answer in which claims without a citation of `left` are overwritten, and the borders of what is left of the sentences
-/// without support. `known` are the numbers that are markers.
+/// The answer in which claims without a citation of `left` are overwritten. `known` are the numbers that are markers.
 fn overwrite(
     text: &str,
     unsupported: &[Span],
     known: &HashSet<usize>,
     left: &HashSet<usize>,
-) -> (String, Vec<Span>) {
+) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut written = Written::default();
     for claim in claims(&chars, unsupported, known) {
@@ -152,8 +152,7 @@ fn overwrite(
             Claim::Text { range, .. } => written.overwrite(&chars[range]),
         }
     }
-    // A sentence without support is a claim without a citation, so none is left.
-    (written.text, Vec::new())
+    written.text
 }
 
 /// A piece of an answer.
