@@ -221,7 +221,8 @@ pub struct ServerSection {
     /// Seconds in which the head of a request must arrive, and for which an unused connection is kept. Default 20. More lets slow
     /// clients hold connections longer.
     pub head_timeout_s: u64,
-    /// Seconds for which the body of a request may pause. Default 30. Large uploads take as long as they need.
+    /// Seconds for which the body of a request may pause. Default 30. Large uploads take as long as they need; other bodies have
+    /// a minute in all.
     pub body_timeout_s: u64,
     /// Seconds after which a client that takes nothing of an answer is cut off. Default 60.
     pub write_timeout_s: u64,
