@@ -69,9 +69,10 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
         .into_iter()
         .for_each(|warning| writer.warn(warning));
     let mut lines: Vec<&str> = Vec::new();
+    // Lines end with LF, CR LF or, in old files, CR alone.
     for line in text
         .split(['\n', '\x0c'])
-        .flat_map(|line| line.split('\r'))
+        .flat_map(|line| line.trim_end_matches('\r').split('\r'))
         .chain([""])
     {
         if line.trim().is_empty() {
@@ -328,6 +329,10 @@ mod tests {
                 (Paragraph, "name: x\nrole: y".into()),
             ]
         );
+        for line_end in ["\r\n", "\r", "\r\r\n"] {
+            let other = text.replace('\n', line_end);
+            assert_eq!(kinds(&other), kinds(&text), "{line_end:?}");
+        }
     }
 
     #[test]

@@ -102,14 +102,13 @@ fn without_additions(text: &str, source: &Path) -> String {
         ("]: ", '\n'),
     ] {
         for part in source.split(open).skip(1) {
-            let address = part
-                .split([close, '#'])
-                .next()
-                .unwrap_or("")
-                .replace("&amp;", "&");
-            let address = address.strip_prefix("mailto:").unwrap_or(&address).trim();
-            if !address.is_empty() {
-                text = text.replace(&format!("({address})"), "");
+            // Fragments are kept in addresses of other sites only.
+            for end in [[close, close], [close, '#']] {
+                let address = part.split(end).next().unwrap_or("").replace("&amp;", "&");
+                let address = address.strip_prefix("mailto:").unwrap_or(&address).trim();
+                if !address.is_empty() {
+                    text = text.replace(&format!("({address})"), "");
+                }
             }
         }
     }
@@ -520,6 +519,7 @@ fn deleted_and_hidden_words_are_not_read() {
         <w:ins w:id="2"><w:r><w:t>inserted</w:t></w:r></w:ins>
         <w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r>
         <w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t> shown</w:t></w:r>
+        <w:r><w:rPr><w:webHidden/></w:rPr><w:t xml:space="preserve"> printed</w:t></w:r>
         <w:r><w:rPr><w:sz w:val="1"/></w:rPr><w:t>tiny</w:t></w:r>
         <w:r><w:instrText>HYPERLINK "http://example.org"</w:instrText></w:r></w:p>
         <w:p><w:r><mc:AlternateContent><mc:Choice><w:txbxContent><w:p><w:r><w:t>A box.</w:t></w:r></w:p></w:txbxContent></mc:Choice>
@@ -529,7 +529,12 @@ fn deleted_and_hidden_words_are_not_read() {
         <w:tr><w:tc><w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>b</w:t></w:r></w:p></w:tc></w:tr></w:tbl>"#;
     assert_eq!(
         docx_texts(body),
-        ["Kept inserted shown", "A box.", "Beside it.", "| a | b |"]
+        [
+            "Kept inserted shown printed",
+            "A box.",
+            "Beside it.",
+            "| a | b |"
+        ]
     );
 }
 

@@ -88,7 +88,8 @@ impl RunProperties {
     /// Takes in one child of `w:rPr`.
     pub(super) fn read(&mut self, element: &Element<'_>) {
         match element.name {
-            "vanish" | "specVanish" | "webHidden" => {
+            // Not `webHidden`, which is printed.
+            "vanish" | "specVanish" => {
                 self.hidden = Some(element.is_on() || self.hidden == Some(true));
             }
             "strike" => self.struck = Some(element.is_on()),

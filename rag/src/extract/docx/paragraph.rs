@@ -3,6 +3,7 @@
 use super::format::{Fill, RunProperties};
 use super::inline::Inline;
 use super::xml::Element;
+use crate::extract::html::link_target;
 use crate::extract::text::clean_line;
 
 /// A link's text that is longer is not repeated beside the address.
@@ -133,13 +134,15 @@ impl Paragraph {
     pub(super) fn addresses(&self, text: &str) -> Option<String> {
         let mut told: Vec<String> = Vec::new();
         for link in &self.links {
-            let (label, address) = (clean_line(&link.text), link.address.as_str());
-            let bare = bare_address(address);
-            if label.is_empty() || bare.is_empty() || text.contains(bare) {
+            let label = clean_line(&link.text);
+            let Some(address) = link_target(&link.address, &label, false) else {
+                continue;
+            };
+            if text.contains(bare_address(&address)) {
                 continue;
             }
             let entry = if label == text || label.chars().count() > MAX_LABEL_CHARS {
-                address.to_owned()
+                address
             } else {
                 format!("{label}: {address}")
             };
@@ -158,9 +161,39 @@ fn put_in_front<T>(before: Vec<T>, items: &mut Vec<T>) {
 
 /// An address as people write it: without scheme and without the slash at the end.
 fn bare_address(address: &str) -> &str {
-    let bare = address
-        .split_once("://")
-        .map_or(address, |(_, rest)| rest)
-        .trim_start_matches("mailto:");
+    let bare = address.split_once("://").map_or(address, |(_, rest)| rest);
     bare.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_where_they_lead_somewhere_and_the_text_does_not_show_them() {
+        let cases = [
+            (
+                "https://a.example/c.pdf#p2",
+                "(the form: https://a.example/c.pdf#p2)",
+            ),
+            (
+                "mailto:desk@a.example?subject=x",
+                "(the form: desk@a.example)",
+            ),
+            ("https://shown.example/", ""),
+            ("javascript:alert(1)", ""),
+            ("data:text/html,hello", ""),
+        ];
+        for (address, want) in cases {
+            let paragraph = Paragraph {
+                links: vec![Link {
+                    text: "the form".to_owned(),
+                    address: address.to_owned(),
+                }],
+                ..Paragraph::default()
+            };
+            let told = paragraph.addresses("Take the form or see shown.example first.");
+            assert_eq!(told.unwrap_or_default(), want, "{address}");
+        }
+    }
 }

@@ -116,7 +116,9 @@ pub(crate) fn link_target(href: &str, text: &str, in_link_list: bool) -> Option<
             percent_decoded(address.split('?').next().unwrap_or(""))
         }
         Some("javascript" | "vbscript" | "data" | "about" | "blob") => return None,
-        _ => href.split('#').next().unwrap_or("").to_owned(),
+        None => href.split('#').next().unwrap_or("").to_owned(),
+        // A place within another page or document belongs to its address.
+        Some(_) => href.trim_end_matches('#').to_owned(),
     };
     let target = if target.chars().count() > MAX_TARGET {
         target.split('?').next().unwrap_or("").to_owned()
@@ -316,6 +318,11 @@ mod tests {
             ("/wiki/Heat_pump#History", "heat pump", None),
             ("javascript:void(0)", "open", None),
             ("https://a.example/x", "", None),
+            (
+                "https://a.example/x.pdf#page=2",
+                "page 2",
+                Some("https://a.example/x.pdf#page=2"),
+            ),
         ];
         for (href, text, want) in cases {
             assert_eq!(link_target(href, text, false).as_deref(), want, "{href}");
