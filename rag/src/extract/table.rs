@@ -1,6 +1,9 @@
 //! Tables as Markdown rows: readable for people and language models, and splittable by line.
 
+use std::collections::HashSet;
+
 use super::text::clean_line;
+use crate::polarity;
 
 /// Largest number of columns that is kept; a real table is narrower, a spreadsheet bomb is not.
 const MAX_COLUMNS: usize = 256;
@@ -49,8 +52,42 @@ impl Grid {
         &self.rows
     }
 
+    /// Header rows, or one that nothing marks as such but that tells itself: names over columns of numbers, or of yes and no.
+    ///
+    /// A table of two columns may be a form, whose first row is a pair like the others, so it needs the yes and no.
+    fn num_header_rows(&self) -> usize {
+        let [first, rest @ ..] = self.rows.as_slice() else {
+            return self.num_header_rows;
+        };
+        let is_name = |cell: &String| {
+            cell.chars().any(char::is_alphabetic)
+                && !cell.chars().any(char::is_numeric)
+                && !cell.ends_with(['.', ':'])
+                && polarity::cell(cell).is_none()
+        };
+        let are_names =
+            first.iter().all(is_name) && first.iter().collect::<HashSet<_>>().len() == first.len();
+        if self.num_header_rows > 0 || rest.len() < 2 || first.len() < 2 || !are_names {
+            return self.num_header_rows;
+        }
+        let column = |i: usize| {
+            rest.iter()
+                .filter_map(move |row| row.get(i))
+                .filter(|c| !c.is_empty())
+        };
+        let all = |i: usize, is_value: &dyn Fn(&String) -> bool| {
+            column(i).count() > 1 && column(i).all(is_value)
+        };
+        let says = |cell: &String| polarity::cell(cell).is_some();
+        let is_number = |cell: &String| cell.chars().any(char::is_numeric);
+        let tells =
+            (1..first.len()).any(|i| all(i, &says) || (first.len() > 2 && all(i, &is_number)));
+        usize::from(tells)
+    }
+
     /// The table as `| a | b |` lines, without empty rows and columns; a line of dashes follows the header rows.
     pub(super) fn to_markdown(&self) -> String {
+        let num_header_rows = self.num_header_rows();
         let num_columns = self.num_columns();
         let used: Vec<usize> = (0..num_columns)
             .filter(|&column| {
@@ -71,7 +108,7 @@ impl Grid {
                     .collect();
                 lines.push(format!("| {} |", cells.join(" | ")));
             }
-            if row_idx + 1 == self.num_header_rows && !lines.is_empty() {
+            if row_idx + 1 == num_header_rows && !lines.is_empty() {
                 lines.push(format!("|{}", " - |".repeat(used.len())));
             }
         }
@@ -96,5 +133,54 @@ mod tests {
         grid.push_row(["1\n2".into()]);
         assert_eq!(grid.to_markdown(), "| a | b\\|c |\n| - | - |\n| 1 2 |  |");
         assert!(is_rule("| - | - |") && !is_rule("| - | a |") && !is_rule("|  |"));
+    }
+
+    #[test]
+    fn names_over_values_are_a_header_although_nothing_marks_them() {
+        // Rows, whether the first one is a header.
+        let cases: [(&[&[&str]], bool); 7] = [
+            (
+                &[
+                    &["Boat", "Bar", "Cars"],
+                    &["Svea", "no", "3"],
+                    &["Ylva", "yes", "4"],
+                ],
+                true,
+            ),
+            (
+                &[
+                    &["Wagen", "Reichweite", "Privat"],
+                    &["Tarn", "410 km", "a"],
+                    &["Pico", "230 km", "b"],
+                ],
+                true,
+            ),
+            (&[&["Boat", "Bar"], &["Svea", "no"], &["Ylva", "yes"]], true),
+            (
+                &[&["Name", "Meyer"], &["Age", "34"], &["Phone", "0123"]],
+                false,
+            ),
+            (
+                &[
+                    &["Name", "Meyer", "Smith"],
+                    &["Age", "34", "36"],
+                    &["Town", "Kiel", "Bonn"],
+                ],
+                false,
+            ),
+            (&[&["Svea", "no", "3"], &["Ylva", "yes", "4"]], false),
+            (
+                &[&["a", "b", "c"], &["d", "e", "f"], &["g", "h", "i"]],
+                false,
+            ),
+        ];
+        for (rows, is_header) in cases {
+            let mut grid = Grid::default();
+            for row in rows {
+                grid.push_row(row.iter().map(|cell| (*cell).to_owned()));
+            }
+            let lines = grid.to_markdown();
+            assert_eq!(lines.lines().any(is_rule), is_header, "{lines}");
+        }
     }
 }

@@ -43,7 +43,7 @@ impl Bm25 {
 
     /// Weights of a query: 1 for each distinct term.
     pub fn query(&self, text: &str) -> SparseVector {
-        let vector = self.0.embed_query(text);
+        let vector = self.0.embed_query(&with_spellings(text));
         SparseVector {
             indices: vector.indices,
             values: vector.values,
@@ -51,9 +51,55 @@ impl Bm25 {
     }
 }
 
+/// A query with the other spellings of its part numbers: `QR97166` finds `QR-97166`, and the other way round.
+fn with_spellings(text: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '/' | '.' | '_');
+    let mut query = text.to_owned();
+    for token in text.split(|c: char| !is_part(c)) {
+        let token = token.trim_matches(|c: char| !c.is_alphanumeric());
+        let has_both =
+            token.chars().any(char::is_alphabetic) && token.chars().any(|c| c.is_ascii_digit());
+        if !has_both {
+            continue;
+        }
+        let joined: String = token.chars().filter(|c| c.is_alphanumeric()).collect();
+        let mut parts = String::new();
+        let mut before: Option<char> = None;
+        for c in joined.chars() {
+            if before.is_some_and(|b| b.is_ascii_digit() != c.is_ascii_digit()) {
+                parts.push(' ');
+            }
+            parts.push(c);
+            before = Some(c);
+        }
+        query.push_str(&format!(" {joined} {parts}"));
+    }
+    query
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn part_numbers_are_found_however_they_are_joined() {
+        let bm25 = Bm25::new();
+        let meet = |document: &str, query: &str| {
+            let document = bm25.document(document).indices;
+            bm25.query(query)
+                .indices
+                .iter()
+                .filter(|i| document.contains(i))
+                .count()
+        };
+        assert_eq!(meet("valve QR-97166 steel", "QR97166"), 2);
+        assert_eq!(meet("valve QR97166 steel", "QR-97166"), 1);
+        assert_eq!(meet("valve QR97166 steel", "qr97166"), 1);
+        assert_eq!(
+            bm25.query("in 2024, mid-year"),
+            bm25.query("in 2024 mid year")
+        );
+    }
 
     #[test]
     fn inflections_and_accents_meet_and_stop_words_vanish() {
