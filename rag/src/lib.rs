@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod catalogue;
+mod conjunctions;
 pub mod disk;
 pub mod embed;
 pub mod eval;
@@ -33,6 +34,7 @@ pub mod refusal;
 pub mod remains;
 pub mod sentence;
 mod terms;
+mod units;
 mod unspaced;
 
 pub use access::{AccessScope, CollectionId, DocumentId};

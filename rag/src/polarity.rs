@@ -82,6 +82,8 @@ struct Lexicon {
     prefix: Vec<(String, u64)>,
     suffix: Vec<(String, u64)>,
     denying: HashSet<String>,
+    /// Stems of `unless`.
+    restricting: HashSet<String>,
     unspaced_before: Vec<Vec<char>>,
     unspaced_after: Vec<Vec<char>>,
     unspaced_not: Vec<Vec<char>>,
@@ -147,6 +149,8 @@ impl Lexicon {
         self.suffix.extend(with_bit(&entry.suffix));
         self.denying
             .extend(entry.denying.iter().map(|w| stem(&folded(w))));
+        self.restricting
+            .extend(entry.unless.iter().map(|w| stem(&folded(w))));
         for (words, list) in [
             (&entry.unspaced_before, &mut self.unspaced_before),
             (&entry.unspaced_after, &mut self.unspaced_after),
@@ -233,6 +237,11 @@ pub(crate) fn without_negating_prefix(word: &str, languages: Languages) -> Optio
 /// Whether a term's key denies without a negator ("prohibited").
 pub(crate) fn is_denying(key: &str) -> bool {
     lexicon().denying.contains(key)
+}
+
+/// The same without words that only restrict ("only"): a yes may stand beside those.
+pub(crate) fn is_forbidding(key: &str) -> bool {
+    is_denying(key) && !lexicon().restricting.contains(key)
 }
 
 /// What a whole cell of a table says, if it says yes or no.

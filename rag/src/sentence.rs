@@ -8,6 +8,8 @@
 //! the full stops of other scripts; a script without any (Thai) yields one sentence a paragraph, cut at
 //! [`MAX_SENTENCE_CHARS`]. Absent on purpose: language detection, trained models.
 
+use crate::units::is_month;
+
 /// Longest sentence in characters; text without full stops is cut at the last clause or space before it, so
 /// that a quote stays readable.
 pub const MAX_SENTENCE_CHARS: usize = 700;
@@ -51,6 +53,9 @@ const MAYBE_FINAL: &[&str] = &[
     "ph.d", "m.d", "b.c", "a.d", "dept", "univ", "assn", "ave", "blvd", "rd", "est", "min", "max",
     "avg", "ed", "eds", "ft", "in", "lb", "lbs", "oz", "hr", "hrs",
 ];
+
+/// Longest name of a month for which a stream waits, in characters.
+const LONGEST_MONTH: usize = 14;
 
 /// Words that, capitalised after an abbreviation, begin a new sentence.
 const STARTERS: &[&str] = &[
@@ -180,6 +185,19 @@ pub(crate) fn boundary(
     let lower = word.to_lowercase();
     if NEVER_FINAL.contains(&lower.as_str()) {
         return Boundary::No;
+    }
+    // "am 31. März": the number of a day goes on with its month.
+    let is_day = (1..=2).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
+    if is_day {
+        let rest = &after[next..];
+        match rest.iter().position(|c| !c.is_alphabetic()) {
+            Some(length) if is_month(&rest[..length].iter().collect::<String>()) => {
+                return Boundary::No;
+            }
+            None if at_end && is_month(&rest.iter().collect::<String>()) => return Boundary::No,
+            None if !at_end && rest.len() <= LONGEST_MONTH => return Boundary::NeedMore,
+            _ => {}
+        }
     }
     if BEFORE_NUMBER.contains(&lower.as_str()) && after[next].is_ascii_digit() {
         return Boundary::No;
@@ -372,6 +390,30 @@ mod tests {
                 See Fig. 3 and No. 7, e.g. the margin.
                 It rose 2.1 percent vs. 2019."#]],
         );
+    }
+
+    #[test]
+    fn the_number_of_a_day_does_not_end_a_sentence() {
+        check(
+            "Der Resturlaub verfällt am 31. März des Folgejahres. Die Frist endet am 1. Dezember. Es sind 24. Die Zahl gilt. It is 12. May I go?",
+            expect![[r#"
+                Der Resturlaub verfällt am 31. März des Folgejahres.
+                Die Frist endet am 1. Dezember.
+                Es sind 24.
+                Die Zahl gilt.
+                It is 12. May I go?"#]],
+        );
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        for (arrived, decision) in [
+            (" ", Boundary::NeedMore),
+            (" M", Boundary::NeedMore),
+            (" März", Boundary::NeedMore),
+            (" März d", Boundary::No),
+            (" Die ", Boundary::Yes),
+        ] {
+            let decided = boundary(&chars("am 31"), &['.'], &chars(arrived), false);
+            assert_eq!(decided, decision, "{arrived:?}");
+        }
     }
 
     #[test]

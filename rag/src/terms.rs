@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::{
+    conjunctions::is_conjunction,
     polarity::{
         Languages, Reach, is_function_word, languages_of, lifts_negation, negator,
         without_negating_prefix,
@@ -175,6 +176,8 @@ pub(crate) fn terms_in(text: &str, languages: Languages) -> Vec<Term> {
         at: 0,
         found: Vec::new(),
         negation: 0,
+        is_negator_last: false,
+        is_after_conjunction: false,
         clause_start: 0,
         sentence_start: true,
     };
@@ -268,6 +271,10 @@ struct Scanner<'a> {
     found: Vec<Term>,
     /// Content terms that the last negator still governs.
     negation: usize,
+    /// A negator has come behind which its clause had nothing so far.
+    is_negator_last: bool,
+    /// The last word joined others.
+    is_after_conjunction: bool,
     /// The first term of this clause.
     clause_start: usize,
     sentence_start: bool,
@@ -286,12 +293,24 @@ impl Scanner<'_> {
                 let ends_sentence = matches!(c, '.' | '!' | '?' | ':' | '\n' | '|' | '。' | '।');
                 self.sentence_start |= ends_sentence;
                 if ends_sentence || matches!(c, ',' | ';' | '(' | ')' | '،') {
-                    self.negation = 0;
-                    self.clause_start = self.found.len();
+                    self.end_clause();
                 }
                 self.at += 1;
             }
         }
+        self.end_clause();
+    }
+
+    /// A negator at the end of its clause denies all of it: "surgeons may park here, visitors may not".
+    fn end_clause(&mut self) {
+        if self.is_negator_last {
+            for term in &mut self.found[self.clause_start..] {
+                term.negated = true;
+            }
+        }
+        self.is_negator_last = false;
+        self.negation = 0;
+        self.clause_start = self.found.len();
     }
 
     fn digit_at(&self, at: usize) -> bool {
@@ -304,6 +323,7 @@ impl Scanner<'_> {
 
     fn push(&mut self, key: String, kind: TermKind) {
         let negated = self.negation > 0;
+        self.is_negator_last = false;
         self.negation = self.negation.saturating_sub(1);
         self.sentence_start = false;
         self.found.push(Term { key, kind, negated });
@@ -371,7 +391,13 @@ impl Scanner<'_> {
                 break;
             }
         }
+        let sign = if is_below_zero(self.chars, start) {
+            "-"
+        } else {
+            ""
+        };
         let digits: String = self.chars[start..end].iter().collect();
+        let digits = format!("{sign}{digits}");
         let suffix: String = self.chars[end..]
             .iter()
             .copied()
@@ -509,12 +535,16 @@ impl Scanner<'_> {
             self.push(lower, TermKind::Number);
             return;
         }
+        let is_after_conjunction =
+            std::mem::replace(&mut self.is_after_conjunction, is_conjunction(&lower));
         if let Some(reach) = negator(&lower, self.languages) {
             // "No. 5" counts and "not only" adds.
             if !self.followed_by_stop() && !lifts_negation(&self.next_word(), self.languages) {
                 self.negation = NEGATION_REACH;
-                if reach == Reach::Around {
-                    self.negate_before();
+                match reach {
+                    Reach::Around => self.negate_before(),
+                    // "Is it allowed or not?"
+                    Reach::After => self.is_negator_last = !is_after_conjunction,
                 }
             }
             self.sentence_start = false;
@@ -651,6 +681,13 @@ pub(crate) fn number_key(digits: &str, factor: f64) -> String {
     plain.parse::<f64>().map_or(plain, |value| {
         format!("#{}", (value * factor * 1e6).round() / 1e6)
     })
+}
+
+/// Whether the number at `at` has a minus sign: "-20", not the dash of "15-20" or of "- 20 chairs".
+pub(crate) fn is_below_zero(chars: &[char], at: usize) -> bool {
+    let before = |n: usize| at.checked_sub(n).map(|i| chars[i]);
+    before(1) == Some('-')
+        && before(2).is_none_or(|c| c.is_whitespace() || matches!(c, '(' | '|' | ':'))
 }
 
 /// Digits of the Arabic, Persian and Devanagari scripts as ASCII digits; everything else unchanged.

@@ -15,6 +15,7 @@ mod entity;
 mod marker;
 mod objection;
 mod phrases;
+mod quantity;
 pub(crate) mod support;
 pub(crate) mod table;
 #[cfg(test)]

@@ -11,7 +11,10 @@ use super::{
     table::Row,
     window::Window,
 };
-use crate::terms::{Term, TermKind, match_strength};
+use crate::{
+    polarity::is_forbidding,
+    terms::{Term, TermKind, match_strength},
+};
 
 impl QuoteIndex {
     /// What is to be said against the windows as the support of a claim, the gravest first.
@@ -106,7 +109,7 @@ impl QuoteIndex {
         {
             return opposite;
         }
-        if self.answer_is_opposite(claim, window) {
+        if self.answer_is_opposite(claim, window) || self.affirms_what_is_forbidden(claim, window) {
             return true;
         }
         claim
@@ -137,6 +140,17 @@ impl QuoteIndex {
         } else {
             claim.is_bare && !denied && !window.plain.is_empty()
         }
+    }
+
+    /// A yes, or the question's own words as a statement, against a window that forbids or excludes without a negator.
+    fn affirms_what_is_forbidden(&self, claim: &Claim, window: &Window) -> bool {
+        let affirms = claim.answer == Some(true) || (claim.answer.is_none() && claim.restates);
+        let is_said = |key: &String| {
+            let mut said = claim.terms.iter().chain(&self.question);
+            said.any(|term| term.key == *key)
+        };
+        let forbids = |key: &&String| is_forbidding(key) && !is_said(key);
+        affirms && !claim.denies && window.keys.iter().any(|key| forbids(&key))
     }
 
     fn question_denies(&self) -> bool {
@@ -234,6 +248,11 @@ impl QuoteIndex {
                 .any(|t| match_strength(t, &row.cells[*i].keys) > 0.0)
         };
         let values: Vec<usize> = (0..row.cells.len()).filter(holds_value).collect();
+        // It says itself which column it speaks of.
+        let said = row.columns_named(&claim.terms);
+        if values.iter().any(|i| *i > 0 && said.contains(i)) {
+            return false;
+        }
         // A column whose cell is in the question is a condition: "what is in cabinet K5?"
         let mut asked = row.columns_named(&self.question);
         asked.retain(|&i| {

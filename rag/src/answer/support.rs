@@ -2,8 +2,8 @@
 //!
 //! *Novel* terms of an answer sentence are those that the question did not already hold: they are what the sentence
 //! claims. A quote supports the sentence when
-//! - every novel number and name of the sentence is in it (a name may also be elsewhere in the same passage, because
-//!   documents say "he" and "the company"),
+//! - every novel number and name of the sentence is in it, a number with the same unit ([`super::quantity`]); a name may also
+//!   be elsewhere in the same passage, because documents say "he" and "the company",
 //! - it holds enough of the novel terms, weighted by how rare they are in this context ([`MIN_NOVEL_COVERAGE`]),
 //! - it is about the question at all ([`MIN_TOPIC_COVERAGE`]), and
 //! - nothing is to be said against it ([`super::objection`]): it does not say the opposite, it is about the entities of
@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     entity::{Entity, Mentions, entities},
+    quantity::Quantities,
     window::{PassageWindows, Window, cut},
     wording::{strip_passage_names, unique, without_item_mark},
 };
@@ -441,7 +442,21 @@ impl QuoteIndex {
             terms,
         };
         self.bridge_bigrams(&mut claim, rest);
+        self.drop_other_quantities(&mut claim, rest);
         Some(claim)
+    }
+
+    /// A number is not found where it counts something else.
+    fn drop_other_quantities(&self, claim: &mut Claim, text: &str) {
+        let said = Quantities::of(text);
+        for (term, strengths) in claim.terms.iter().zip(&mut claim.strengths) {
+            for (strength, window) in strengths.windows.iter_mut().zip(&self.windows) {
+                if term.kind == TermKind::Number && said.is_other_in(&window.quantities, &term.key)
+                {
+                    *strength = 0.0;
+                }
+            }
+        }
     }
 
     /// The languages of a sentence of the answer: its own, as far as it and the question tell, else those of the passages.

@@ -127,9 +127,10 @@ impl Row {
     }
 
     /// The row as a line to read: `Substance: Glycerol | Flammable: no`, cut to its key and the columns of `asked`, whole
-    /// where those are none.
+    /// where those are none or the key's alone.
     pub fn shown(&self, asked: &[usize]) -> String {
-        let is_shown = |i: usize| asked.is_empty() || i == 0 || asked.contains(&i);
+        let asks_values = asked.iter().any(|i| *i > 0);
+        let is_shown = |i: usize| !asks_values || i == 0 || asked.contains(&i);
         let cells = self.cells.iter().enumerate();
         let parts: Vec<String> = cells
             .filter(|(i, cell)| is_shown(*i) && !cell.text.is_empty() && !self.is_head_of_next(*i))
@@ -179,6 +180,7 @@ mod tests {
             "Substance: Glycerol | Flammable: no | Cabinet: K4"
         );
         assert_eq!(row.shown(&[1]), "Substance: Glycerol | Flammable: no");
+        assert_eq!(row.shown(&[0]), row.shown(&[]));
         assert_eq!(row.cells[1].says, Some(false));
         assert!(row.denies());
         let form = Row::new("| Inflammable | non |", &[], Languages::unknown());

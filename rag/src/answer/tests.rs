@@ -77,7 +77,10 @@ fn run_pieces<'a>(
 fn the_last_sentence_of_an_answer_that_broke_off_is_cited_or_left_alone() {
     let cases = [
         ("Employees receive 40 days", "Employees receive 40 days"),
-        ("Employees receive 40 days.", "Employees receive 40 days."),
+        (
+            "Employees receive 40 days.",
+            "The closest passage says: Employees receive 25 days of paid leave a year. [1]",
+        ),
         (
             "Employees receive 25 days of paid leave a",
             "Employees receive 25 days of paid leave a [1]",

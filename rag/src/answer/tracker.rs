@@ -509,8 +509,12 @@ impl AnswerTracker {
                 self.show(&sentence);
                 self.emit(&stop);
             }
+            // Nobody knows what a sentence without its end was going to say.
             Verdict::Unsupported(doubt)
-                if denies || (self.is_broken_off && doubt == Doubt::NotFound) =>
+                if denies
+                    || (self.is_broken_off
+                        && terminators.is_empty()
+                        && doubt == Doubt::NotFound) =>
             {
                 self.checked += 1;
                 self.denied |= denies;

@@ -673,3 +673,208 @@ fn forms_without_a_header_read_key_and_value() {
         ],
     );
 }
+
+const HOLIDAYS: Passages = &[(
+    "Working time",
+    "The company closes between 24 December and 1 January. Overtime has to be approved within 30 minutes by the team lead. \
+     The deposit is 500 euros and is paid back after 12 months.",
+)];
+
+#[test]
+fn a_number_counts_what_it_counts_in_the_source() {
+    check(
+        HOLIDAYS,
+        &[
+            (
+                "How long is the company closed?",
+                "The company closes for 24 days.",
+                Unsupported,
+            ),
+            (
+                "For how many days does the company close?",
+                "It closes for 24 days.",
+                Unsupported,
+            ),
+            (
+                "From when is the company closed?",
+                "It closes on 24 December.",
+                Supported,
+            ),
+            (
+                "From when is the company closed?",
+                "The company closes from the 24th.",
+                Supported,
+            ),
+            (
+                "Within how many days does the team lead approve overtime?",
+                "Overtime has to be approved within 30 days.",
+                Unsupported,
+            ),
+            (
+                "How fast does the team lead approve overtime?",
+                "Overtime has to be approved within 30 minutes.",
+                Supported,
+            ),
+            (
+                "How much is the deposit?",
+                "The deposit is $500.",
+                Unsupported,
+            ),
+            (
+                "How much is the deposit?",
+                "The deposit is €500.",
+                Supported,
+            ),
+            (
+                "When is the deposit paid back?",
+                "The deposit is paid back after 12 weeks.",
+                Unsupported,
+            ),
+        ],
+    );
+}
+
+const HOUSE_RULES: Passages = &[
+    (
+        "Parking and lockers",
+        "Surgeons may park in the courtyard, visitors may not. Bay 7 is reserved for returns, bay 8 is not. \
+         Antibiotics must be refrigerated, ibuprofen does not have to be.",
+    ),
+    (
+        "Sicherheit",
+        "Mitarbeiter tragen einen Helm, Besucher tragen keinen.",
+    ),
+    (
+        "House rules",
+        "Smoking is prohibited in the rooms. Dogs are allowed in all rooms except the suites. \
+         The freezer runs at −20 °C. Guests may use the sauna only after 16:00.",
+    ),
+];
+
+#[test]
+fn a_denial_without_its_verb_denies_what_it_stands_behind() {
+    check(
+        HOUSE_RULES,
+        &[
+            (
+                "May visitors park in the courtyard?",
+                "Yes, visitors may park in the courtyard.",
+                Opposite,
+            ),
+            (
+                "May visitors park in the courtyard?",
+                "No, visitors may not park in the courtyard.",
+                Supported,
+            ),
+            (
+                "May surgeons park in the courtyard?",
+                "Yes, surgeons may park in the courtyard.",
+                Supported,
+            ),
+            (
+                "Which bay is reserved for returns?",
+                "Bay 8 is reserved for returns.",
+                Unsupported,
+            ),
+            (
+                "Which bay is reserved for returns?",
+                "Bay 7 is reserved for returns.",
+                Supported,
+            ),
+            (
+                "Does ibuprofen have to be refrigerated?",
+                "Yes, ibuprofen must be refrigerated.",
+                Opposite,
+            ),
+            (
+                "Tragen Besucher einen Helm?",
+                "Ja, Besucher tragen einen Helm.",
+                Opposite,
+            ),
+            (
+                "Tragen Besucher einen Helm?",
+                "Nein, Besucher tragen keinen Helm.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_yes_does_not_stand_beside_what_forbids_or_excludes() {
+    check(
+        HOUSE_RULES,
+        &[
+            (
+                "Is smoking allowed in the rooms?",
+                "Yes, smoking is allowed in the rooms.",
+                Opposite,
+            ),
+            (
+                "Is smoking allowed in the rooms?",
+                "No, smoking is prohibited in the rooms.",
+                Supported,
+            ),
+            (
+                "Are dogs allowed in the suites?",
+                "Yes, dogs are allowed in the suites.",
+                Opposite,
+            ),
+            (
+                "May guests use the sauna after 16:00?",
+                "Yes, guests may use the sauna after 16:00.",
+                Supported,
+            ),
+            (
+                "At what temperature does the freezer run?",
+                "The freezer runs at 20 °C.",
+                Unsupported,
+            ),
+            (
+                "At what temperature does the freezer run?",
+                "The freezer runs at -20 °C.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+const ROOMS: Passages = &[(
+    "Rates",
+    "| Room | Size | Rate | Bath tub |\n|---|---|---|---|\n| 204 | 21 m² | 175 EUR | yes |\n| 205 | 18 m² | 140 EUR | no |\n\
+     | 318 | 30 m² | 220 EUR | yes |",
+)];
+
+#[test]
+fn rows_whose_key_is_a_number_are_named_by_the_head_and_the_number() {
+    check(
+        ROOMS,
+        &[
+            (
+                "What is the rate of room 204?",
+                "The rate of room 204 is 175 EUR.",
+                Supported,
+            ),
+            (
+                "What is the rate of room 204?",
+                "The rate of room 204 is 140 EUR.",
+                Unsupported,
+            ),
+            (
+                "Does room 205 have a bath tub?",
+                "Yes, room 205 has a bath tub.",
+                Opposite,
+            ),
+            (
+                "Does room 204 have a bath tub?",
+                "Yes, room 204 has a bath tub.",
+                Supported,
+            ),
+            (
+                "What is the rate of room 206?",
+                "The rate of room 206 is 175 EUR.",
+                OtherEntity,
+            ),
+        ],
+    );
+}

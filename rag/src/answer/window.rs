@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     entity::Mentions,
+    quantity::Quantities,
     support::Quote,
     table::{Row, cells, is_header, is_row},
     wording::without_reference_marks,
@@ -31,6 +32,7 @@ pub(crate) struct Window {
     pub plain: HashSet<String>,
     /// Numbers and names.
     pub facts: HashMap<String, TermKind>,
+    pub quantities: Quantities,
     /// What is named in it, and in the heads of its row.
     pub mentions: Mentions,
     /// The row that it is, where it is one.
@@ -95,6 +97,7 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
                 }
             } else {
                 Window::of_row(quote, Row::new(&text, &heads, languages), &text)
+                    .with_quantities(&text)
             }
         } else {
             heads.clear();
@@ -106,6 +109,7 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
                     Mentions::of(&text),
                     None,
                 )
+                .with_quantities(&text)
             };
             cut.text_mentions.extend(&window.mentions);
             cut.text_keys.extend(window.keys.iter().cloned());
@@ -131,6 +135,12 @@ impl Window {
         let mut mentions = Mentions::of(text);
         for cell in &row.cells {
             mentions.extend(&Mentions::of(&cell.head));
+            // "Room | 204" names room 204.
+            if cell.text.starts_with(|c: char| c.is_ascii_digit()) {
+                for word in cell.head.split_whitespace() {
+                    mentions.extend(&Mentions::of(&format!("{word} {}", cell.text)));
+                }
+            }
         }
         Self::new(quote, &row.terms(), mentions, Some(row))
     }
@@ -162,9 +172,17 @@ impl Window {
             negated: pick(true),
             plain,
             facts,
+            quantities: Quantities::default(),
             mentions,
             row,
             is_head: false,
+        }
+    }
+
+    fn with_quantities(self, text: &str) -> Self {
+        Self {
+            quantities: Quantities::of(text),
+            ..self
         }
     }
 
@@ -190,6 +208,7 @@ impl Window {
             plain: join(&self.plain, &next.plain),
             negated,
             facts: facts.map(|(key, kind)| (key.clone(), *kind)).collect(),
+            quantities: self.quantities.joined(&next.quantities),
             mentions,
             row: None,
             is_head: false,

@@ -7,18 +7,9 @@
 //! others leave compounds only.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
 
 use super::lines::Line;
-
-/// Words for "and" and "or"; where they come from is said in the file.
-static CONJUNCTIONS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("../../../data/conjunctions.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .collect()
-});
+use crate::conjunctions::is_conjunction;
 
 /// The words of a document as they stand within its lines, in lower case.
 #[derive(Debug, Default)]
@@ -131,9 +122,9 @@ impl Words {
                 Hyphen::Divides
             };
         }
-        let is_conjunction = CONJUNCTIONS.contains(tail)
-            && (self.count(tail) > 0 || self.after_break.get(tail).is_some_and(|&times| times > 1));
-        if is_conjunction {
+        let is_known =
+            || self.count(tail) > 0 || self.after_break.get(tail).is_some_and(|&times| times > 1);
+        if is_conjunction(tail) && is_known() {
             return Hyphen::Suspended;
         }
         let letters = |word: &str| word.chars().count();
