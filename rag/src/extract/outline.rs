@@ -183,14 +183,23 @@ impl BlockWriter {
     }
 }
 
+/// A list that is open.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    /// The number of the next item, `None` for bullets.
+    next: Option<i64>,
+    /// How much the number after it is more.
+    step: i64,
+}
+
 /// Block-by-block writing for formats with inline text and nested lists (Markdown, HTML).
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     pub(super) writer: BlockWriter,
     /// Inline text of the block that is open.
     pub(super) inline: String,
-    /// One entry per open list: the next number, `None` for bullets.
-    lists: Vec<Option<u64>>,
+    /// One entry per open list.
+    lists: Vec<List>,
     /// Marker of the list item whose first text has not been written yet.
     marker: Option<String>,
 }
@@ -198,9 +207,22 @@ pub(super) struct Flow {
 impl Flow {
     /// Opens a list; `first` is the number of its first item, `None` for bullets.
     pub(super) fn open_list(&mut self, first: Option<u64>) {
+        let next = first.map(|first| i64::try_from(first).unwrap_or(i64::MAX));
+        self.push_list(List { next, step: 1 });
+    }
+
+    /// Opens a list whose items are counted from `first` in steps of `step`.
+    pub(super) fn open_counted_list(&mut self, first: i64, step: i64) {
+        self.push_list(List {
+            next: Some(first),
+            step,
+        });
+    }
+
+    fn push_list(&mut self, list: List) {
         self.flush();
         self.marker = None;
-        self.lists.push(first);
+        self.lists.push(list);
     }
 
     pub(super) fn close_list(&mut self) {
@@ -210,14 +232,24 @@ impl Flow {
     }
 
     pub(super) fn open_item(&mut self) {
+        let marker = self
+            .count_item(None)
+            .map_or_else(|| "-".to_owned(), |number| format!("{number}."));
+        self.open_item_marked(marker);
+    }
+
+    /// Opens an item with a marker of its own.
+    pub(super) fn open_item_marked(&mut self, marker: String) {
         self.flush();
-        self.marker = Some(match self.lists.last_mut() {
-            Some(Some(number)) => {
-                *number = number.saturating_add(1);
-                format!("{}.", number.saturating_sub(1))
-            }
-            _ => "-".to_owned(),
-        });
+        self.marker = Some(marker);
+    }
+
+    /// The number of the item that comes now, which may be stated, and counts it; `None` for bullets.
+    pub(super) fn count_item(&mut self, stated: Option<i64>) -> Option<i64> {
+        let list = self.lists.last_mut()?;
+        let number = stated.or(list.next)?;
+        list.next = Some(number.saturating_add(list.step));
+        Some(number)
     }
 
     /// Writes the open inline text as a list item or a paragraph.

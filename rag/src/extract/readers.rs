@@ -32,13 +32,13 @@ const READERS: &[Reader] = &[
         format: Some(Format::Markdown),
         name: "markdown",
         // HTML in Markdown goes through the HTML reader: its changes count here too.
-        version: 3,
+        version: 4,
         extensions: &["md", "markdown", "mdown", "mkd"],
     },
     Reader {
         format: Some(Format::Html),
         name: "html",
-        version: 3,
+        version: 4,
         extensions: &["html", "htm", "xhtml", "xht"],
     },
     Reader {

@@ -1,13 +1,17 @@
-//! As much of style sheets as decides whether text is seen, and whether it is struck out: which rule wins for an
-//! element (importance, specificity, order), and which rules would show it in another state of the page.
+//! As much of style sheets as decides whether text is seen, whether it is struck out, and how lists are marked:
+//! which rule wins for an element (importance, specificity, order), and which rules would show it in another
+//! state of the page.
 //!
 //! Rules for print only do not apply; rules under another condition (`@media (min-width: ...)`) apply where
-//! they show something, because some reader sees it. Colours are not compared with backgrounds.
+//! they show something, because some reader sees it. What colours make of text: [`super::colors`].
 
 use std::collections::HashMap;
 
 use ego_tree::NodeId;
 use scraper::{ElementRef, Html, Selector};
+
+use super::colors::Paint;
+use super::markers::MarkerStyle;
 
 /// How many rules of a page's style sheets are looked at.
 const MAX_RULES: usize = 4000;
@@ -27,13 +31,51 @@ pub(super) enum Property {
     MarginLeft,
     /// `text-decoration`; what "unseen" is to the others is "struck out" here.
     Strike,
+    /// The colour of text.
+    Color,
+    /// The colour behind text.
+    Ground,
+    /// A picture behind text.
+    Picture,
+    /// Shadows and strokes that set text off from what is behind it.
+    Outline,
+    Position,
+    ListStyle,
 }
 
-/// One declaration: the property, whether its value makes text unseen (or struck out), and its importance.
+/// What a declaration gives its property.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value {
+    Shows,
+    /// It makes text unseen (or struck out).
+    Hides,
+    Paint(Paint),
+    Position(Position),
+    Marker(MarkerStyle),
+}
+
+impl Value {
+    /// Whether the value says by itself whether text is seen.
+    fn is_switch(self) -> bool {
+        matches!(self, Self::Shows | Self::Hides)
+    }
+}
+
+/// Where an element stands in relation to what is around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Position {
+    InFlow,
+    /// Moved from its place, above what does not have a position.
+    Relative,
+    /// Anywhere, above something else.
+    Above,
+}
+
+/// One declaration: the property, what it is given, and its importance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Declaration {
     property: Property,
-    hides: bool,
+    value: Value,
     important: bool,
 }
 
@@ -66,6 +108,16 @@ impl Style {
             Some((value, flag)) => (value.trim(), flag.trim() == "important"),
             None => (value.trim(), false),
         };
+        if name == "position" {
+            self.is_pinned = value == "fixed";
+        }
+        for (property, value) in looks(name, value) {
+            self.declarations.push(Declaration {
+                property,
+                value,
+                important,
+            });
+        }
         let number: String = value
             .chars()
             .take_while(|c| c.is_ascii_digit() || "-.".contains(*c))
@@ -91,10 +143,6 @@ impl Style {
             "text-decoration" | "text-decoration-line" => {
                 (Property::Strike, value.contains("line-through"))
             }
-            "position" => {
-                self.is_pinned = value == "fixed";
-                return;
-            }
             _ => {
                 let name = name.strip_prefix("-webkit-").unwrap_or(name);
                 let is_motion = [
@@ -112,7 +160,7 @@ impl Style {
         };
         self.declarations.push(Declaration {
             property,
-            hides,
+            value: if hides { Value::Hides } else { Value::Shows },
             important,
         });
     }
@@ -124,14 +172,68 @@ impl Style {
     fn hides_something(&self) -> bool {
         self.declarations
             .iter()
-            .any(|declaration| declaration.hides)
+            .any(|declaration| declaration.value == Value::Hides)
+    }
+
+    fn changes_looks(&self) -> bool {
+        self.declarations
+            .iter()
+            .any(|declaration| !declaration.value.is_switch())
+    }
+
+    /// Whether one of the declarations is about the property.
+    pub(super) fn states(&self, property: Property) -> bool {
+        self.declarations
+            .iter()
+            .any(|declaration| declaration.property == property)
     }
 
     /// Whether one of the declarations gives the property a value that shows text.
     pub(super) fn shows(&self, property: Property) -> bool {
-        self.declarations
-            .iter()
-            .any(|declaration| declaration.property == property && !declaration.hides)
+        self.declarations.iter().any(|declaration| {
+            declaration.property == property && declaration.value != Value::Hides
+        })
+    }
+}
+
+/// What a declaration says about colours, place and markers.
+fn looks(name: &str, value: &str) -> Vec<(Property, Value)> {
+    let unless_none = |property| {
+        let paint = match value {
+            "none" => Paint::CLEAR,
+            _ => Paint::Unknown,
+        };
+        vec![(property, Value::Paint(paint))]
+    };
+    match name {
+        "color" => vec![(Property::Color, Value::Paint(Paint::of_css(value)))],
+        "background-color" => vec![(Property::Ground, Value::Paint(Paint::of_css(value)))],
+        "background-image" => unless_none(Property::Picture),
+        "background" => {
+            let (ground, picture) = Paint::of_background(value);
+            vec![
+                (Property::Ground, Value::Paint(ground)),
+                (Property::Picture, Value::Paint(picture)),
+            ]
+        }
+        "text-shadow"
+        | "mix-blend-mode"
+        | "-webkit-text-fill-color"
+        | "-webkit-text-stroke"
+        | "-webkit-text-stroke-color" => unless_none(Property::Outline),
+        "position" => {
+            let position = match value {
+                "absolute" | "fixed" | "sticky" => Position::Above,
+                "relative" => Position::Relative,
+                _ => Position::InFlow,
+            };
+            vec![(Property::Position, Value::Position(position))]
+        }
+        "list-style" | "list-style-type" => MarkerStyle::of_css(value)
+            .map(|style| (Property::ListStyle, Value::Marker(style)))
+            .into_iter()
+            .collect(),
+        _ => vec![],
     }
 }
 
@@ -151,12 +253,17 @@ struct Rule {
 /// order.
 type Priority = (bool, bool, [u32; 3], usize);
 
+/// The value of a property that has won so far.
+type Applied = (Property, Priority, Value);
+
 /// The style sheets of a page, applied to its elements.
 #[derive(Debug, Default)]
 pub(super) struct Cascade {
     rules: Vec<Rule>,
-    /// Only elements that some rule hides or strikes out.
-    applied: HashMap<NodeId, Vec<(Property, Priority, bool)>>,
+    /// Whether an element is seen: only of elements that some rule hides or strikes out.
+    applied: HashMap<NodeId, Vec<Applied>>,
+    /// Whether some rules could not be applied, so that the colours of an element may be other ones.
+    pub(super) is_partial: bool,
 }
 
 impl Cascade {
@@ -165,7 +272,7 @@ impl Cascade {
             rules: parse_sheets(sheets),
             ..Self::default()
         };
-        let mut applied: HashMap<NodeId, Vec<(Property, Priority, bool)>> = HashMap::new();
+        let mut applied: HashMap<NodeId, Vec<Applied>> = HashMap::new();
         let num_elements = html.tree.nodes().count();
         let mut matches_left = MAX_MATCHES;
         for (order, rule) in cascade.rules.iter().enumerate() {
@@ -176,7 +283,7 @@ impl Cascade {
             {
                 matches_left -= num_elements;
                 for element in html.select(selector) {
-                    rule.apply(order, applied.entry(element.id()).or_default());
+                    rule.apply(order, Value::is_switch, &mut applied, element);
                 }
             }
         }
@@ -192,22 +299,52 @@ impl Cascade {
             {
                 matches_left -= found.len();
                 for element in found.iter().filter(|element| selector.matches(element)) {
-                    rule.apply(order, applied.entry(element.id()).or_default());
+                    rule.apply(order, Value::is_switch, &mut applied, *element);
                 }
             }
         }
+        let is_nested = sheets_are_nested(sheets);
+        let mut is_partial = is_nested || cascade.rules.len() >= MAX_RULES;
+        let with_looks = cascade.rules.iter().enumerate();
+        for (order, rule) in with_looks.filter(|(_, rule)| rule.style.changes_looks()) {
+            let Some(selector) = &rule.selector else {
+                is_partial |= rule.is_beyond_us();
+                continue;
+            };
+            if matches_left <= num_elements {
+                is_partial = true;
+                break;
+            }
+            matches_left -= num_elements;
+            for element in html.select(selector) {
+                rule.apply(order, |value| !value.is_switch(), &mut applied, element);
+            }
+        }
         cascade.applied = applied;
+        cascade.is_partial = is_partial;
         cascade
     }
 
-    /// Whether the property makes the element unseen (or struck out): the winning declaration of the style
-    /// sheets and of the element's own `style`; `None` where no declaration hides, or none is there.
+    /// Whether the property makes the element unseen (or struck out); `None` where no declaration hides, or none is
+    /// there.
     pub(super) fn decides(
         &self,
         element: ElementRef<'_>,
         own: &Style,
         property: Property,
     ) -> Option<bool> {
+        self.value(element, own, property)
+            .map(|value| value == Value::Hides)
+    }
+
+    /// The value of the property: that of the winning declaration of the style sheets and of the element's own
+    /// `style`.
+    pub(super) fn value(
+        &self,
+        element: ElementRef<'_>,
+        own: &Style,
+        property: Property,
+    ) -> Option<Value> {
         let from_sheets = self
             .applied
             .get(&element.id())
@@ -220,13 +357,13 @@ impl Cascade {
             .enumerate()
             .map(|(order, declaration)| {
                 let priority = (declaration.important, true, [0; 3], order);
-                (declaration.property, priority, declaration.hides)
+                (declaration.property, priority, declaration.value)
             });
         from_sheets
             .chain(own)
             .filter(|(of, ..)| *of == property)
             .max_by_key(|(_, priority, _)| *priority)
-            .map(|(.., hides)| hides)
+            .map(|(.., value)| value)
     }
 
     /// Whether a rule that matches the element meets the condition.
@@ -241,6 +378,30 @@ impl Cascade {
                     .selector
                     .as_ref()
                     .is_some_and(|selector| selector.matches(&element))
+        })
+    }
+
+    /// Whether ticking the box shows or hides something else (`#menu:checked ~ .panel`): it works the page and is no
+    /// field of a form. What is drawn for the box itself is generated content.
+    pub(super) fn is_switch(&self, check_box: ElementRef<'_>) -> bool {
+        self.rules.iter().any(|rule| {
+            let Some((before, after)) = rule.text.split_once(":checked") else {
+                return false;
+            };
+            let subject = before
+                .rsplit(|c: char| c.is_whitespace() || matches!(c, '>' | '+' | '~'))
+                .next()
+                .unwrap_or("");
+            let switches = [Property::Display, Property::Visibility, Property::Opacity]
+                .into_iter()
+                .any(|property| rule.style.states(property));
+            switches
+                && after.contains(['~', '+'])
+                && ![":before", ":after"]
+                    .iter()
+                    .any(|part| after.contains(part))
+                && (subject.is_empty()
+                    || Selector::parse(subject).is_ok_and(|selector| selector.matches(&check_box)))
         })
     }
 
@@ -263,16 +424,43 @@ impl Cascade {
 }
 
 impl Rule {
-    fn apply(&self, order: usize, applied: &mut Vec<(Property, Priority, bool)>) {
-        let declarations = self.style.declarations.iter();
-        applied.extend(
-            declarations
-                .filter(|declaration| !(self.conditional && declaration.hides))
-                .map(|declaration| {
-                    let priority = (declaration.important, false, self.specificity, order);
-                    (declaration.property, priority, declaration.hides)
-                }),
-        );
+    /// Applies the declarations whose values are `wanted`. Per property only the winner is kept.
+    fn apply(
+        &self,
+        order: usize,
+        wanted: fn(Value) -> bool,
+        applied: &mut HashMap<NodeId, Vec<Applied>>,
+        element: ElementRef<'_>,
+    ) {
+        let applied = applied.entry(element.id()).or_default();
+        for declaration in &self.style.declarations {
+            let value = match declaration.value {
+                value if !wanted(value) => continue,
+                Value::Hides | Value::Position(_) | Value::Marker(_) if self.conditional => {
+                    continue;
+                }
+                // Some readers see it so, some not.
+                Value::Paint(_) if self.conditional => Value::Paint(Paint::Unknown),
+                value => value,
+            };
+            let priority = (declaration.important, false, self.specificity, order);
+            let found = applied
+                .iter_mut()
+                .find(|(property, ..)| *property == declaration.property);
+            match found {
+                Some(winner) if winner.1 > priority => {}
+                Some(winner) => *winner = (declaration.property, priority, value),
+                None => applied.push((declaration.property, priority, value)),
+            }
+        }
+    }
+
+    /// Whether the rule may hold for elements as they are, but its selector is not understood. States and generated
+    /// content are understood: they do not hold.
+    fn is_beyond_us(&self) -> bool {
+        [":is(", ":where(", ":has(", ":not(", ":nth-"]
+            .iter()
+            .any(|part| self.text.contains(part))
     }
 }
 
@@ -425,6 +613,25 @@ fn specificity(selector: &str) -> [u32; 3] {
         previous = c;
     }
     counts
+}
+
+/// Whether rules stand within rules, of which neither is read whole.
+fn sheets_are_nested(sheets: &str) -> bool {
+    let sheets = without_comments(sheets);
+    let mut open: Vec<bool> = Vec::new();
+    for part in sheets.split_inclusive(['{', '}']) {
+        if let Some(body) = part.strip_suffix('{') {
+            let prelude = body.rsplit(';').next().unwrap_or("").trim();
+            let is_rule = kind_of(prelude) == Block::Rule;
+            if open.last() == Some(&true) {
+                return true;
+            }
+            open.push(is_rule);
+        } else {
+            open.pop();
+        }
+    }
+    false
 }
 
 fn without_comments(css: &str) -> String {

@@ -2,12 +2,16 @@
 //! and so not read; hidden text is a known way to smuggle in instructions ([`visibility`]).
 //!
 //! Within a line, raised and lowered numbers stay apart from what they stand at, withdrawn text is marked
-//! `~~...~~`, and addresses of links and texts of images are written out ([`inline`]).
+//! `~~...~~`, and addresses of links and texts of images are written out ([`inline`]). Lists have the markers that
+//! the page shows ([`markers`]), forms what was filled in ([`forms`]).
 
+mod colors;
 mod css;
 mod encoding;
+mod forms;
 mod furniture;
 mod inline;
+mod markers;
 mod tables;
 mod visibility;
 
@@ -17,6 +21,7 @@ use super::ExtractError;
 use super::encoding::Decoded;
 use super::outline::Flow;
 use crate::document::{BlockKind, Extracted};
+use colors::Ink;
 use furniture::is_navigation;
 use visibility::Visibility;
 
@@ -38,11 +43,11 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
     if let Some(title) = first(&page.html, "head > title") {
         flow.writer.suggest_title(&title.text().collect::<String>());
     }
-    page.walk_body(&mut flow, Place::with_links());
+    page.walk_body(&mut flow, true);
     if flow.writer.is_empty() {
         // The whole page sits in what looked like navigation.
         page.visibility.keep_page_furniture = true;
-        page.walk_body(&mut flow, Place::default());
+        page.walk_body(&mut flow, false);
     }
     Ok(flow.finish().finish(None))
 }
@@ -51,7 +56,7 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
 pub(super) fn write_fragment(fragment: &str, flow: &mut Flow) {
     let mut page = Page::parse(Html::parse_fragment(fragment));
     page.visibility.keep_page_furniture = true;
-    page.walk_children(page.html.root_element(), flow, Place::with_links());
+    page.walk_children(page.html.root_element(), flow, page.outermost(true));
 }
 
 fn first<'a>(html: &'a Html, selector: &str) -> Option<ElementRef<'a>> {
@@ -60,7 +65,7 @@ fn first<'a>(html: &'a Html, selector: &str) -> Option<ElementRef<'a>> {
 }
 
 /// What holds for everything below an element.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Place {
     /// Elements above.
     depth: usize,
@@ -70,16 +75,10 @@ struct Place {
     links: bool,
     /// Whether the links are those of a list of links.
     in_link_list: bool,
+    ink: Ink,
 }
 
 impl Place {
-    fn with_links() -> Self {
-        Self {
-            links: true,
-            ..Self::default()
-        }
-    }
-
     fn deeper(self) -> Self {
         Self {
             depth: self.depth + 1,
@@ -101,8 +100,21 @@ impl Page {
         }
     }
 
-    fn walk_body(&self, flow: &mut Flow, place: Place) {
-        let body = first(&self.html, "body").unwrap_or_else(|| self.html.root_element());
+    /// What holds for the page as a whole; `links`: addresses of links are written out.
+    fn outermost(&self, links: bool) -> Place {
+        Place {
+            depth: 0,
+            struck: false,
+            links,
+            in_link_list: false,
+            ink: self.visibility.ink_of_page(),
+        }
+    }
+
+    fn walk_body(&self, flow: &mut Flow, links: bool) {
+        let root = self.html.root_element();
+        let body = first(&self.html, "body").unwrap_or(root);
+        let place = self.within(body, self.within(root, self.outermost(links)));
         self.walk_children(body, flow, place);
         flow.flush();
     }
@@ -113,6 +125,7 @@ impl Page {
             || self.visibility.is_struck(element);
         Place {
             struck: place.struck || is_struck,
+            ink: self.visibility.ink_within(element, place.ink),
             ..place
         }
     }
@@ -120,13 +133,21 @@ impl Page {
     fn walk_children(&self, parent: ElementRef<'_>, flow: &mut Flow, place: Place) {
         for child in parent.children() {
             match child.value() {
+                // It leaves a gap between the words beside it.
+                Node::Text(_) if place.ink.is_unseen() => flow.inline.push(' '),
                 Node::Text(text) if place.struck => inline::push_struck(&mut flow.inline, text),
                 Node::Text(text) => flow.inline.push_str(text),
                 Node::Element(_) => {
-                    if let Some(element) = ElementRef::wrap(child)
-                        && !self.visibility.is_skipped(element)
-                    {
+                    let Some(element) = ElementRef::wrap(child) else {
+                        continue;
+                    };
+                    if !self.visibility.is_skipped(element) {
                         self.walk(element, flow, self.within(element, place.deeper()));
+                    } else if element.value().name() == "li"
+                        && self.visibility.is_displayed(element)
+                    {
+                        // It takes room, and a number.
+                        flow.count_item(markers::stated_number(element));
                     }
                 }
                 _ => {}
@@ -152,15 +173,15 @@ impl Page {
             }
             "br" => flow.inline.push('\n'),
             "hr" => flow.flush(),
-            "ul" | "menu" | "dl" => self.walk_list(element, None, flow, place),
-            "ol" => {
-                let start = element
-                    .value()
-                    .attr("start")
-                    .and_then(|start| start.parse().ok());
-                self.walk_list(element, Some(start.unwrap_or(1)), flow, place);
+            "ul" | "menu" | "ol" | "dl" => self.walk_list(element, flow, place),
+            "li" => {
+                let number = flow.count_item(markers::stated_number(element));
+                let style = self.visibility.marker_style(element);
+                flow.open_item_marked(style.marker(number.unwrap_or(1)));
+                self.walk_children(element, flow, place);
+                flow.flush();
             }
-            "li" | "dt" => {
+            "dt" => {
                 flow.open_item();
                 self.walk_children(element, flow, place);
                 flow.flush();
@@ -173,9 +194,11 @@ impl Page {
             }
             "pre" | "listing" | "xmp" => {
                 flow.flush();
-                flow.writer
-                    .lines(BlockKind::Code, &element.text().collect::<String>());
+                let mut text = String::new();
+                self.preformatted(element, &mut text, place);
+                flow.writer.lines(BlockKind::Code, &text);
             }
+            "input" | "textarea" | "select" => self.field(element, flow, place),
             "table" => self.table(element, flow, place),
             "a" | "sup" | "sub" | "img" | "svg" | "math" | "rt" => {
                 self.walk_special(element, flow, place)
@@ -224,6 +247,7 @@ impl Page {
                 );
                 inline::push_lowered(&mut flow.inline, &text);
             }
+            "math" if place.ink.is_unseen() => {}
             "math" => flow.inline.push_str(&inline::formula(element, 0)),
             "rt" => {
                 flow.inline.push('(');
@@ -276,26 +300,42 @@ impl Page {
         flow.inline.push_str(&target);
     }
 
-    fn walk_list(
-        &self,
-        element: ElementRef<'_>,
-        first: Option<u64>,
-        flow: &mut Flow,
-        place: Place,
-    ) {
+    fn walk_list(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place) {
         let place = Place {
             in_link_list: place.in_link_list || is_navigation(element),
             ..place
         };
-        flow.open_list(first);
+        if element.value().name() == "dl" {
+            flow.open_list(None);
+        } else {
+            let (first, step) = self.visibility.numbering(element);
+            flow.open_counted_list(first, step);
+        }
         self.walk_children(element, flow, place);
         flow.close_list();
     }
 
-    /// The text below `element` on one line.
+    /// Adds what is seen of preformatted text, its white space as it is.
+    fn preformatted(&self, element: ElementRef<'_>, text: &mut String, place: Place) {
+        if place.depth > MAX_DEPTH {
+            return text.push_str(&flat_text(element));
+        }
+        for child in element.children() {
+            match (child.value(), ElementRef::wrap(child)) {
+                (Node::Text(part), _) if !place.ink.is_unseen() => text.push_str(part),
+                (_, Some(child)) if child.value().name() == "br" => text.push('\n'),
+                (_, Some(child)) if !self.visibility.is_skipped(child) => {
+                    self.preformatted(child, text, self.within(child, place.deeper()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The text below `element` on one line; `place` is what holds there.
     fn inline_text(&self, element: ElementRef<'_>, place: Place) -> String {
         let mut flow = Flow::default();
-        self.walk_children(element, &mut flow, self.within(element, place));
+        self.walk_children(element, &mut flow, place);
         let blocks = flow.finish().finish(None).blocks;
         blocks
             .into_iter()

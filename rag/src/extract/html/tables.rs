@@ -14,7 +14,6 @@ const MAX_SPAN: usize = 100;
 impl Page {
     pub(super) fn table(&self, table: ElementRef<'_>, flow: &mut Flow, place: Place) {
         flow.flush();
-        let place = self.within(table, place);
         if is_layout(table) {
             return self.walk_cells(table, flow, place);
         }
@@ -26,6 +25,7 @@ impl Page {
             if self.visibility.is_skipped(row) {
                 continue;
             }
+            let place = self.within_row(row, place);
             let mut cells = Vec::new();
             let mut only_headers = true;
             for cell in row
@@ -36,9 +36,8 @@ impl Page {
                     continue;
                 }
                 take_carried(&mut carried, &mut cells);
-                let place = self.within(row, place);
                 only_headers &= cell.value().name() == "th";
-                let text = clean_line(&self.inline_text(cell, place));
+                let text = clean_line(&self.inline_text(cell, self.within(cell, place)));
                 let rows = span(cell, "rowspan");
                 for _ in 0..span(cell, "colspan") {
                     if carried.len() <= cells.len() {
@@ -59,6 +58,7 @@ impl Page {
             .child_elements()
             .find(|child| child.value().name() == "caption")
         {
+            let place = self.within(caption, place);
             flow.writer.paragraph(&self.inline_text(caption, place));
         }
         if grid.num_columns() > 1 {
@@ -77,12 +77,25 @@ impl Page {
 
     /// Reads a table that only places things on the page, cell by cell.
     fn walk_cells(&self, table: ElementRef<'_>, flow: &mut Flow, place: Place) {
-        for cell in own_rows(table).flat_map(|row| row.child_elements().collect::<Vec<_>>()) {
-            if !self.visibility.is_skipped(cell) {
-                self.walk_children(cell, flow, self.within(cell, place.deeper()));
-                flow.flush();
+        for row in own_rows(table) {
+            let place = self.within_row(row, place.deeper());
+            for cell in row.child_elements() {
+                if !self.visibility.is_skipped(cell) {
+                    self.walk_children(cell, flow, self.within(cell, place));
+                    flow.flush();
+                }
             }
         }
+    }
+
+    /// What holds in a row of the table that lies in `place`.
+    fn within_row(&self, row: ElementRef<'_>, place: Place) -> Place {
+        let group = row
+            .parent()
+            .and_then(ElementRef::wrap)
+            .filter(|parent| parent.value().name() != "table");
+        let place = group.map_or(place, |group| self.within(group, place));
+        self.within(row, place)
     }
 }
 

@@ -30,9 +30,6 @@ pub(super) const NEVER_READ: &[&str] = &[
     "canvas",
     "audio",
     "video",
-    "select",
-    "input",
-    "textarea",
     "datalist",
     "map",
     "rp",
@@ -49,7 +46,7 @@ const UNSEEN_CLASSES: &[&str] = &[
     "mw-jump-link",
 ];
 /// Elements of running text.
-const INLINE: &[&str] = &[
+pub(super) const INLINE: &[&str] = &[
     "a", "abbr", "b", "em", "i", "img", "label", "small", "span", "strong", "sub", "sup", "svg",
     "u",
 ];
@@ -68,6 +65,10 @@ pub(super) struct Visibility {
     /// Words in the strings of the page's scripts.
     scripted: HashSet<String>,
     ids: HashMap<String, NodeId>,
+    /// The first label of the field with this id.
+    labels: HashMap<String, NodeId>,
+    /// Whether there are styles that the page does not contain.
+    pub(super) has_foreign_styles: bool,
     /// The main element, if the page has one that holds most of its text, and everything around it.
     pub(super) main_line: HashSet<NodeId>,
     pub(super) main: Option<NodeId>,
@@ -82,11 +83,14 @@ impl Visibility {
             .select(&style)
             .map(|element| element.text().collect())
             .collect();
+        let sheets = sheets.join("\n");
         let mut visibility = Self {
-            cascade: Cascade::build(html, &sheets.join("\n")),
+            cascade: Cascade::build(html, &sheets),
             referenced: HashSet::new(),
             scripted: HashSet::new(),
             ids: HashMap::new(),
+            labels: HashMap::new(),
+            has_foreign_styles: false,
             main_line: HashSet::new(),
             main: None,
             keep_page_furniture: false,
@@ -94,6 +98,8 @@ impl Visibility {
         for element in html.root_element().descendent_elements() {
             visibility.note(element);
         }
+        visibility.has_foreign_styles |=
+            visibility.cascade.is_partial || sheets.contains("@import");
         visibility.find_main(html);
         visibility
     }
@@ -104,6 +110,19 @@ impl Visibility {
         if let Some(id) = value.id() {
             self.ids.entry(id.to_owned()).or_insert(element.id());
         }
+        if let Some(field_id) = value.attr("for").filter(|_| value.name() == "label") {
+            self.labels
+                .entry(field_id.to_owned())
+                .or_insert(element.id());
+        }
+        // Scripts from elsewhere bring styles with them.
+        self.has_foreign_styles |= match value.name() {
+            "link" => value
+                .attr("rel")
+                .is_some_and(|rel| rel.to_ascii_lowercase().contains("stylesheet")),
+            "script" => value.attr("src").is_some(),
+            _ => false,
+        };
         if value.name() == "script" {
             let is_code = value
                 .attr("type")
@@ -174,10 +193,7 @@ impl Visibility {
         {
             return true;
         }
-        // Authors' rules win over the attribute.
-        let is_displayed =
-            decides(Property::Display).map_or(value.attr("hidden").is_none(), |hides| !hides);
-        if !is_displayed && !self.unfolds(element, Property::Display) {
+        if !self.is_displayed(element) && !self.unfolds(element, Property::Display) {
             return true;
         }
         for property in [Property::Visibility, Property::Opacity] {
@@ -192,6 +208,19 @@ impl Visibility {
             }
         }
         value.attr("aria-hidden") == Some("true") && self.is_decoration(element)
+    }
+
+    /// Whether the element takes room on the page. Authors' rules win over the attribute.
+    pub(super) fn is_displayed(&self, element: ElementRef<'_>) -> bool {
+        self.cascade
+            .decides(element, &own_style(element), Property::Display)
+            .map_or(element.value().attr("hidden").is_none(), |hides| !hides)
+    }
+
+    /// The label that names the field by its id.
+    pub(super) fn label_of<'a>(&self, field: ElementRef<'a>) -> Option<ElementRef<'a>> {
+        let label = self.labels.get(field.value().id()?)?;
+        field.tree().get(*label).and_then(ElementRef::wrap)
     }
 
     /// What is only kept from screen readers is seen by everybody else, but icons and second copies within
