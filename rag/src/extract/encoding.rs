@@ -2,10 +2,13 @@
 //!
 //! In this order: a byte order mark; UTF-16 and UTF-32 by their zero bytes; what the file states itself
 //! (only HTML and XML can); UTF-8 where the bytes are UTF-8; else the guess of `chardetng`, which looks at
-//! pairs of letters as browsers do. A statement that the bytes contradict is not followed. Whatever was
-//! guessed or repaired is told in a warning, so that wrong letters are never silent.
+//! pairs of letters as browsers do, or an encoding of DOS or the old Macintosh ([`old`]). A statement that the
+//! bytes contradict is not followed. Whatever was guessed or repaired is told in a warning, and bytes that mean
+//! nothing leave a mark (U+FFFD), so that wrong letters are never silent.
 //!
 //! Also what is no text at all ([`is_text`]) and the control sequences of terminals.
+
+mod old;
 
 use std::borrow::Cow;
 
@@ -87,17 +90,19 @@ fn decode_bytes<'a>(bytes: &'a [u8], stated: Option<&'static Encoding>) -> Optio
             Some(decode_contradicted(bytes, stated, text, num_errors))
         }
         Some(stated) if !is_mostly_utf8(bytes) => {
-            let guess = guess(bytes);
-            Some(Decoded::new(whole(guess, bytes).0).warning(contradicted(stated, guess)))
+            let guessed = guessed(bytes);
+            let warning = contradicted(stated, guessed.name);
+            Some(guessed.decoded(warning))
         }
         _ if is_mostly_utf8(bytes) => Some(decode_mixed(bytes)),
         _ => {
-            let guess = guess(bytes);
-            Some(Decoded::new(whole(guess, bytes).0).warning(format!(
+            let guessed = guessed(bytes);
+            let warning = format!(
                 "the file does not state its encoding; it was read as {}, which may be wrong: save it as \
                  UTF-8 if letters look odd",
-                guess.name()
-            )))
+                guessed.name
+            );
+            Some(guessed.decoded(warning))
         }
     }
 }
@@ -116,7 +121,7 @@ fn decode_valid_utf8<'a>(text: &'a str, stated: Option<&'static Encoding>) -> De
     }
     match stated {
         Some(stated) if stated != UTF_8 => {
-            Decoded::new(Cow::Borrowed(text)).warning(contradicted(stated, UTF_8))
+            Decoded::new(Cow::Borrowed(text)).warning(contradicted(stated, UTF_8.name()))
         }
         _ => Decoded::new(Cow::Borrowed(text)),
     }
@@ -131,7 +136,7 @@ fn decode_contradicted<'a>(
 ) -> Decoded<'a> {
     if is_mostly_utf8(bytes) {
         let decoded = decode_mixed(bytes);
-        return decoded.warning(contradicted(stated, UTF_8));
+        return decoded.warning(contradicted(stated, UTF_8.name()));
     }
     let guess = guess(bytes);
     let (guessed, guessed_errors) = whole(guess, bytes);
@@ -139,7 +144,7 @@ fn decode_contradicted<'a>(
         && (guessed_errors < num_errors
             || (guessed_errors == num_errors && !is_latin_soup(&guessed)));
     if is_better {
-        Decoded::new(guessed).warning(contradicted(stated, guess))
+        Decoded::new(guessed).warning(contradicted(stated, guess.name()))
     } else if num_errors > 0 {
         Decoded::new(text).warning(format!(
             "the file states the encoding {}, but {num_errors} of its characters are not of it and are missing",
@@ -150,17 +155,65 @@ fn decode_contradicted<'a>(
     }
 }
 
-fn contradicted(stated: &'static Encoding, used: &'static Encoding) -> String {
+fn contradicted(stated: &'static Encoding, used: &str) -> String {
     format!(
         "the file states the encoding {}, which it does not have; it was read as {}",
         stated.name(),
-        used.name()
+        used
     )
 }
 
+/// Text of which the encoding was guessed.
+struct Guessed<'a> {
+    text: Cow<'a, str>,
+    num_errors: usize,
+    name: &'static str,
+}
+
+impl<'a> Guessed<'a> {
+    fn decoded(self, warning: String) -> Decoded<'a> {
+        let decoded = Decoded::new(self.text).warning(warning);
+        match self.num_errors {
+            0 => decoded,
+            num_errors => decoded.warning(format!(
+                "{num_errors} characters mean nothing in that encoding; each is marked \u{fffd}"
+            )),
+        }
+    }
+}
+
+fn guessed(bytes: &[u8]) -> Guessed<'_> {
+    let encoding = guess(bytes);
+    let (text, num_errors) = whole(encoding, bytes);
+    if encoding.is_single_byte() {
+        let sample = sample(bytes);
+        if let Some(old) = old::better(sample, &whole(encoding, sample).0) {
+            return Guessed {
+                text: old.decode(bytes),
+                num_errors: 0,
+                name: old.name,
+            };
+        }
+    }
+    Guessed {
+        text,
+        num_errors,
+        name: encoding.name(),
+    }
+}
+
 /// The whole text, without looking for a byte order mark, and how many characters could not be decoded.
+///
+/// A byte that an encoding of one byte a letter does not define becomes the mark U+FFFD, where the standard
+/// has a control character that nobody would see. Line ends and terminals have control characters of their own.
 fn whole<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> (Cow<'a, str>, usize) {
-    let (text, had_errors) = encoding.decode_without_bom_handling(bytes);
+    let (mut text, mut had_errors) = encoding.decode_without_bom_handling(bytes);
+    let is_undefined =
+        |c: char| ('\u{80}'..='\u{9f}').contains(&c) && !matches!(c, '\u{85}' | '\u{9b}');
+    if encoding.is_single_byte() && text.contains(is_undefined) {
+        text = Cow::Owned(text.replace(is_undefined, "\u{fffd}"));
+        had_errors = true;
+    }
     let num_errors = if had_errors {
         text.matches('\u{fffd}').count()
     } else {
@@ -169,12 +222,19 @@ fn whole<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> (Cow<'a, str>, usi
     (text, num_errors)
 }
 
-fn guess(bytes: &[u8]) -> &'static Encoding {
-    // Letters may come late; what stands before them is the same in all encodings.
+/// Letters may come late; what stands before them is the same in all encodings.
+fn sample(bytes: &[u8]) -> &[u8] {
     let start = Encoding::ascii_valid_up_to(bytes).saturating_sub(SAMPLE_BYTES / 2);
-    let sample = &bytes[start..bytes.len().min(start + SAMPLE_BYTES)];
+    &bytes[start..bytes.len().min(start + SAMPLE_BYTES)]
+}
+
+fn guess(bytes: &[u8]) -> &'static Encoding {
+    let sample = sample(bytes);
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(sample, start + sample.len() == bytes.len());
+    detector.feed(
+        sample,
+        sample.as_ptr_range().end == bytes.as_ptr_range().end,
+    );
     detector.guess(None, Utf8Detection::Allow)
 }
 
