@@ -221,8 +221,8 @@ impl Ink {
 impl Visibility {
     pub(super) fn ink_of_page(&self) -> Ink {
         Ink {
-            text: (!self.has_foreign_styles).then_some(BLACK),
-            ground: Some(WHITE),
+            text: (!self.has_foreign_styles && !self.may_be_dark).then_some(BLACK),
+            ground: (!self.may_be_dark).then_some(WHITE),
         }
     }
 
@@ -444,6 +444,7 @@ mod tests {
             "<style>.p { color: #fff } .p.active { color: #000 }</style><p class=p>MARK</p>",
             "<style>.w { color: #fff } @media (min-width: 9px) { .w { background: #000 } }</style><p class=w>MARK</p>",
             "<style>.d { background: #000; .x { margin: 0 } }</style><div class=d><p style='color:#fff'>MARK</p></div>",
+            "<style>:root { color-scheme: light dark }</style><p style='color:white'>MARK</p>",
             "<style>.w { color: var(--ink) }</style><p class=w>MARK</p>",
             "<div style='color:white'><a href=/x>MARK</a></div>",
             "<div style='color:#fff'><mark>MARK</mark></div>",

@@ -66,9 +66,14 @@ impl Page {
         push_apart(inline, &value);
     }
 
-    /// The label of a field that has nothing before it on its line, unless it is another cell of the same row.
+    /// What is seen of the label of a field that has nothing before it on its line, unless it is another cell of the
+    /// same row.
     fn label_elsewhere(&self, field: ElementRef<'_>) -> Option<String> {
         let label = self.visibility.label_of(field);
+        // Its words come later, on the same line.
+        if label.is_some_and(|label| field.ancestors().any(|above| above.id() == label.id())) {
+            return None;
+        }
         let row = |element: ElementRef<'_>| above(element, &["tr"]).map(|row| row.id());
         if let Some(label) = label
             && row(label).is_some()
@@ -76,12 +81,14 @@ impl Page {
         {
             return None;
         }
-        let label = match (field.value().attr("aria-label"), label) {
-            (_, Some(label)) => label.text().collect(),
-            (Some(label), None) => label.to_owned(),
-            (None, None) => return None,
-        };
-        Some(clean_line(&label)).filter(|label| !label.is_empty())
+        let label = label.filter(|label| {
+            let mut around = label.ancestors().filter_map(ElementRef::wrap);
+            !self.visibility.is_skipped(*label)
+                && !around.any(|above| self.visibility.is_skipped(above))
+        })?;
+        let mut text = String::new();
+        self.preformatted(label, &mut text, self.within(label, self.outermost(false)));
+        Some(clean_line(&text)).filter(|text| !text.is_empty())
     }
 
     /// Whether a box is something to choose, with words that say what.
@@ -286,6 +293,14 @@ mod tests {
             (
                 "<div><label for=d>Due</label></div><div><input id=d value=May></div>",
                 &["Due", "Due: May"],
+            ),
+            (
+                "<div><label for=d hidden>Due</label></div><div><input id=d value=May></div>",
+                &["May"],
+            ),
+            (
+                "<div><label for=a><input id=a value=1></label> x</div>",
+                &["1 x"],
             ),
             (
                 "<table><tr><td><label for=d>Due</label><td><input id=d value=May></table>",

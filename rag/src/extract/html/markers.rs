@@ -2,8 +2,8 @@
 //! `list-style-type`, which wins over them.
 //!
 //! Numbers are written as in DOCX, but letters after "z" as browsers count them: "aa", "ab", where Word has "aa",
-//! "bb". Numbering systems that are not known here are written in digits; `@counter-style` and numbers that are
-//! generated content (`counters()`) are not followed.
+//! "bb". Numbering systems that are not known here are written in digits, and so are numbers that are generated content
+//! (`counters()`); `@counter-style` is not followed.
 
 use scraper::ElementRef;
 
@@ -14,6 +14,8 @@ use super::visibility::{Visibility, own_style};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkerStyle {
     Bullet,
+    /// Nothing is drawn.
+    Nothing,
     Digits,
     /// Two digits at least.
     PaddedDigits,
@@ -49,7 +51,8 @@ impl MarkerStyle {
                 "inherit" | "unset" | "revert" | "revert-layer" => return None,
                 _ if word.starts_with("var(") => return None,
                 "inside" | "outside" | "initial" => continue,
-                "none" | "disc" | "circle" | "square" | "disclosure-open" | "disclosure-closed" => {
+                "none" => Self::Nothing,
+                "disc" | "circle" | "square" | "disclosure-open" | "disclosure-closed" => {
                     Self::Bullet
                 }
                 "lower-alpha" | "lower-latin" => LOWER_LATIN,
@@ -85,7 +88,7 @@ impl MarkerStyle {
     /// The marker of item `number`; "-" for bullets.
     pub(super) fn marker(self, number: i64) -> String {
         let text = match (self, u32::try_from(number)) {
-            (Self::Bullet, _) => return "-".to_owned(),
+            (Self::Bullet | Self::Nothing, _) => return "-".to_owned(),
             (Self::PaddedDigits, _) => format!("{number:02}"),
             (Self::Letters { first, last }, Ok(number)) if number > 0 => {
                 letters(number, first, last)
@@ -118,7 +121,11 @@ impl Visibility {
             Some("ol") => MarkerStyle::Digits,
             _ => MarkerStyle::Bullet,
         };
-        stated(item).or(list.and_then(stated)).unwrap_or(by_name)
+        match stated(item).or(list.and_then(stated)) {
+            // The numbers are drawn by other means.
+            Some(MarkerStyle::Nothing) if self.draws_counters => by_name,
+            stated => stated.unwrap_or(by_name),
+        }
     }
 
     /// The number of a list's first item, and how much the next one is more.
@@ -241,6 +248,11 @@ mod tests {
                 &["1. x", "  01. y"],
             ),
             ("<ol style='list-style: none'><li>x</ol>", &["- x"]),
+            (
+                "<style>ol { list-style: none; counter-reset: c } li::before { content: counters(c, '.') }</style>\
+                 <ol><li>x</ol>",
+                &["1. x"],
+            ),
             ("<ul><li>x<li value=3>y</ul>", &["- x", "- y"]),
             (
                 "<ol style='list-style-type: lower-greek' start=18><li>x</ol>",

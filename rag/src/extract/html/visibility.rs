@@ -69,6 +69,10 @@ pub(super) struct Visibility {
     labels: HashMap<String, NodeId>,
     /// Whether there are styles that the page does not contain.
     pub(super) has_foreign_styles: bool,
+    /// Whether browsers may show the page on a dark ground of their own.
+    pub(super) may_be_dark: bool,
+    /// Whether the page draws numbers as generated content.
+    pub(super) draws_counters: bool,
     /// The main element, if the page has one that holds most of its text, and everything around it.
     pub(super) main_line: HashSet<NodeId>,
     pub(super) main: Option<NodeId>,
@@ -91,6 +95,10 @@ impl Visibility {
             ids: HashMap::new(),
             labels: HashMap::new(),
             has_foreign_styles: false,
+            may_be_dark: allows_dark(&sheets),
+            draws_counters: ["counter(", "counters("]
+                .iter()
+                .any(|function| sheets.contains(function)),
             main_line: HashSet::new(),
             main: None,
             keep_page_furniture: false,
@@ -123,6 +131,10 @@ impl Visibility {
             "script" => value.attr("src").is_some(),
             _ => false,
         };
+        self.may_be_dark |= value.attr("name") == Some("color-scheme")
+            && value
+                .attr("content")
+                .is_some_and(|content| content.contains("dark"));
         if value.name() == "script" {
             let is_code = value
                 .attr("type")
@@ -384,6 +396,22 @@ impl Visibility {
             || above(HEADINGS)
             || (heads_block && !above(&["form", "nav", "dialog", "fieldset"]))
     }
+}
+
+/// Whether a style sheet declares `color-scheme: dark`; the condition `prefers-color-scheme` says nothing of what
+/// browsers do by themselves.
+fn allows_dark(sheets: &str) -> bool {
+    sheets.split(['{', ';']).any(|declaration| {
+        declaration
+            .trim_start()
+            .strip_prefix("color-scheme")
+            .is_some_and(|value| {
+                value
+                    .split('}')
+                    .next()
+                    .is_some_and(|value| value.contains("dark"))
+            })
+    })
 }
 
 pub(super) fn own_style(element: ElementRef<'_>) -> Style {
