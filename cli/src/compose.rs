@@ -262,9 +262,13 @@ fn suite_failure(config: &Config, error: &SuiteError) -> Failure {
             "put suite.db back from a copy (and suite.db-wal with it, if the copy has one); if the accounts and \
              conversations are gone for good, `cloister serve --new-accounts` begins with new ones beside the documents",
         ),
+        full if full.is_disk_full() => failure.hint(ROOM_HINT),
         _ => failure,
     }
 }
+
+/// What helps when the data directory cannot be opened because its disk is full.
+const ROOM_HINT: &str = "make room on that disk and start again; nothing that was stored is lost";
 
 fn library_failure(config: &Config, error: &LibraryError) -> Failure {
     let failure = Failure::config(format!(
@@ -273,8 +277,7 @@ fn library_failure(config: &Config, error: &LibraryError) -> Failure {
         chain(error)
     ));
     if error.is_disk_full() {
-        return failure
-            .hint("make room on that disk and start again; nothing that was stored is lost");
+        return failure.hint(ROOM_HINT);
     }
     match config.store() {
         Ok(rag::StoreChoice::Server { url, .. }) => {

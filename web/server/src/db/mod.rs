@@ -65,6 +65,15 @@ pub enum DatabaseError {
         /// The newest that is known here.
         known: usize,
     },
+    /// There is no room to write.
+    #[error("the disk that holds {path} is full: {source}")]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// A statement failed.
     #[error("the database failed: {0}")]
     Sql(#[from] rusqlite::Error),
@@ -77,8 +86,22 @@ impl DatabaseError {
     /// Whether making room on the disk is the way out.
     pub fn is_disk_full(&self) -> bool {
         match self {
+            Self::DiskFull { .. } => true,
             Self::Open { source, .. } | Self::Sql(source) => rag::disk::is_full(source),
             Self::NewerSchema { .. } | Self::Closed => false,
+        }
+    }
+
+    /// Names the file of a disk that is full.
+    fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Open { source, .. } | Self::Sql(source) if rag::disk::is_full(&source) => {
+                Self::DiskFull {
+                    path: path.to_owned(),
+                    source,
+                }
+            }
+            other => other,
         }
     }
 }
@@ -100,6 +123,10 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Open`] or [`DatabaseError::NewerSchema`]; the file is unchanged then.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_or_fail(path).map_err(|error| error.of_file(path))
+    }
+
+    fn open_or_fail(path: &Path) -> Result<Self, DatabaseError> {
         let opened = |source| DatabaseError::Open {
             path: path.to_owned(),
             source,
@@ -178,7 +205,8 @@ impl Database {
     fn settle_blocking(&self) -> Result<(), DatabaseError> {
         let writer = lock(&self.writer);
         let connection = writer.as_ref().ok_or(DatabaseError::Closed)?;
-        Ok(empty_log(connection, &self.path)?)
+        empty_log(connection, &self.path)
+            .map_err(|error| DatabaseError::from(error).of_file(&self.path))
     }
 
     /// Writes everything into the file itself and closes it; later calls fail with [`DatabaseError::Closed`]. Blocking.
@@ -220,10 +248,15 @@ impl Database {
     ) -> Result<T, DatabaseError> {
         let mut writer = lock(&self.writer);
         let connection = writer.as_mut().ok_or(DatabaseError::Closed)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = work(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
+        let in_transaction = || {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        in_transaction()
+            .map_err(|error: rusqlite::Error| DatabaseError::from(error).of_file(&self.path))
     }
 
     /// Runs `work` on a reading connection, beside a writer.
@@ -352,6 +385,31 @@ mod tests {
         assert!(
             matches!(error, DatabaseError::NewerSchema { found: 999, .. }),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("suite.db");
+        let database = Database::open(&path).unwrap();
+        let error = database
+            .write_blocking(|transaction| {
+                let pages: i64 =
+                    transaction.pragma_query_value(None, "page_count", |row| row.get(0))?;
+                transaction.pragma_update(None, "max_page_count", pages)?;
+                for number in 0..1000 {
+                    let email = format!("{number}@example.org");
+                    users::insert(transaction, &email, web_api::Role::Member, "hash")?;
+                }
+                Ok(())
+            })
+            .unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("the disk that holds ") && text.contains("suite.db is full"),
+            "{text}"
         );
     }
 

@@ -138,6 +138,18 @@ pub enum SuiteError {
     Threads(#[source] std::io::Error),
 }
 
+impl SuiteError {
+    /// Whether making room on the disk is the way out.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DataDir { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Database(error) => error.is_disk_full(),
+            Self::Library(error) => error.is_disk_full(),
+            Self::AccountsLost { .. } | Self::Threads(_) => false,
+        }
+    }
+}
+
 /// `/v1/embeddings` requests being computed at once, so that they leave room for questions.
 const EMBEDDINGS_AT_ONCE: usize = 2;
 
