@@ -88,6 +88,13 @@ pub async fn user(config: &Config, command: UserCommand) -> Outcome<()> {
                     number(changed, "sessions_ended")
                 )
             });
+            let keys = number(&changed, "keys_valid");
+            if keys > 0 && !config.json {
+                output::note(&format!(
+                    "{keys} API key(s) of this account are as valid as before: `cloister key list` shows them, \
+                     `cloister key revoke ID` ends one"
+                ));
+            }
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 use super::CurrentUser;
 use super::accounts::{AccountError, check_email};
 use crate::db::users::User;
-use crate::db::{sessions, users};
+use crate::db::{keys, sessions, users};
 use crate::security;
 use crate::suite::Suite;
 use crate::suite::removed_sources::ForgetError;
@@ -66,23 +66,25 @@ impl Suite {
         Ok((user, conversations))
     }
 
-    /// Gives an account another password and ends its sessions; returns it and the number of sessions.
+    /// Gives an account another password and ends its sessions; returns it, the number of sessions, and the number of its keys, which
+    /// are not concerned.
     pub(crate) async fn set_password(
         &self,
         email: &str,
         password: &str,
-    ) -> Result<(User, usize), AccountError> {
+    ) -> Result<(User, usize, usize), AccountError> {
         self.check_new_password(password, email)?;
         let password_hash = self.hash_password(password).await;
-        let (user, ended) = self
+        let (user, (ended, keys)) = self
             .change_user(email, move |transaction, user| {
                 users::set_password(transaction, user.id, &password_hash)?;
-                sessions::delete_of_user(transaction, user.id, None).map(Ok)
+                let ended = sessions::delete_of_user(transaction, user.id, None)?;
+                Ok(Ok((ended, keys::count_valid(transaction, user.id)?)))
             })
             .await?;
         security::account_changed(&user.email, "password set");
         self.revocations.announce();
-        Ok((user, ended))
+        Ok((user, ended, keys))
     }
 
     /// Gives the asking account another password, if it knows the current one, and ends its other sessions; returns how many.

@@ -111,6 +111,15 @@ pub fn is_valid(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
     )
 }
 
+/// Keys of an account that were not revoked.
+pub fn count_valid(connection: &Connection, user: UserId) -> rusqlite::Result<usize> {
+    connection.query_row(
+        "SELECT count(*) FROM api_keys WHERE user_id = ?1 AND revoked_at IS NULL",
+        [user.0],
+        |row| row.get(0),
+    )
+}
+
 /// All keys of all accounts, for the owner of the machine.
 pub fn list(connection: &Connection) -> rusqlite::Result<Vec<Key>> {
     connection

@@ -112,8 +112,10 @@ async fn run(
             Ok(json!({ "email": user.email, "removed": true, "conversations": conversations }))
         }
         LocalRequest::UserPassword { email, password } => {
-            let (user, ended) = suite.set_password(&email, &password.0).await?;
-            Ok(json!({ "email": user.email, "password_set": true, "sessions_ended": ended }))
+            let (user, ended, keys) = suite.set_password(&email, &password.0).await?;
+            Ok(json!({
+                "email": user.email, "password_set": true, "sessions_ended": ended, "keys_valid": keys,
+            }))
         }
         LocalRequest::KeyCreate { user_email, name } => {
             let created = suite.add_key(&user_email, &name).await?;

@@ -73,7 +73,8 @@ pub enum LocalRequest {
         /// Address.
         email: String,
     },
-    /// Gives an account another password and ends its sessions. Output `{email, password_set: true, sessions_ended}`.
+    /// Gives an account another password and ends its sessions; its keys stay valid. Output
+    /// `{email, password_set: true, sessions_ended, keys_valid}`.
     UserPassword {
         /// Address.
         email: String,

@@ -150,6 +150,12 @@ fn a_password_that_an_administrator_gives_ends_all_sessions() {
     let app = spawn_app();
     let sessions = [app.signed_in(MEMBER), app.signed_in(MEMBER)];
     let other = app.signed_in(OTHER);
+    let keys = [
+        app.with_key(MEMBER),
+        app.with_key(MEMBER),
+        app.with_key(OTHER),
+    ];
+    app.output(LocalRequest::KeyRevoke { id: 1 });
     let set = |password: &str| LocalRequest::UserPassword {
         email: MEMBER.into(),
         password: Secret(password.into()),
@@ -158,8 +164,9 @@ fn a_password_that_an_administrator_gives_ends_all_sessions() {
     let output = app.output(set(NEW_PASSWORD));
     assert_eq!(
         output,
-        json!({ "email": MEMBER, "password_set": true, "sessions_ended": 2 })
+        json!({ "email": MEMBER, "password_set": true, "sessions_ended": 2, "keys_valid": 1 })
     );
+    assert_eq!(keys[1].get("/v1/models").status, 200);
     for session in sessions {
         assert_eq!(session.get("/api/me").status, 401);
     }
