@@ -10,6 +10,8 @@ mod failure;
 mod models;
 mod output;
 
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -91,7 +93,7 @@ const DEFAULT_LOG: &str = "warn,qdrant_edge=error";
 const SECURITY_LOG: &str = "security=info";
 
 /// Logs to stderr: warnings and, while serving, security events; or what `CLOISTER_LOG` asks for (`info`, `web_server=debug`,
-/// `warn,security=info`). Empty means the default. As JSON with `CLOISTER_LOG_FORMAT=json`.
+/// `warn,security=info`). Empty means the default. As JSON with `CLOISTER_LOG_FORMAT=json`; in colours on a terminal only.
 fn start_logging(is_serving: bool) {
     let wanted = std::env::var("CLOISTER_LOG").unwrap_or_default();
     let filter = EnvFilter::try_new(log_filter(&wanted, is_serving)).unwrap_or_else(|error| {
@@ -102,12 +104,21 @@ fn start_logging(is_serving: bool) {
     });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(in_colours(
+            std::io::stderr().is_terminal(),
+            std::env::var_os("NO_COLOR").as_deref(),
+        ));
     if std::env::var("CLOISTER_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().init();
     } else {
         builder.init();
     }
+}
+
+/// Whether lines are coloured: not in a file, and not where `NO_COLOR` is set to anything (<https://no-color.org>).
+fn in_colours(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// What is logged: what was asked for, if anything was.
@@ -122,6 +133,14 @@ fn log_filter(wanted: &str, is_serving: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_has_colours_on_a_terminal_where_they_are_wanted() {
+        assert!(in_colours(true, None));
+        assert!(in_colours(true, Some(OsStr::new(""))));
+        assert!(!in_colours(true, Some(OsStr::new("1"))));
+        assert!(!in_colours(false, None));
+    }
 
     #[test]
     fn an_empty_filter_is_the_default_and_serving_logs_security_events() {
