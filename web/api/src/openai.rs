@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     input::{Input, OneOrMany, TextOrTokens},
-    message::{CalledFunction, ChatMessage, Content, ContentPart, MessageToolCall},
+    message::{CalledCustom, CalledFunction, ChatMessage, Content, ContentPart, MessageToolCall},
 };
 use crate::{AnswerMode, Citation};
 

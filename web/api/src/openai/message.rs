@@ -1,6 +1,7 @@
 //! Messages of a chat as clients send them: texts, parts, tool calls and their results.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// Content of a chat message: text, or parts of which only those with text are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +20,27 @@ pub struct ContentPart {
     #[serde(rename = "type")]
     pub kind: String,
     /// The text of a `text` part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub text: Option<String>,
     /// The text of a `refusal` part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub refusal: Option<String>,
+}
+
+/// Parts of other types have fields of the same names with other values.
+fn if_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// One message of a chat.
@@ -57,11 +74,25 @@ pub struct MessageToolCall {
     /// Named again by the message with the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `function`
+    /// `function` or `custom`
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// What is called.
-    pub function: CalledFunction,
+    /// The function that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<CalledFunction>,
+    /// A tool that takes a text instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CalledCustom>,
+}
+
+/// Name and input of a call of a tool that takes a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledCustom {
+    /// The tool.
+    pub name: String,
+    /// A text.
+    #[serde(default)]
+    pub input: Value,
 }
 
 /// Name and arguments of a call.
@@ -71,5 +102,5 @@ pub struct CalledFunction {
     pub name: String,
     /// JSON in a string, as OpenAI's API has it, or the object itself. Absent: none.
     #[serde(default)]
-    pub arguments: serde_json::Value,
+    pub arguments: Value,
 }

@@ -55,6 +55,10 @@ impl Failure {
         }
     }
 
+    pub fn missing(param: &'static str) -> Self {
+        Self::invalid_param(param, format!("{param} is missing; the request needs it."))
+    }
+
     /// The same words whether it does not exist or belongs to somebody else.
     pub fn not_found(what: &str) -> Self {
         Self::new(

@@ -8,6 +8,7 @@ mod error;
 mod guard;
 mod in_flight;
 mod json;
+mod kind;
 mod metrics;
 mod middleware;
 mod openai;

@@ -93,6 +93,12 @@ fn render_engine(suite: &Suite, text: &mut String) -> std::fmt::Result {
         "Answers of the page being written.",
         suite.answers.running() as u64,
     )?;
+    gauge(
+        "request_body_bytes",
+        "gauge",
+        "Bytes that bodies of requests hold while they arrive.",
+        suite.bodies.all() as u64,
+    )?;
     let Some(model) = &suite.model else {
         return Ok(());
     };

@@ -17,6 +17,7 @@ use crate::model::LanguageModel;
 pub mod answers;
 pub mod ask;
 pub mod ask_stream;
+pub(crate) mod held_bytes;
 pub mod places;
 pub mod removed_sources;
 pub mod upload;
@@ -43,6 +44,9 @@ pub struct SuiteConfig {
     pub max_upload_bytes: u64,
     /// Most bytes of a JSON request body.
     pub max_body_bytes: usize,
+    /// Most bytes that JSON bodies of requests hold together while they arrive; one account holds up to half of it. More lets those
+    /// who send slowly, or never end, take more memory; less turns away large requests that come at the same time.
+    pub max_held_body_bytes: usize,
     /// An answer that takes longer is broken off; what there is of it is kept.
     pub answer_deadline: Duration,
     /// Most tokens of a written answer over documents. More is slower and rarely better with small models.
@@ -83,6 +87,8 @@ impl SuiteConfig {
             body_idle: Duration::from_secs(30),
             max_upload_bytes: 200 * 1024 * 1024,
             max_body_bytes: 2 * 1024 * 1024,
+            // 16 of the largest bodies, those of embeddings; for one account 8, as many as it may have answered at once.
+            max_held_body_bytes: 128 * 1024 * 1024,
             answer_deadline: Duration::from_secs(300),
             max_answer_tokens: 256,
             search_k: 20,
@@ -166,6 +172,7 @@ pub struct Suite {
     pub(crate) embedding: Semaphore,
     pub(crate) places: places::PlacesBy<UserId>,
     pub(crate) requests: places::PlacesBy<ClientKey>,
+    pub(crate) bodies: held_bytes::HeldBytes<held_bytes::Sender>,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: upload::Uploads,
     pub(crate) revocations: Revocations,
@@ -194,6 +201,7 @@ impl Suite {
         database.write_blocking(crate::db::messages::fail_interrupted)?;
         let suite = Suite {
             uploads: upload::Uploads::new(config.data_dir.join("incoming")),
+            bodies: held_bytes::HeldBytes::new(config.max_held_body_bytes),
             config,
             database,
             library,

@@ -5,6 +5,7 @@
 mod accounts;
 mod answers;
 mod app;
+mod arriving_bodies;
 mod authorisation;
 mod clients;
 mod connections;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use web_api::{AnswerEvent, AskRequest, AskStarted};
 
 use super::super::error::{Failure, stopping};
-use super::super::json::{Json, Query};
+use super::super::json::{Json, Query, number};
 use super::super::sse;
 use super::checked_question;
 use crate::auth::CurrentUser;
@@ -45,7 +45,7 @@ pub(crate) async fn ask(
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct EventsQuery {
-    after: Option<usize>,
+    after: Option<String>,
 }
 
 pub(crate) async fn events(
@@ -60,7 +60,8 @@ pub(crate) async fn events(
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())
         .and_then(|id| id.parse().ok());
-    let after = last_seen.or(query.after).unwrap_or(0);
+    let asked = number("after", query.after.as_deref())?;
+    let after = last_seen.or(asked).unwrap_or(0);
     if let Some(running) = suite.answers.find(user.id, &id) {
         if running.is_over_after(after) {
             // To a browser's EventSource this status means: do not connect again.
@@ -110,6 +111,6 @@ pub(super) fn interrupted() -> axum::response::sse::Event {
     sse::json(&event).event(event.name())
 }
 
-fn numbered(number: usize, event: &AnswerEvent) -> axum::response::sse::Event {
+fn numbered(number: usize, event: &AnswerEvent) -> SseEvent {
     sse::json(event).event(event.name()).id(number.to_string())
 }

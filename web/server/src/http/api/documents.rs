@@ -17,7 +17,7 @@ use web_api::{
 
 use super::super::body::{is_stalled, too_slow};
 use super::super::error::Failure;
-use super::super::json::Query;
+use super::super::json::{Query, number};
 use super::numeric_id;
 use crate::auth::CurrentUser;
 use crate::security;
@@ -190,8 +190,8 @@ async fn write_to_disk(
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct ViewQuery {
-    start: Option<usize>,
-    end: Option<usize>,
+    start: Option<String>,
+    end: Option<String>,
 }
 
 pub(crate) async fn view(
@@ -201,12 +201,13 @@ pub(crate) async fn view(
     Query(query): Query<ViewQuery>,
 ) -> Result<JsonResponse<DocumentView>, Failure> {
     let id = DocumentId(numeric_id(&id, "document")?);
+    let start = number("start", query.start.as_deref())?.unwrap_or(0);
+    let end = number("end", query.end.as_deref())?.unwrap_or(start);
     let scope = suite.scope_of(&user);
     let view = suite
         .with_library(move |library| {
             let record = library.document(&scope, id)?;
-            let start = query.start.unwrap_or(0);
-            Ok::<_, Failure>(view_of(&record, start, query.end.unwrap_or(start)))
+            Ok::<_, Failure>(view_of(&record, start, end))
         })
         .await?;
     Ok(JsonResponse(view))

@@ -6,6 +6,7 @@ pub(super) mod ask_docs;
 pub(super) mod collections;
 pub(super) mod conversations;
 pub(super) mod documents;
+mod fields;
 
 use rag::{CollectionId, LibraryError};
 

@@ -1,18 +1,20 @@
 //! A chat's messages, checked, as the conversation that the model's template renders.
 //!
 //! Messages may come from a conversation that was held elsewhere: with tool calls and their results, with refusals, with
-//! an assistant that said nothing. All of that is text to the model. What is not text is refused by its own name.
+//! an assistant that said nothing. All of that is text to the model. What an assistant thought is not shown to it again, as with
+//! models that reason here. What is not text is refused by its own name.
 
 use inference::{ChatMessage, Conversation, Role, ToolCall, Turn};
 use serde_json::{Map, Value};
-use web_api::openai::{CalledFunction, ChatMessage as Message, Content, ContentPart};
+use web_api::openai::{
+    CalledFunction, ChatMessage as Message, Content, ContentPart, MessageToolCall,
+};
 
 use super::super::error::Failure;
+use super::super::kind::shown;
 
 /// Messages of a request; a longer history does not fit any model here and only costs tokenizing.
 const MOST_MESSAGES: usize = 1000;
-/// Characters that an error repeats of a name that was sent.
-const SHOWN_CHARS: usize = 40;
 
 /// Returns the conversation of a request's messages.
 ///
@@ -64,24 +66,34 @@ fn said(role: Role, message: Message) -> Result<Turn, String> {
 /// What an assistant said, or refused to say, and the tools that it asked for.
 fn assistant(message: Message) -> Result<Turn, String> {
     let content = match (message.content, message.refusal) {
-        (Some(content), _) => text(content)?,
+        (Some(content), _) => text(without_reasoning(content))?,
         (None, refusal) => refusal.unwrap_or_default(),
     };
-    let older = message.function_call.map(|function| (None, function));
     let calls = message.tool_calls.unwrap_or_default().into_iter();
-    let calls: Vec<ToolCall> = calls
-        .map(|call| (call.id, call.function))
-        .chain(older)
-        .map(|(id, function)| tool_call(id, function))
-        .collect();
+    let calls = calls.filter_map(tool_call);
+    let older = message.function_call.map(|called| function(None, called));
+    let calls: Vec<ToolCall> = calls.chain(older).collect();
     Ok(match calls.is_empty() {
         true => ChatMessage::new(Role::Assistant, content).into(),
         false => Turn::ToolCalls { content, calls },
     })
 }
 
+/// A custom tool takes a text, which templates write as it is.
+fn tool_call(call: MessageToolCall) -> Option<ToolCall> {
+    match (call.function, call.custom) {
+        (Some(called), _) => Some(function(call.id, called)),
+        (None, Some(custom)) => Some(ToolCall {
+            id: call.id,
+            name: custom.name,
+            arguments: custom.input,
+        }),
+        (None, None) => None,
+    }
+}
+
 /// A model may have written arguments that are no JSON; templates write such a text as it is.
-fn tool_call(id: Option<String>, function: CalledFunction) -> ToolCall {
+fn function(id: Option<String>, function: CalledFunction) -> ToolCall {
     let arguments = match function.arguments {
         Value::Null => Value::Object(Map::new()),
         Value::String(text) if text.trim().is_empty() => Value::Object(Map::new()),
@@ -103,21 +115,43 @@ fn text(content: Content) -> Result<String, String> {
 }
 
 fn part((index, part): (usize, ContentPart)) -> Result<String, String> {
-    let (text, field) = match part.kind.as_str() {
-        "text" | "input_text" | "output_text" => (part.text, "text"),
-        "refusal" => (part.refusal, "refusal"),
-        other => {
-            return Err(format!(
-                ".content[{index}] is of type `{}`; the model reads text only",
-                shown(other)
-            ));
-        }
+    let Some(field) = text_field(&part.kind) else {
+        return Err(format!(
+            ".content[{index}] is of type `{}`; the model reads text only",
+            shown(&part.kind)
+        ));
+    };
+    let text = match field {
+        "refusal" => part.refusal,
+        _ => part.text,
     };
     text.ok_or_else(|| format!(".content[{index}] has no {field}"))
 }
 
-fn shown(name: &str) -> String {
-    name.chars().take(SHOWN_CHARS).collect()
+/// The field that holds the text of a part of this type; `None` of a part that is no text.
+pub(super) fn text_field(kind: &str) -> Option<&'static str> {
+    match kind {
+        "text" | "input_text" | "output_text" => Some("text"),
+        "refusal" => Some("refusal"),
+        _ => None,
+    }
+}
+
+/// What an assistant said, without the parts of which it was thinking.
+fn without_reasoning(content: Content) -> Content {
+    let is_reasoning = |part: &ContentPart| {
+        matches!(
+            part.kind.as_str(),
+            "reasoning" | "thinking" | "redacted_thinking"
+        )
+    };
+    match content {
+        Content::Parts(mut parts) => {
+            parts.retain(|part| !is_reasoning(part));
+            Content::Parts(parts)
+        }
+        text => text,
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +185,7 @@ mod tests {
                 { "id": "c2", "function": { "name": "weather", "arguments": { "city": "Bergen" } } },
                 { "function": { "name": "weather", "arguments": "" } },
                 { "function": { "name": "weather", "arguments": "{oops" } },
+                { "id": "c5", "type": "custom", "custom": { "name": "weather", "input": "Rome, please" } },
             ] },
             { "role": "tool", "tool_call_id": "c1", "content": "rain" },
             { "role": "tool", "tool_call_id": "c2", "content": [{ "type": "text", "text": "sun" }] },
@@ -160,6 +195,9 @@ mod tests {
             { "role": "assistant", "content": null },
             { "role": "assistant", "content": null, "refusal": "No.", "tool_calls": [] },
             { "role": "assistant", "content": [{ "type": "refusal", "refusal": "Never." }] },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "Hm." }, { "type": "reasoning", "text": ["Hm."] }, { "type": "text", "text": "Yes." },
+            ] },
             { "role": "user", "content": "" },
         ]);
         let calls = vec![
@@ -167,6 +205,7 @@ mod tests {
             call(Some("c2"), json!({ "city": "Bergen" })),
             call(None, json!({})),
             call(None, json!("{oops")),
+            call(Some("c5"), json!("Rome, please")),
         ];
         let want = vec![
             says(Role::System, "Be brief."),
@@ -186,6 +225,7 @@ mod tests {
             says(Role::Assistant, ""),
             says(Role::Assistant, "No."),
             says(Role::Assistant, "Never."),
+            says(Role::Assistant, "Yes."),
             says(Role::User, ""),
         ];
         assert_eq!(read(sent).unwrap().turns, want);
@@ -207,6 +247,10 @@ mod tests {
             (
                 json!([{ "role": "user", "content": image }]),
                 "messages[0].content[1] is of type `image_url`",
+            ),
+            (
+                json!([{ "role": "user", "content": [{ "type": "thinking", "thinking": "Hm." }] }]),
+                "messages[0].content[0] is of type `thinking`",
             ),
             (
                 json!([{ "role": "tool", "content": [{ "type": "text" }] }]),

@@ -10,6 +10,7 @@ mod conversation;
 mod documents;
 pub(super) mod embeddings;
 mod logprobs;
+mod messages;
 pub(super) mod models;
 pub(super) mod parameters;
 mod sampling;

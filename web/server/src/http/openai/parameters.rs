@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use web_api::openai::{ChatCompletionRequest, CompletionRequest, EmbeddingRequest};
 
 use super::super::error::Failure;
+use super::super::kind::{Kind, whole_number};
+use super::messages;
 
 /// An endpoint of `/v1/*` that takes parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,27 +113,6 @@ enum Rule {
     Ignored,
 }
 
-/// What kind of value is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    /// A whole number.
-    Integer,
-    /// A whole number that is not negative.
-    Count,
-    Number,
-    Text,
-    TextOrTexts,
-    Texts,
-    List,
-    /// An object of switches.
-    Switches,
-    /// An object of numbers, or an empty list, which is none.
-    Biases,
-    /// Texts or token ids.
-    Input,
-}
-
 /// Values with which a refused parameter changes nothing; `null` is always one.
 #[derive(Clone, Copy)]
 enum Neutral {
@@ -158,10 +139,22 @@ struct Request<'a> {
 /// A request that is read by the table.
 pub(in super::super) trait Parameters: DeserializeOwned {
     const ENDPOINT: Endpoint;
+
+    /// Checks what has parts of its own, after the kinds of all parameters.
+    ///
+    /// # Errors
+    /// 400 naming the place.
+    fn check_parts(_body: &Map<String, Value>) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Parameters for ChatCompletionRequest {
     const ENDPOINT: Endpoint = Endpoint::Chat;
+
+    fn check_parts(body: &Map<String, Value>) -> Result<(), Failure> {
+        messages::check(body.get("messages").and_then(Value::as_array))
+    }
 }
 
 impl Parameters for CompletionRequest {
@@ -214,15 +207,13 @@ pub(in super::super) fn read<T: Parameters>(
     use_whole_numbers(endpoint, &mut body);
     let required = endpoint.required();
     if !body.contains_key(required) {
-        return Err(Failure::invalid_param(
-            required,
-            format!("{required} is missing; the request needs it."),
-        ));
+        return Err(Failure::missing(required));
     }
-    // The kinds have been checked, so that what is wrong is inside a value: most likely the one that has an inside.
+    T::check_parts(&body)?;
+    // What is left is a number that no type here holds. The parser's words are about those types and stay here.
     let request = serde_json::from_value(Value::Object(body)).map_err(|error| {
-        let reason = format!("{required} cannot be read: {error}.");
-        Failure::invalid_param(required, reason)
+        tracing::debug!(%error, "a request passed its checks and could not be read");
+        Failure::invalid("A value of the request is out of range.")
     })?;
     Ok((request, spellings))
 }
@@ -269,16 +260,6 @@ fn use_whole_numbers(endpoint: Endpoint, body: &mut Map<String, Value>) {
     }
 }
 
-/// The number, if it has no fraction and fits.
-fn whole_number(value: &Value) -> Option<i64> {
-    // Beyond this a float no longer tells neighbouring integers apart.
-    const MOST: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
-    value.as_i64().or_else(|| {
-        let number = value.as_f64()?;
-        (number.fract() == 0.0 && number.abs() <= MOST).then_some(number as i64)
-    })
-}
-
 impl Parameter {
     fn check(&self, endpoint: Endpoint, value: &Value, request: &Request) -> Result<(), Failure> {
         match &self.rule {
@@ -302,80 +283,6 @@ impl Parameter {
             }
             Rule::Refused { .. } | Rule::Ignored => Ok(()),
         }
-    }
-}
-
-impl Kind {
-    fn check(self, name: &'static str, value: &Value) -> Result<(), Failure> {
-        let is_right = match self {
-            Self::Bool => value.is_boolean(),
-            Self::Integer => whole_number(value).is_some(),
-            Self::Count => whole_number(value).is_some_and(|count| u32::try_from(count).is_ok()),
-            Self::Number => value.is_number(),
-            Self::Text => value.is_string(),
-            Self::TextOrTexts => value.is_string() || is_list_of(value, Value::is_string),
-            Self::Texts => is_list_of(value, Value::is_string),
-            Self::List => value.is_array(),
-            Self::Switches => is_object_of(value, Value::is_boolean),
-            Self::Biases => {
-                is_object_of(value, Value::is_number) || value.as_array().is_some_and(Vec::is_empty)
-            }
-            Self::Input => is_text_or_tokens(value) || is_list_of(value, is_text_or_tokens),
-        };
-        if is_right {
-            return Ok(());
-        }
-        let what = self.in_words();
-        let there = in_words(value);
-        Err(Failure::invalid_param(
-            name,
-            format!("{name} must be {what}; it is {there}."),
-        ))
-    }
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Self::Bool => "true or false",
-            Self::Integer => "a whole number",
-            Self::Count => "a whole number, 0 or more",
-            Self::Number => "a number",
-            Self::Text => "a text",
-            Self::TextOrTexts => "a text or a list of texts",
-            Self::Texts => "a list of texts",
-            Self::List => "a list",
-            Self::Switches => "an object of true and false",
-            Self::Biases => "an object of token ids (whole numbers as strings) and numbers",
-            Self::Input => "a text, a list of token ids, or a list of those",
-        }
-    }
-}
-
-fn is_list_of(value: &Value, is_right: impl Fn(&Value) -> bool) -> bool {
-    value
-        .as_array()
-        .is_some_and(|list| list.iter().all(is_right))
-}
-
-fn is_object_of(value: &Value, is_right: impl Fn(&Value) -> bool) -> bool {
-    value
-        .as_object()
-        .is_some_and(|object| object.values().all(is_right))
-}
-
-fn is_text_or_tokens(value: &Value) -> bool {
-    let is_id = |id: &Value| id.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
-    value.is_string() || is_list_of(value, is_id)
-}
-
-/// What a value is, without repeating what may be long or private.
-fn in_words(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(_) => "a text".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
     }
 }
 

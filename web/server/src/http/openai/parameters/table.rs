@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 
+use super::super::super::kind::Kind;
 use super::Endpoint::{self, Chat, Completions, Embeddings};
-use super::{Kind, Neutral, Parameter, Request, Rule};
+use super::{Neutral, Parameter, Request, Rule};
 
 const ALL: &[Endpoint] = &Endpoint::ALL;
 const WRITTEN: &[Endpoint] = &[Chat, Completions];
