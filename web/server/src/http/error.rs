@@ -119,6 +119,11 @@ impl Failure {
 
     /// The answer in the shape of `/v1/*`.
     pub fn into_openai_response(self) -> Response {
+        self.with_headers((self.status, Json(self.openai_body())).into_response())
+    }
+
+    /// The body of that answer.
+    pub fn openai_body(&self) -> ErrorBody {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
             StatusCode::FORBIDDEN => "permission_error",
@@ -132,7 +137,7 @@ impl Failure {
             param: self.param.map(str::to_owned),
             code: Some(self.code.to_owned()),
         };
-        self.with_headers((self.status, Json(ErrorBody { error })).into_response())
+        ErrorBody { error }
     }
 }
 

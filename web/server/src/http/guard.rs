@@ -3,20 +3,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use futures_util::StreamExt;
 use tokio::sync::watch;
 use web_api::{CSRF_HEADER, Role};
 
+use super::api::answers::last_word;
 use super::client_address::Client;
 use super::cookies::Cookie;
 use super::error::{Failure, INVALID_API_KEY};
+use super::openai;
 use super::public_url::PublicUrl;
 use super::routes::Access;
+use super::sse;
 use crate::auth::{CurrentUser, equal_in_constant_time};
 use crate::security;
 use crate::suite::Suite;
@@ -109,6 +110,10 @@ struct Open {
 impl Open {
     async fn run(self, suite: Arc<Suite>, request: Request, next: Next) -> Response {
         let actor = self.user.actor();
+        let failure = match self.user.key {
+            Some(_) => revoked_key(),
+            None => signed_out(),
+        };
         let mut revoked = Box::pin(suite.until_revoked(self.user, self.revocations));
         let response = match self.access {
             // What a program waits for ends with its key. A page's requests are short, and one of them ends the session.
@@ -118,8 +123,8 @@ impl Open {
                 () = &mut revoked => {
                     security::stream_ended(&actor);
                     return match self.access {
-                        Access::ApiKey => invalid_key().into_openai_response(),
-                        _ => signed_out().into_response(),
+                        Access::ApiKey => failure.into_openai_response(),
+                        _ => failure.into_response(),
                     };
                 }
             },
@@ -132,9 +137,12 @@ impl Open {
             revoked.await;
             security::stream_ended(&actor);
         };
-        let (parts, body) = response.into_parts();
-        let body = body.into_data_stream().take_until(Box::pin(ended));
-        Response::from_parts(parts, Body::from_stream(body))
+        // Without a last word a client takes what it has for the whole answer.
+        let last = match self.access {
+            Access::ApiKey => openai::last_words(&failure),
+            _ => vec![last_word(failure)],
+        };
+        response.map(|body| sse::end_with(body, ended, last))
     }
 }
 
@@ -158,7 +166,13 @@ fn only_admin(user: CurrentUser) -> Result<CurrentUser, Failure> {
 }
 
 async fn key_or_session(suite: &Suite, request: &Incoming<'_>) -> Result<CurrentUser, Failure> {
-    if request.headers.contains_key(header::AUTHORIZATION) {
+    let has_cookie = || {
+        Cookie::Session
+            .read(request.headers, suite.config.secure_cookies)
+            .is_some()
+    };
+    // Whoever sends neither is a program that was not told of keys: a page has at least a cookie that has ended.
+    if request.headers.contains_key(header::AUTHORIZATION) || !has_cookie() {
         api_key(suite, request).await
     } else {
         session(suite, request).await
@@ -179,6 +193,15 @@ fn invalid_key() -> Failure {
         INVALID_API_KEY,
         "This needs a valid API key in the header `Authorization: Bearer KEY`. An administrator makes one with \
          `cloister key create --user EMAIL`.",
+    )
+}
+
+/// What ends a request whose key ends before it.
+fn revoked_key() -> Failure {
+    Failure::new(
+        StatusCode::UNAUTHORIZED,
+        INVALID_API_KEY,
+        "The API key of this request was revoked, or its account suspended or removed, before the answer was complete.",
     )
 }
 

@@ -1,8 +1,10 @@
 //! Server-sent events of answers.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,18 +22,8 @@ pub(super) fn respond(
     events: impl Stream<Item = Event> + Send + 'static,
     interrupted: Vec<Event>,
 ) -> Response {
-    let cut_off = Box::pin(suite.wait_for_cut_off());
-    let going_on = Some((Box::pin(events), cut_off));
-    let events = stream::unfold((going_on, interrupted), |(going_on, mut last)| async move {
-        let Some((mut events, mut cut_off)) = going_on else {
-            return (!last.is_empty()).then(|| (last.remove(0), (None, last)));
-        };
-        tokio::select! {
-            biased;
-            () = &mut cut_off => (!last.is_empty()).then(|| (last.remove(0), (None, last))),
-            event = events.next() => event.map(|event| (event, (Some((events, cut_off)), last))),
-        }
-    });
+    let interrupted = stream::iter(interrupted);
+    let events = until_cut_off(events, suite.wait_for_cut_off(), interrupted);
     let events = events.map(Ok::<_, Infallible>);
     let mut response = Sse::new(events)
         .keep_alive(KeepAlive::new().interval(HEARTBEAT))
@@ -42,6 +34,40 @@ pub(super) fn respond(
         HeaderValue::from_static("no"),
     );
     response
+}
+
+/// The body of a response that streams events, until `ended` completes before its end; then the events `last`.
+pub(super) fn end_with(
+    body: Body,
+    ended: impl Future<Output = ()> + Send + 'static,
+    last: Vec<Event>,
+) -> Body {
+    let last = stream::iter(last).map(Ok::<_, Infallible>);
+    let last = Sse::new(last).into_response().into_body();
+    Body::from_stream(until_cut_off(
+        body.into_data_stream(),
+        ended,
+        last.into_data_stream(),
+    ))
+}
+
+/// The items; those of `last` instead of the rest once `cut_off` completes, when the rest is dropped.
+fn until_cut_off<T: Send + 'static>(
+    items: impl Stream<Item = T> + Send + 'static,
+    cut_off: impl Future<Output = ()> + Send + 'static,
+    last: impl Stream<Item = T> + Send + Unpin + 'static,
+) -> impl Stream<Item = T> + Send + 'static {
+    let going_on = Some((Box::pin(items), Box::pin(cut_off)));
+    stream::unfold((going_on, last), |(going_on, mut last)| async move {
+        if let Some((mut items, mut cut_off)) = going_on {
+            tokio::select! {
+                biased;
+                () = &mut cut_off => {}
+                item = items.next() => return item.map(|item| (item, (Some((items, cut_off)), last))),
+            }
+        }
+        last.next().await.map(|item| (item, (None, last)))
+    })
 }
 
 /// An event whose data is JSON.

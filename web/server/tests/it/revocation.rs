@@ -6,34 +6,61 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use web_server::LocalRequest;
 
-use crate::app::{ADMIN, App, Client, MEMBER, OTHER, Options, eventually, spawn, spawn_app};
+use crate::app::{
+    ADMIN, App, Client, MEMBER, OTHER, Options, SseEvent, eventually, spawn, spawn_app,
+};
 use crate::fakes::Script;
 
 /// Far above what ending takes, far below an answer's deadline.
 const SOON: Duration = Duration::from_secs(8);
 
-/// Follows a stream that never ends by itself; returns once its first event has come, with what tells of its end.
+/// Follows a stream that never ends by itself; returns once its first event has come, with what tells of its last events.
 fn follow(
     client: &Client,
     method: &'static str,
     path: String,
     body: Option<serde_json::Value>,
-) -> mpsc::Receiver<&'static str> {
+) -> mpsc::Receiver<Vec<SseEvent>> {
     let client = client.clone();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut events = client.events(method, &path, body);
-        assert!(events.next().is_some());
-        sender.send("began").unwrap();
-        events.for_each(drop);
+        sender.send(events.next().into_iter().collect()).unwrap();
+        let mut last = Vec::new();
+        for event in events {
+            last.drain(..last.len().saturating_sub(1));
+            last.push(event);
+        }
         // The test that waits may be over.
-        let _ = sender.send("ended");
+        let _ = sender.send(last);
     });
-    assert_eq!(receiver.recv_timeout(SOON), Ok("began"));
+    assert_eq!(receiver.recv_timeout(SOON).unwrap().len(), 1);
     receiver
 }
 
-fn page_stream(app: &App, client: &Client) -> mpsc::Receiver<&'static str> {
+/// Waits for the end of a stream of the page, whose last event must tell why it ended.
+fn page_ends(stream: &mpsc::Receiver<Vec<SseEvent>>, why: &str) {
+    let last = stream.recv_timeout(SOON).unwrap().pop().unwrap();
+    assert_eq!(last.name, "error", "{last:?}");
+    let message = last.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(why), "{message}");
+}
+
+/// The same of a stream of `/v1/*`.
+fn v1_ends(stream: &mpsc::Receiver<Vec<SseEvent>>) {
+    let events = stream.recv_timeout(SOON).unwrap();
+    let [error, done] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(done.data, "[DONE]");
+    let error = &error.json()["error"];
+    assert_eq!(
+        (&error["code"], &error["type"]),
+        (&json!("invalid_api_key"), &json!("authentication_error"))
+    );
+}
+
+fn page_stream(app: &App, client: &Client) -> mpsc::Receiver<Vec<SseEvent>> {
     app.model.will(Script::Babble);
     let (_, answer) = app.ask(
         client,
@@ -56,7 +83,7 @@ fn a_page_stream_ends_when_its_session_does_and_others_go_on() {
     let ending = page_stream(&app, &member);
     let staying = page_stream(&app, &other);
     assert_eq!(member.post("/api/auth/sign-out", json!({})).status, 204);
-    assert_eq!(ending.recv_timeout(SOON), Ok("ended"));
+    page_ends(&ending, "signed out");
     assert_eq!(
         staying.recv_timeout(Duration::from_millis(200)),
         Err(mpsc::RecvTimeoutError::Timeout)
@@ -65,7 +92,9 @@ fn a_page_stream_ends_when_its_session_does_and_others_go_on() {
     app.output(LocalRequest::UserSuspend {
         email: OTHER.into(),
     });
-    assert_eq!(staying.recv_timeout(SOON), Ok("ended"));
+    // The answer is stopped, too, and may say so first.
+    let last = staying.recv_timeout(SOON).unwrap().pop().unwrap();
+    assert!(["error", "done"].contains(&last.name.as_str()), "{last:?}");
     eventually("the suspended account's answer stops", || {
         (app.output(LocalRequest::Status)["answers_running"] == 1).then_some(())
     });
@@ -110,8 +139,8 @@ fn a_keys_requests_end_when_it_is_revoked() {
         (app.model.requests.lock().unwrap().len() == 4).then_some(())
     });
     app.output(LocalRequest::KeyRevoke { id: 1 });
-    assert_eq!(stream.recv_timeout(SOON), Ok("ended"));
-    assert_eq!(docs.recv_timeout(SOON), Ok("ended"));
+    v1_ends(&stream);
+    page_ends(&docs, "revoked");
     let (status, took) = waiting.join().unwrap();
     assert_eq!(status, 401);
     assert!(took < SOON, "{took:?}");
@@ -122,7 +151,7 @@ fn a_keys_requests_end_when_it_is_revoked() {
     app.output(LocalRequest::UserRemove {
         email: MEMBER.into(),
     });
-    assert_eq!(staying.recv_timeout(SOON), Ok("ended"));
+    v1_ends(&staying);
 }
 
 #[test]
@@ -135,6 +164,14 @@ fn events_beyond_the_end_end_at_once() {
         "How many days of vacation does every employee have?",
     );
     let events = format!("/api/answers/{answer}/events");
+    let wrong = member.get(&format!("{events}?after=-1"));
+    assert_eq!(
+        (wrong.status, &wrong.json["message"]),
+        (
+            400,
+            &json!("after must be a whole number, 0 or more; it is `-1`.")
+        )
+    );
     for after in [u64::MAX / 2, 1_000_000] {
         let started = Instant::now();
         assert_eq!(member.get(&format!("{events}?after={after}")).status, 204);
@@ -155,7 +192,16 @@ fn metrics_are_for_administrators_or_have_an_address_of_their_own() {
         with_documents: false,
         ..Options::default()
     });
-    assert_eq!(app.client().get("/metrics").status, 401);
+    let unknown = app.client().get("/metrics");
+    assert_eq!(
+        (unknown.status, unknown.header("www-authenticate")),
+        (401, Some("Bearer"))
+    );
+    assert!(
+        unknown.text.contains("cloister key create"),
+        "{}",
+        unknown.text
+    );
     assert_eq!(app.signed_in(MEMBER).get("/metrics").status, 403);
     assert_eq!(app.with_key(MEMBER).get("/metrics").status, 403);
     for client in [app.signed_in(ADMIN), app.with_key(ADMIN)] {

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::Json as JsonResponse;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
@@ -104,9 +105,14 @@ pub(crate) async fn stop(
 }
 
 /// The last event of an answer that the server's stop cut off.
-pub(super) fn interrupted() -> axum::response::sse::Event {
+pub(super) fn interrupted() -> SseEvent {
+    last_word(stopping())
+}
+
+/// The last event of an answer that a failure ends.
+pub(in super::super) fn last_word(failure: Failure) -> SseEvent {
     let event = AnswerEvent::Error {
-        message: stopping().message,
+        message: failure.message,
     };
     sse::json(&event).event(event.name())
 }

@@ -151,16 +151,22 @@ fn not_started(error: ModelError, prompt: &'static str) -> Failure {
 
 /// A response that streams an answer and then `[DONE]`.
 fn respond(suite: &Suite, events: impl Stream<Item = SseEvent> + Send + 'static) -> Response {
-    let done = || SseEvent::default().data("[DONE]");
     let events = events.chain(stream::iter([done()]));
-    sse::respond(suite, events, vec![error_event(&stopping()), done()])
+    sse::respond(suite, events, last_words(&stopping()))
+}
+
+/// The last lines of a stream that a failure ends.
+pub(super) fn last_words(failure: &Failure) -> Vec<SseEvent> {
+    vec![error_event(failure), done()]
+}
+
+fn done() -> SseEvent {
+    SseEvent::default().data("[DONE]")
 }
 
 /// The line of a stream that tells of a failure after 200 was sent.
 fn error_event(failure: &Failure) -> SseEvent {
-    sse::json(&serde_json::json!({
-        "error": { "message": failure.message, "type": "server_error", "param": null, "code": failure.code }
-    }))
+    sse::json(&failure.openai_body())
 }
 
 /// The model broke down in the middle.
