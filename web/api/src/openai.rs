@@ -110,7 +110,7 @@ pub struct SamplingFields {
     pub max_tokens: Option<i64>,
     /// Number of answers, 1 to 8; each takes a place of its own in the model's queue. With `collections` only 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub n: Option<usize>,
+    pub n: Option<i64>,
     /// Extension: goes on past the model's end tokens until `max_tokens`. Not with `collections`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use inference::Priority;
 use serde_json::{Value, json};
 
-use crate::app::{ADMIN, Client, MEMBER, eventually, spawn_app};
+use crate::app::{ADMIN, Client, MEMBER, Options, eventually, spawn, spawn_app};
 use crate::fakes::{CONTEXT_LEN, Script};
 
 fn chat(extra: Value) -> Value {
@@ -409,6 +409,60 @@ fn several_prompts_as_texts_or_token_ids_have_their_choices_in_order() {
             reply.text
         );
     }
+}
+
+#[test]
+fn prompts_beyond_a_persons_places_are_written_after_the_others() {
+    const NUMBERS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    let app = spawn(Options {
+        configure: |config| config.max_answers_per_user = 4,
+        with_documents: false,
+        ..Options::default()
+    });
+    let client = app.with_key(MEMBER);
+    let prompts: Vec<String> = NUMBERS.map(|number| format!("prompt {number}")).into();
+    for stream in [false, true] {
+        // The fifth finds the queue full at first.
+        for number in &NUMBERS[..4] {
+            app.model.will(Script::Say(number));
+        }
+        app.model.will(Script::Busy);
+        for number in &NUMBERS[4..] {
+            app.model.will(Script::Say(number));
+        }
+        let body = json!({ "prompt": prompts, "stream": stream });
+        let mut texts = vec![String::new(); 12];
+        let mut add = |answer: &Value| {
+            for choice in answer["choices"].as_array().unwrap() {
+                let index = choice["index"].as_u64().unwrap() as usize;
+                texts[index] += choice["text"].as_str().unwrap();
+            }
+        };
+        if stream {
+            chunks(&client, "/v1/completions", body)
+                .iter()
+                .for_each(&mut add);
+        } else {
+            let reply = client.post("/v1/completions", body);
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            add(&reply.json);
+        }
+        assert_eq!(texts, NUMBERS);
+    }
+    let with_a_long_one = [prompts, vec!["word ".repeat(CONTEXT_LEN)]].concat();
+    let too_long = json!({ "prompt": with_a_long_one });
+    let reply = client.post("/v1/completions", too_long);
+    assert_eq!(
+        (reply.status, &reply.json["error"]["param"]),
+        (400, &json!("prompt")),
+        "{}",
+        reply.text
+    );
+    let too_many = client.post("/v1/completions", json!({ "prompt": vec!["a"; 33] }));
+    assert_eq!(
+        (too_many.status, &too_many.json["error"]["param"]),
+        (400, &json!("prompt"))
+    );
 }
 
 #[test]

@@ -19,10 +19,10 @@ use web_api::openai::{
 };
 
 use super::super::api::checked_question;
-use super::super::error::{Failure, OpenAiFailure};
+use super::super::error::{Failure, OpenAiFailure, sentence};
 use super::super::json::OpenAiJson;
 use super::super::sse;
-use super::answers::{AnswerStream, num_answers, start_answers};
+use super::answers::{AnswerStream, Wanted, num_answers, start_answers};
 use super::conversation::conversation;
 use super::documents::FromDocuments;
 use super::sampling::{allowed_with_collections, not_with_collections, sampling_params};
@@ -96,7 +96,13 @@ async fn answer_alone(
             parts: ReasoningReader::new(model.opens_reasoning()),
             logprobs: Vec::new(),
         };
-        let answers = start_answers(&*model, &[prompt], n, &sampling);
+        let wanted = Wanted {
+            prompts: vec![prompt],
+            n,
+            sampling,
+            at_once: n,
+        };
+        let answers = start_answers(model, wanted);
         let answers = answers.map_err(|error| not_started(error, "messages"))?;
         Ok::<_, Failure>((answers, vec![reader; n]))
     });
@@ -160,12 +166,12 @@ fn pieces_of_model(
     generated.flat_map(move |(index, event)| {
         let reader = &mut readers[index];
         let pieces = match event {
-            Event::Delta { text, logprobs, .. } => reader.push(&text, logprobs),
-            Event::Finished {
+            Ok(Event::Delta { text, logprobs, .. }) => reader.push(&text, logprobs),
+            Ok(Event::Finished {
                 reason,
                 usage: counted,
                 ..
-            } => {
+            }) => {
                 let mut pieces = reader.finish();
                 pieces.push(Piece::End {
                     reason,
@@ -174,7 +180,8 @@ fn pieces_of_model(
                 });
                 pieces
             }
-            Event::Failed(error) => vec![Piece::Broken(model_failed(&error))],
+            Ok(Event::Failed(error)) => vec![Piece::Broken(model_failed(&error))],
+            Err(error) => vec![Piece::Broken(sentence(&error.to_string()))],
         };
         stream::iter(pieces.into_iter().map(move |piece| (index, piece)))
     })
@@ -469,7 +476,8 @@ fn ask(
     conversation: Conversation,
 ) -> Result<Ask, Failure> {
     allowed_with_collections(&request.sampling)?;
-    let has_logprobs = request.logprobs == Some(true) || request.top_logprobs.is_some();
+    let has_logprobs =
+        request.logprobs == Some(true) || request.top_logprobs.is_some_and(|count| count > 0);
     if has_logprobs {
         let reason = "the text is checked and marked after it was written";
         return Err(not_with_collections("logprobs", reason));

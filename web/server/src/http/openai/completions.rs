@@ -16,18 +16,19 @@ use web_api::openai::{
 use super::super::error::{Failure, OpenAiFailure};
 use super::super::json::OpenAiJson;
 use super::super::sse;
-use super::answers::{AnswerStream, num_answers, start_answers};
+use super::answers::{AnswerStream, Wanted, num_answers, start_answers};
 use super::chat::finish_reason;
 use super::logprobs::{CompletionOffsets, in_range};
 use super::sampling::{sampling_params, token_limit};
 use super::{Head, broken, error_event, language_model, model_failed, not_started, respond, usage};
 use crate::auth::CurrentUser;
+use crate::model::{LanguageModel, ModelError};
 use crate::suite::{Suite, join};
 
 /// OpenAI's default of this endpoint.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// Choices of a request. Each takes a place in the model's queue, which is about as long.
+/// Choices of a request. Those for which the person has no place are written after the others.
 const MOST_CHOICES: usize = 32;
 
 pub(crate) async fn completions(
@@ -58,7 +59,10 @@ async fn complete(
         false => DEFAULT_MAX_TOKENS,
     };
     let head = Head::new("cmpl", &*model);
-    let places = suite.places(user, prompts.len() * n)?;
+    let num_choices = prompts.len() * n;
+    // The answers to one prompt are what one request wants at once; of a list of prompts the rest waits for its turn.
+    let at_once = num_choices.min(suite.config.max_answers_per_user.max(n));
+    let places = suite.places(user, at_once)?;
     let started = tokio::task::spawn_blocking(move || {
         let prompts: Vec<Vec<u32>> = prompts
             .into_iter()
@@ -74,12 +78,19 @@ async fn complete(
             logprobs,
             ..sampling_params(&fields, 1.0, default.min(room).max(1))?
         };
+        check_length(&*model, longest, sampling.max_tokens)?;
         let prompt_tokens = prompts.iter().map(Vec::len).sum();
-        let answers = start_answers(&*model, &prompts, n, &sampling);
+        let wanted = Wanted {
+            prompts,
+            n,
+            sampling,
+            at_once,
+        };
+        let answers = start_answers(model, wanted);
         let answers = answers.map_err(|error| not_started(error, "prompt"))?;
         Ok::<_, Failure>(Generated {
             answers,
-            num_choices: prompts.len() * n,
+            num_choices,
             prompt_tokens,
         })
     });
@@ -111,11 +122,29 @@ fn checked_prompts(input: Input, n: usize) -> Result<Vec<TextOrTokens>, Failure>
     let num_choices = prompts.len() * n;
     if num_choices > MOST_CHOICES {
         let reason = format!(
-            "prompt and n ask for {num_choices} choices; at most {MOST_CHOICES} are written at once. Send fewer prompts."
+            "prompt and n ask for {num_choices} choices; one request may ask for {MOST_CHOICES}. Send fewer prompts."
         );
         return Err(Failure::invalid_param("prompt", reason));
     }
     Ok(prompts)
+}
+
+/// Checks the longest prompt before the first one starts; its own turn may come when half of the answer has been sent.
+fn check_length(
+    model: &dyn LanguageModel,
+    prompt_tokens: usize,
+    max_tokens: usize,
+) -> Result<(), Failure> {
+    let limit = model.context_len();
+    if prompt_tokens.saturating_add(max_tokens) <= limit {
+        return Ok(());
+    }
+    let error = ModelError::TooLong {
+        prompt_tokens,
+        max_tokens,
+        limit,
+    };
+    Err(not_started(error, "prompt"))
 }
 
 async fn collect(generated: Generated, head: Head) -> Result<Response, Failure> {
@@ -130,23 +159,24 @@ async fn collect(generated: Generated, head: Head) -> Result<Response, Failure> 
     let mut completion_tokens = 0;
     while let Some((index, event)) = answers.next().await {
         match event {
-            Event::Delta {
+            Ok(Event::Delta {
                 text,
                 logprobs: more,
                 ..
-            } => {
+            }) => {
                 choices[index].text.push_str(&text);
                 logprobs[index].extend(more);
             }
-            Event::Finished {
+            Ok(Event::Finished {
                 reason,
                 usage: counted,
                 ..
-            } => {
+            }) => {
                 choices[index].finish_reason = Some(finish_reason(reason));
                 completion_tokens += counted.completion_tokens;
             }
-            Event::Failed(error) => return Err(broken(&model_failed(&error))),
+            Ok(Event::Failed(error)) => return Err(broken(&model_failed(&error))),
+            Err(error) => return Err(not_started(error, "prompt")),
         }
         if choices.iter().all(|choice| choice.finish_reason.is_some()) {
             for (choice, logprobs) in choices.iter_mut().zip(logprobs) {
@@ -192,12 +222,12 @@ fn stream_chunks(suite: &Suite, generated: Generated, head: Head, with_usage: bo
 }
 
 impl Chunks {
-    fn of_event(&mut self, index: usize, event: Event) -> Vec<SseEvent> {
+    fn of_event(&mut self, index: usize, event: Result<Event, ModelError>) -> Vec<SseEvent> {
         match event {
-            Event::Delta { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
+            Ok(Event::Delta { text, logprobs, .. }) if text.is_empty() && logprobs.is_empty() => {
                 Vec::new()
             }
-            Event::Delta { text, logprobs, .. } => {
+            Ok(Event::Delta { text, logprobs, .. }) => {
                 let logprobs = self.offsets[index].next(logprobs);
                 let choice = CompletionChoice {
                     logprobs,
@@ -205,14 +235,18 @@ impl Chunks {
                 };
                 vec![self.chunk(vec![choice], None)]
             }
-            Event::Finished {
+            Ok(Event::Finished {
                 reason,
                 usage: counted,
                 ..
-            } => self.end(index, reason, counted.completion_tokens),
-            Event::Failed(error) => {
+            }) => self.end(index, reason, counted.completion_tokens),
+            Ok(Event::Failed(error)) => {
                 self.is_broken = true;
                 vec![error_event(&broken(&model_failed(&error)))]
+            }
+            Err(error) => {
+                self.is_broken = true;
+                vec![error_event(&not_started(error, "prompt"))]
             }
         }
     }
