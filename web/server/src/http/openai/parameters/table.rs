@@ -1,7 +1,7 @@
 //! The rows. A parameter that a known client or server of this API has, and that would change the answer, is here.
 //!
-//! Sources: OpenAI's reference, and the names that llama.cpp's server, vLLM, text-generation-inference and the front ends
-//! that speak to them add.
+//! Sources: OpenAI's reference, and the names that llama.cpp's server, vLLM, SGLang, text-generation-inference, Ollama,
+//! Mistral's API and the front ends that speak to them add.
 
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ const READ: &[Parameter] = &[
     read("collections", CHAT, Kind::Texts),
     read("stream", WRITTEN, Kind::Bool),
     read("stream_options", WRITTEN, Kind::Switches),
-    read("n", WRITTEN, Kind::Count),
+    read("n", WRITTEN, Kind::Integer),
     read("max_tokens", WRITTEN, Kind::Integer),
     read("stop", WRITTEN, Kind::TextOrTexts),
     read("ignore_eos", WRITTEN, Kind::Bool),
@@ -116,6 +116,8 @@ const NO_LEVELS: &str = "how much a model reasons cannot be set";
 const ONLY_ANSWERS: &str = "only tokens of the answer are reported";
 const NO_IDS: &str = "answers are reported as text";
 const OTHER_SAMPLER: &str = "there is no such sampler";
+const OTHER_LIMIT: &str = "an answer is limited by max_tokens";
+const NO_ADAPTERS: &str = "the model has no adapters";
 const OTHER_ORDER: &str = "samplers apply in a fixed order";
 
 #[rustfmt::skip]
@@ -131,6 +133,10 @@ const REFUSED: &[Parameter] = &[
     refused("grammar", WRITTEN, Neutral::Empty, NO_FORM),
     refused("json_schema", WRITTEN, Neutral::Null, NO_FORM),
     refused("structured_outputs", WRITTEN, Neutral::Null, NO_FORM),
+    refused("structural_tag", WRITTEN, Neutral::Null, NO_FORM),
+    // Ollama's.
+    refused("format", WRITTEN, Neutral::Empty, NO_FORM),
+    refused("grammar_string", WRITTEN, Neutral::Empty, NO_FORM),
     refused("guided_json", WRITTEN, Neutral::Null, NO_FORM),
     refused("guided_regex", WRITTEN, Neutral::Null, NO_FORM),
     refused("guided_choice", WRITTEN, Neutral::Null, NO_FORM),
@@ -143,6 +149,7 @@ const REFUSED: &[Parameter] = &[
     refused("reasoning_budget", CHAT, Neutral::Is(-1.0), NO_LEVELS),
     refused("thinking", CHAT, Neutral::Null, NO_LEVELS),
     refused("thinking_budget", CHAT, Neutral::Null, NO_LEVELS),
+    refused("thinking_token_budget", CHAT, Neutral::Null, NO_LEVELS),
     refused("enable_thinking", CHAT, Neutral::Null, NO_LEVELS),
     refused("think", CHAT, Neutral::Null, NO_LEVELS),
     refused("include_reasoning", CHAT, Neutral::True, "reasoning is always reported, apart from the answer"),
@@ -153,18 +160,39 @@ const REFUSED: &[Parameter] = &[
     refused("add_generation_prompt", CHAT, Neutral::True, OWN_TEMPLATE),
     refused("continue_final_message", CHAT, Neutral::False, "an answer is always a turn of its own"),
     refused("documents", CHAT, Neutral::Empty, "documents are asked by `collections`"),
-    refused("suffix", COMPLETIONS, Neutral::Empty, "text is continued at its end only"),
+    // Of other APIs, where it is a message here.
+    refused("system", WRITTEN, Neutral::Empty, "instructions are a message of the role system"),
+    refused("instructions", WRITTEN, Neutral::Empty, "instructions are a message of the role system"),
+    refused("previous_response_id", WRITTEN, Neutral::Null, "earlier answers are not kept; send them as messages"),
+    refused("safe_prompt", WRITTEN, Neutral::False, "instructions are a message of the role system"),
+    refused("options", WRITTEN, Neutral::Empty, "every option is a parameter of its own"),
+    refused("suffix", WRITTEN, Neutral::Empty, "text is continued at its end only"),
     refused("echo", WRITTEN, Neutral::False, "the answer does not repeat the prompt"),
     refused("best_of", WRITTEN, Neutral::When(is_all_of_them, "send the same as n"), "every answer is returned"),
     refused("use_beam_search", WRITTEN, Neutral::False, OTHER_SAMPLER),
+    refused("num_beams", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
+    refused("do_sample", WRITTEN, Neutral::True, "the best token is always chosen at temperature 0"),
+    refused("max_new_tokens", WRITTEN, Neutral::Null, OTHER_LIMIT),
+    refused("max_output_tokens", WRITTEN, Neutral::Null, OTHER_LIMIT),
+    refused("num_predict", WRITTEN, Neutral::Null, OTHER_LIMIT),
+    refused("random_seed", WRITTEN, Neutral::Null, "the random numbers are set by seed"),
     refused("min_tokens", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
+    refused("min_new_tokens", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
+    refused("ban_eos_token", WRITTEN, Neutral::False, "end tokens are passed by ignore_eos"),
+    refused("stop_regex", WRITTEN, Neutral::Empty, "answers end by texts; use stop"),
+    refused("no_stop_trim", WRITTEN, Neutral::False, "a stop text is never part of the answer"),
     refused("stop_token_ids", WRITTEN, Neutral::Empty, "answers end by texts; use stop"),
     refused("include_stop_str_in_output", WRITTEN, Neutral::False, "a stop text is never part of the answer"),
     refused("skip_special_tokens", WRITTEN, Neutral::True, "control tokens are never part of the answer"),
     refused("add_special_tokens", CHAT, Neutral::False, OWN_TEMPLATE),
+    refused("add_bos_token", WRITTEN, Neutral::True, "a prompt begins as the model's prompts do"),
     refused("add_special_tokens", COMPLETIONS, Neutral::True, "a prompt begins as the model's prompts do"),
     refused("truncate_prompt_tokens", ALL, Neutral::Null, "a prompt is never cut without a word; shorten it"),
+    refused("truncate", WRITTEN, Neutral::Null, "a prompt is never cut without a word; shorten it"),
     refused("truncation", ALL, Neutral::Text("disabled"), "a prompt is never cut without a word; shorten it"),
+    refused("return_full_text", WRITTEN, Neutral::False, "the answer does not repeat the prompt"),
+    refused("decoder_input_details", WRITTEN, Neutral::False, ONLY_ANSWERS),
+    refused("top_n_tokens", WRITTEN, Neutral::Is(0.0), "log-probabilities are asked by logprobs"),
     refused("prompt_logprobs", WRITTEN, Neutral::Null, ONLY_ANSWERS),
     refused("n_probs", WRITTEN, Neutral::Is(0.0), "log-probabilities are asked by logprobs"),
     refused("return_token_ids", WRITTEN, Neutral::False, NO_IDS),
@@ -173,6 +201,13 @@ const REFUSED: &[Parameter] = &[
     refused("allowed_token_ids", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
     refused("bad_words", WRITTEN, Neutral::Empty, "texts are forbidden by banned_strings"),
     refused("logits_processors", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
+    refused("custom_logit_processor", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
+    refused("custom_token_bans", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
+    refused("watermark", WRITTEN, Neutral::False, OTHER_SAMPLER),
+    refused("mirostat_mode", WRITTEN, Neutral::Is(0.0), "Mirostat is set by mirostat"),
+    refused("no_repeat_ngram_size", WRITTEN, Neutral::Is(0.0), "repetitions are held down by dry_multiplier"),
+    refused("repetition_penalty_range", WRITTEN, Neutral::Is(0.0), "the range of the penalties is set by repeat_last_n"),
+    refused("encoder_repetition_penalty", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("samplers", WRITTEN, Neutral::Empty, OTHER_ORDER),
     refused("sampler_order", WRITTEN, Neutral::Empty, OTHER_ORDER),
     refused("sampler_priority", WRITTEN, Neutral::Empty, OTHER_ORDER),
@@ -189,10 +224,12 @@ const REFUSED: &[Parameter] = &[
     refused("guidance_scale", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("negative_prompt", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
     refused("n_indent", WRITTEN, Neutral::Is(0.0), "lines are not held to an indentation"),
-    refused("t_max_predict_ms", WRITTEN, Neutral::When(is_no_limit, "send 0"), "an answer is limited by max_tokens"),
-    refused("lora", WRITTEN, Neutral::Empty, "the model has no adapters"),
-    refused("lora_request", WRITTEN, Neutral::Null, "the model has no adapters"),
+    refused("t_max_predict_ms", WRITTEN, Neutral::When(is_no_limit, "send 0"), OTHER_LIMIT),
+    refused("lora", WRITTEN, Neutral::Empty, NO_ADAPTERS),
+    refused("lora_path", WRITTEN, Neutral::Empty, NO_ADAPTERS),
+    refused("lora_request", WRITTEN, Neutral::Null, NO_ADAPTERS),
     refused("image_data", WRITTEN, Neutral::Empty, IN_TEXT),
+    refused("dimensions", WRITTEN, Neutral::Null, "an answer is a text and no vector"),
     refused("dimensions", EMBEDDINGS, Neutral::When(is_whole_vector, "send the length of the model's vectors"), "vectors have the length that the model makes"),
     refused("normalize", EMBEDDINGS, Neutral::True, "vectors always have the length 1"),
     refused("embd_normalize", EMBEDDINGS, Neutral::Is(2.0), "vectors always have the length 1"),
