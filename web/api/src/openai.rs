@@ -47,7 +47,7 @@ pub struct SamplingFields {
     /// Extension, above 0, at most 1: locally typical sampling; 1 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typical_p: Option<f32>,
-    /// Extension, 0 to 100: standard deviations below the best logit; 0 is off.
+    /// Extension, 0 to 100: standard deviations below the best logit; 0 and -1 are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_n_sigma: Option<f32>,
     /// Extension, 0 to 1: how often XTC removes the top choices; 0 is off.
@@ -137,7 +137,7 @@ pub struct ChatCompletionRequest {
     /// the text is checked and marked after it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<bool>,
-    /// Reports so many best alternatives of each token too, 0 to 20. Needs `logprobs`.
+    /// Reports so many best alternatives of each token too, 0 to 20. Above 0 it needs `logprobs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<usize>,
     /// Extension: names of collections whose documents answer the last message, with citations. `[]` means all. The
@@ -483,7 +483,7 @@ pub struct Model {
     pub created: i64,
     /// `cloister`
     pub owned_by: String,
-    /// Extension: most tokens of prompt and answer together, or of one text to embed.
+    /// Extension: most tokens of prompt and answer together, or of one text to embed without those that frame it.
     pub context_length: usize,
     /// Extension, of a name that the configuration gives a model: that model's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

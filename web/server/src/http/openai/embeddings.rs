@@ -40,17 +40,15 @@ pub(crate) async fn embeddings(
     if let Some(name) = &request.model
         && suite.config.model_of(name) != embedder.name()
     {
-        return Err(OpenAiFailure(unknown_model(name, embedder.name())));
+        let model = suite.model.as_ref();
+        let other = model.map(|model| (model.name(), "a language model"));
+        let failure = unknown_model(&suite, name, embedder.name(), other);
+        return Err(OpenAiFailure(failure));
     }
     let base64 = is_base64(request.encoding_format.as_deref())?;
     let truncate = request.truncate.unwrap_or(false);
     let inputs = request.input.into_vec();
-    if inputs.is_empty() || inputs.len() > MOST_TEXTS || inputs.iter().any(TextOrTokens::is_empty) {
-        return Err(OpenAiFailure(Failure::invalid_param(
-            "input",
-            format!("input takes 1 to {MOST_TEXTS} texts, none of them empty."),
-        )));
-    }
+    check_number(&inputs)?;
     let _places = suite.places(&user, 1)?;
     let turn = tokio::time::timeout(LONGEST_WAIT, suite.embedding.acquire()).await;
     let _permit = turn
@@ -90,6 +88,21 @@ fn is_base64(encoding_format: Option<&str>) -> Result<bool, Failure> {
             "encoding_format",
             "encoding_format is float or base64.",
         )),
+    }
+}
+
+fn check_number(inputs: &[TextOrTokens]) -> Result<(), Failure> {
+    let there = inputs.len();
+    if !(1..=MOST_TEXTS).contains(&there) {
+        let reason = format!("input has {there} texts; 1 to {MOST_TEXTS} are accepted.");
+        return Err(Failure::invalid_param("input", reason));
+    }
+    match inputs.iter().position(TextOrTokens::is_empty) {
+        Some(index) => Err(Failure::invalid_param(
+            "input",
+            format!("input[{index}] is empty; there is no vector of nothing."),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -14,12 +14,12 @@ use super::super::error::Failure;
 pub(super) fn of_chat(request: &ChatCompletionRequest) -> Result<Option<usize>, Failure> {
     let wanted = request.logprobs.unwrap_or(false);
     match request.top_logprobs {
+        Some(0) | None => Ok(wanted.then_some(0)),
         Some(_) if !wanted => Err(Failure::invalid_param(
             "top_logprobs",
             "top_logprobs needs logprobs to be true.",
         )),
         Some(count) => in_range("top_logprobs", count).map(Some),
-        None => Ok(wanted.then_some(0)),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::db::now_ms;
 use crate::model::{LanguageModel, ModelError};
 use crate::suite::Suite;
 
-/// Any other path under `/v1/`.
+/// `/v1` itself and any other path under it.
 pub(super) async fn not_found() -> OpenAiFailure {
     OpenAiFailure(Failure::not_found("address under /v1/"))
 }
@@ -77,21 +77,25 @@ fn language_model(suite: &Suite, name: Option<&str>) -> Result<Arc<dyn LanguageM
     };
     match name {
         Some(name) if suite.config.model_of(name) != model.name() => {
-            Err(unknown_model(name, model.name()))
+            let embedder = (suite.embedder.name(), "an embedding model");
+            Err(unknown_model(suite, name, model.name(), Some(embedder)))
         }
         _ => Ok(Arc::clone(model)),
     }
 }
 
-fn unknown_model(asked: &str, there: &str) -> Failure {
-    let asked: String = asked.chars().take(100).collect();
+/// The error of a name that is not that of the model `there`, which does this work; `other` is the one that does the other.
+fn unknown_model(suite: &Suite, asked: &str, there: &str, other: Option<(&str, &str)>) -> Failure {
+    let shown: String = asked.chars().take(100).collect();
+    let message = match other {
+        Some((name, what)) if suite.config.model_of(asked) == name => {
+            format!("`{shown}` is {what}; use `{there}` here (see GET /v1/models).")
+        }
+        _ => format!("There is no model `{shown}` here; use `{there}` (see GET /v1/models)."),
+    };
     Failure {
         param: Some("model"),
-        ..Failure::new(
-            StatusCode::NOT_FOUND,
-            "model_not_found",
-            format!("There is no model `{asked}` here; use `{there}` (see GET /v1/models)."),
-        )
+        ..Failure::new(StatusCode::NOT_FOUND, "model_not_found", message)
     }
 }
 

@@ -45,7 +45,9 @@ fn models(suite: &Suite) -> Vec<Model> {
     models.push(own_name(
         embedder.name(),
         suite.config.embedder_created,
-        embedder.max_tokens(),
+        embedder
+            .max_tokens()
+            .saturating_sub(embedder.num_frame_tokens()),
     ));
     let aliases = suite.config.model_aliases.iter();
     let aliases = aliases.filter_map(|(alias, name)| {

@@ -13,6 +13,8 @@ const MOST_STOPS: usize = 16;
 const UNLIMITED: i64 = -1;
 /// Highest temperature that OpenAI's API allows; the engine itself allows more.
 const HIGHEST_TEMPERATURE: f32 = 2.0;
+/// Most of `top_n_sigma`, as the engine has it.
+const MOST_SIGMAS: f32 = 100.0;
 
 /// Checks the fields.
 ///
@@ -39,10 +41,10 @@ pub(super) fn sampling_params(
     let params = SamplingParams {
         temperature,
         top_k: top_k(fields.top_k)?,
-        top_p: top_p(fields.top_p.unwrap_or(defaults.top_p)),
+        top_p: top_p(fields.top_p.unwrap_or(defaults.top_p))?,
         min_p: fields.min_p.unwrap_or(defaults.min_p),
         typical_p: fields.typical_p.unwrap_or(defaults.typical_p),
-        top_n_sigma: fields.top_n_sigma.unwrap_or(defaults.top_n_sigma),
+        top_n_sigma: top_n_sigma(fields.top_n_sigma.unwrap_or(defaults.top_n_sigma))?,
         xtc_probability: fields.xtc_probability.unwrap_or(defaults.xtc_probability),
         xtc_threshold: fields.xtc_threshold.unwrap_or(defaults.xtc_threshold),
         mirostat: mirostat(fields)?,
@@ -155,11 +157,27 @@ fn top_k(value: Option<i64>) -> Result<usize, Failure> {
     }
 }
 
-/// 0 leaves the best token, which every share above 0 does, too.
-fn top_p(value: f32) -> f32 {
+/// 0, as OpenAI's API allows it, leaves the best token, which every share above 0 does, too.
+fn top_p(value: f32) -> Result<f32, Failure> {
     match value {
-        0.0 => f32::MIN_POSITIVE,
-        value => value,
+        0.0 => Ok(f32::MIN_POSITIVE),
+        value if (0.0..=1.0).contains(&value) => Ok(value),
+        value => Err(Failure::invalid_param(
+            "top_p",
+            format!("top_p must be between 0 and 1; it is {value}."),
+        )),
+    }
+}
+
+/// -1 is off in llama.cpp's notation.
+fn top_n_sigma(value: f32) -> Result<f32, Failure> {
+    match value {
+        -1.0 => Ok(0.0),
+        value if (0.0..=MOST_SIGMAS).contains(&value) => Ok(value),
+        value => Err(Failure::invalid_param(
+            "top_n_sigma",
+            format!("top_n_sigma must be between 0 and {MOST_SIGMAS}, or -1 (off); it is {value}."),
+        )),
     }
 }
 
@@ -214,12 +232,13 @@ mod tests {
     fn fields_outside_their_range_are_named_with_it() {
         let failing = [
             ("temperature", json!({ "temperature": 2.5 }), "2"),
-            ("top_p", json!({ "top_p": 1.5 }), "at most 1"),
-            ("top_p", json!({ "top_p": -0.5 }), "above 0"),
+            ("top_p", json!({ "top_p": 1.5 }), "between 0 and 1"),
+            ("top_p", json!({ "top_p": -0.5 }), "between 0 and 1"),
             ("top_k", json!({ "top_k": -2 }), "-1 (off)"),
             ("min_p", json!({ "min_p": 1.5 }), "from 0 to 1"),
             ("typical_p", json!({ "typical_p": 0 }), "above 0"),
-            ("top_n_sigma", json!({ "top_n_sigma": -1 }), "from 0"),
+            ("top_n_sigma", json!({ "top_n_sigma": -2 }), "or -1 (off)"),
+            ("top_n_sigma", json!({ "top_n_sigma": 101 }), "between 0 and 100"),
             ("xtc_probability", json!({ "xtc_probability": 2 }), "from 0 to 1"),
             ("xtc_threshold", json!({ "xtc_threshold": 0 }), "above 0"),
             ("mirostat", json!({ "mirostat": 1 }), "0 (off) or 2"),
@@ -308,14 +327,14 @@ mod tests {
     #[test]
     fn what_is_off_in_other_servers_is_off() {
         let sent = fields(
-            json!({ "max_tokens": -1, "top_k": -1, "repeat_last_n": -1, "stop": vec!["a"; 16] }),
+            json!({ "max_tokens": -1, "top_k": -1, "repeat_last_n": -1, "top_n_sigma": -1, "stop": vec!["a"; 16] }),
         );
         let params = sampling_params(&sent, 1.0, 40).unwrap();
         assert_eq!(
             (params.max_tokens, params.top_k, params.penalty_last_n),
             (40, 0, None)
         );
-        assert_eq!(params.stop.len(), 16);
+        assert_eq!((params.top_n_sigma, params.stop.len()), (0.0, 16));
         let greedy = sampling_params(&fields(json!({ "top_p": 0 })), 1.0, 40).unwrap();
         assert!(greedy.top_p > 0.0 && greedy.top_p < 1e-30);
     }
