@@ -49,7 +49,8 @@ pub(super) async fn around_every_request(
     let (request, client) = prepared(&suite, request);
     let span =
         tracing::info_span!("request", request_id = %id, %method, route, client = %client.address);
-    let is_openai = request.uri().path().starts_with("/v1/");
+    let path = request.uri().path();
+    let is_openai = path == "/v1" || path.starts_with("/v1/");
     let work = async {
         let place = match admit(&suite, client) {
             Ok(place) => place,

@@ -110,8 +110,10 @@ fn declare_pages(routes: Routes) -> Routes {
         .add(Method::GET, "/assets/{*path}", Public, crate::assets::asset)
         .add(Method::GET, "/favicon.ico", Public, crate::assets::favicon)
         .add(Method::GET, "/healthz", Public, ops::healthz)
+        .add(Method::GET, "/healthz/", Public, ops::healthz)
         // The name that supervisors of other model servers ask for.
         .add(Method::GET, "/health", Public, ops::healthz)
+        .add(Method::GET, "/health/", Public, ops::healthz)
         .add(Method::GET, "/metrics", AdminKeyOrSession, ops::metrics)
 }
 
@@ -270,9 +272,10 @@ fn declare_openai(routes: Routes) -> Routes {
         .add(get.clone(), "/v1/models", ApiKey, models::list)
         .add(get.clone(), "/v1/models/", ApiKey, models::list)
         .add(get, "/v1/models/{*id}", ApiKey, models::one);
-    routes.router = routes
-        .router
-        .route("/v1/{*rest}", axum::routing::any(openai::not_found));
+    for path in ["/v1", "/v1/", "/v1/{*rest}"] {
+        let not_found = axum::routing::any(openai::not_found);
+        routes.router = routes.router.route(path, not_found);
+    }
     routes
 }
 

@@ -473,6 +473,7 @@ fn a_history_with_tool_calls_reaches_the_model() {
         { "role": "user", "content": "Rain?" },
         { "role": "assistant", "content": null, "tool_calls": [
             { "id": "c1", "type": "function", "function": { "name": "weather", "arguments": "{\"city\": \"Oslo\"}" } },
+            { "id": "c2", "type": "custom", "custom": { "name": "note", "input": "wet" } },
         ] },
         { "role": "tool", "tool_call_id": "c1", "content": "sun" },
         { "role": "assistant", "content": null },
@@ -483,7 +484,7 @@ fn a_history_with_tool_calls_reaches_the_model() {
     let prompt = app.model.requests.lock().unwrap()[0].0.clone();
     assert_eq!(
         prompt,
-        "Rain?\nweather({\"city\":\"Oslo\"})\nsun\n\nAnd then?"
+        "Rain?\nweather({\"city\":\"Oslo\"})note(\"wet\")\nsun\n\nAnd then?"
     );
 }
 
@@ -590,7 +591,14 @@ fn models_are_listed_and_unknown_addresses_have_openais_shape() {
         client.get("/v1/models/scripted-model").json["object"],
         "model"
     );
-    assert_eq!(client.get("/v1/nothing").json["error"]["code"], "not_found");
+    for path in ["/v1/nothing", "/v1", "/v1/"] {
+        let reply = client.get(path);
+        assert_eq!(
+            (reply.status, &reply.json["error"]["code"]),
+            (404, &json!("not_found")),
+            "{path}"
+        );
+    }
     let broken = client.send_bytes(
         "POST",
         "/v1/chat/completions",

@@ -118,11 +118,26 @@ fn embeddings_take_2048_texts_and_token_ids() {
         all[777],
         vectors(&client, json!({ "input": "text 777" }))[0]
     );
-    let too_many = json!({ "input": vec!["a"; 2049] });
-    assert_eq!(
-        client.post("/v1/embeddings", too_many).json["error"]["param"],
-        "input"
-    );
+    for (wrong, want) in [
+        (
+            json!(vec!["a"; 2049]),
+            "input has 2049 texts; 1 to 2048 are accepted.",
+        ),
+        (json!([]), "input has 0 texts; 1 to 2048 are accepted."),
+        (
+            json!(["a", ""]),
+            "input[1] is empty; there is no vector of nothing.",
+        ),
+    ] {
+        let error = client
+            .post("/v1/embeddings", json!({ "input": wrong }))
+            .json["error"]
+            .clone();
+        assert_eq!(
+            (&error["param"], &error["message"]),
+            (&json!("input"), &json!(want))
+        );
+    }
 
     let of_text = vectors(&client, json!({ "input": "7 8" }));
     assert_eq!(vectors(&client, json!({ "input": [7, 8] })), of_text);
@@ -225,12 +240,12 @@ fn models_tell_their_age_and_length_and_have_other_names() {
     let (written, embedded) = (1_700_000_000, 1_600_000_000);
     let want = [
         ("scripted-model", written, CONTEXT_LEN, None),
-        ("hashing-embedder", embedded, 256, None),
+        ("hashing-embedder", embedded, 254, None),
         ("gpt-4o-mini", written, CONTEXT_LEN, Some("scripted-model")),
         (
             "text-embedding-3-small",
             embedded,
-            256,
+            254,
             Some("hashing-embedder"),
         ),
     ];
@@ -267,6 +282,119 @@ fn models_tell_their_age_and_length_and_have_other_names() {
             (404, &json!("model"))
         );
     }
+}
+
+#[test]
+fn a_model_that_does_other_work_is_said_to() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let chat = json!([{ "role": "user", "content": "Hi" }]);
+    for (path, body, want) in [
+        (
+            "/v1/chat/completions",
+            json!({ "model": "hashing-embedder", "messages": chat }),
+            "`hashing-embedder` is an embedding model; use `scripted-model` here",
+        ),
+        (
+            "/v1/embeddings",
+            json!({ "model": "scripted-model", "input": "Hi" }),
+            "`scripted-model` is a language model; use `hashing-embedder` here",
+        ),
+        (
+            "/v1/embeddings",
+            json!({ "model": "gpt-5", "input": "Hi" }),
+            "There is no model `gpt-5` here; use `hashing-embedder`",
+        ),
+    ] {
+        let reply = client.post(path, body);
+        assert_eq!(reply.status, 404, "{}", reply.text);
+        let message = reply.json["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(want), "{message}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_in_words_about_the_request() {
+    let app = spawn_app();
+    let client = app.with_key(MEMBER);
+    let (chat, docs) = ("/v1/chat/completions", "/api/ask-docs");
+    let messages = |content: Value| json!({ "messages": [{ "role": "user", "content": content }] });
+    let with = |name: &str, value: Value| {
+        let mut body = messages(json!("Hi"));
+        body[name] = value;
+        body
+    };
+    for (path, body, want) in [
+        (
+            chat,
+            json!([]),
+            "The body must be a JSON object; it is a list.",
+        ),
+        (
+            docs,
+            json!("Hi"),
+            "The body must be a JSON object; it is a text.",
+        ),
+        (
+            docs,
+            json!({}),
+            "question is missing; the request needs it.",
+        ),
+        (
+            docs,
+            json!({ "question": 5 }),
+            "question must be a text; it is 5.",
+        ),
+        (
+            docs,
+            json!({ "question": "Hi", "collections": [1] }),
+            "collections[0] must be a text; it is 1.",
+        ),
+        (
+            chat,
+            messages(json!(5)),
+            "messages[0].content must be a text or a list of parts; it is 5.",
+        ),
+        (
+            chat,
+            with("stop", json!([null, "a"])),
+            "stop[0] must be a text; it is null.",
+        ),
+        (
+            chat,
+            with("stream_options", json!({ "include_usage": 1 })),
+            "stream_options.include_usage must be true or false; it is 1.",
+        ),
+        (
+            chat,
+            with("n", json!(0)),
+            "n must be between 1 and 8; it is 0.",
+        ),
+        (
+            chat,
+            with("n", json!(-1)),
+            "n must be between 1 and 8; it is -1.",
+        ),
+    ] {
+        let reply = client.post(path, body);
+        let message = match path {
+            "/api/ask-docs" => &reply.json["message"],
+            _ => &reply.json["error"]["message"],
+        };
+        assert_eq!(
+            (reply.status, message),
+            (400, &json!(want)),
+            "{}",
+            reply.text
+        );
+    }
+    let passes = client.post(chat, with("top_logprobs", json!(0)));
+    assert_eq!(passes.status, 200, "{}", passes.text);
+    let broken = client.send_bytes("POST", docs, "application/json", b"{\"question\"".to_vec());
+    assert_eq!(
+        broken.json["message"],
+        "The body is no JSON: it ends too early."
+    );
 }
 
 #[test]
@@ -352,7 +480,12 @@ fn without_a_key_the_answer_says_which_scheme_there_is() {
 #[test]
 fn health_has_two_names() {
     let app = spawn_app();
-    let (health, healthz) = (app.client().get("/health"), app.client().get("/healthz"));
-    assert_eq!((health.status, &health.json), (200, &healthz.json));
-    assert_eq!(health.json["status"], "ok");
+    for path in ["/health", "/healthz", "/health/", "/healthz/"] {
+        let health = app.client().get(path);
+        assert_eq!(
+            (health.status, &health.json["status"]),
+            (200, &json!("ok")),
+            "{path}"
+        );
+    }
 }
