@@ -5,12 +5,16 @@
 //! tables and lines of forms differ in other numbers, or stand below a line that does: seen from the page's edge, the
 //! first line that is no furniture begins the body, and the body is never touched.
 //!
+//! A text that is lost is far worse than a running head that stays. So what looks like the key or the value of a record,
+//! one a page, is body: a number in large type or beside another that counts the pages, an amount or another value in
+//! the type of the body, and whatever stands close to the body.
+//!
 //! No words are looked at ("page", "Seite"), so every language is treated alike.
 
 use std::collections::{HashMap, HashSet};
 
 use super::PageLines;
-use super::glyph;
+use super::glyph::{self, Segment};
 use super::lines::Line;
 use crate::unspaced::is_unspaced;
 
@@ -18,6 +22,12 @@ use crate::unspaced::is_unspaced;
 const MARGIN: f32 = 0.12;
 /// Lines whose distances from the edge differ by no more than this, in points, stand at the same place.
 const SAME_PLACE: f32 = 4.0;
+/// A line is set apart from the next if they are more than this many font sizes away from each other.
+const SET_APART: f32 = 1.6;
+/// Lines whose beginnings differ by no more than this, in points, begin at the same edge.
+const SAME_EDGE: f32 = 3.0;
+/// Type that is smaller than that of the body by this factor is told apart from it.
+const BODY_TYPE: f32 = 0.95;
 /// A text with no more letters than this beside its number is a bare page number ("p. 7", "A-7").
 const MAX_BARE_LETTERS: usize = 2;
 /// A text with no more letters than this beside the number of the page says nothing else ("Page 7 of 28").
@@ -113,6 +123,12 @@ struct MarginLine {
     gap: f32,
     size: f32,
     bold: bool,
+    /// Whether a number stands in it at one end, apart from the rest.
+    has_number_apart: bool,
+    /// Whether it begins where the next line towards the body does.
+    begins_as_body: bool,
+    /// Whether it gives an amount, or a value after a colon.
+    gives_value: bool,
     /// The text with a mark in place of each number.
     template: String,
     letters: usize,
@@ -147,7 +163,8 @@ fn margin_lines(pages: &[PageLines]) -> Vec<MarginLine> {
                 } else {
                     continue;
                 };
-                let (template, slots) = template(&text_of(line));
+                let text = text_of(line);
+                let (template, slots) = template(&text);
                 out.push(MarginLine {
                     page_idx,
                     region_idx,
@@ -157,6 +174,9 @@ fn margin_lines(pages: &[PageLines]) -> Vec<MarginLine> {
                     gap: f32::INFINITY,
                     size: line.size,
                     bold: line.bold,
+                    has_number_apart: has_number_apart(line),
+                    begins_as_body: false,
+                    gives_value: gives_value(&text),
                     letters: template.chars().filter(|c| c.is_alphabetic()).count(),
                     template,
                     slots,
@@ -164,17 +184,21 @@ fn margin_lines(pages: &[PageLines]) -> Vec<MarginLine> {
                 });
             }
         }
-        let ys: Vec<f32> = page.regions.iter().flatten().map(|line| line.y).collect();
+        let ys: Vec<(f32, f32)> = (page.regions.iter().flatten())
+            .map(|line| (line.y, line.x0))
+            .collect();
         for line in &mut out[first..] {
+            let x0 = page.regions[line.region_idx][line.line_idx].x0;
             let inward = |y: f32| match line.zone {
                 Zone::Head => frame.top - y - line.distance,
                 Zone::Foot => y - frame.bottom - line.distance,
             };
-            line.gap = ys
-                .iter()
-                .map(|&y| inward(y) / line.size.max(1.0))
-                .filter(|&gap| gap > 0.5)
-                .fold(f32::INFINITY, f32::min);
+            let next = (ys.iter())
+                .map(|&(y, x0)| (inward(y) / line.size.max(1.0), x0))
+                .filter(|&(gap, _)| gap > 0.5)
+                .min_by(|a, b| a.0.total_cmp(&b.0));
+            line.gap = next.map_or(f32::INFINITY, |(gap, _)| gap);
+            line.begins_as_body = next.is_some_and(|(_, next)| (next - x0).abs() < SAME_EDGE);
         }
     }
     out
@@ -194,6 +218,40 @@ fn text_of(line: &Line) -> String {
         }
     }
     text
+}
+
+/// Whether a line gives an amount of money or a number with two decimals, or something after a colon.
+fn gives_value(text: &str) -> bool {
+    let after_colon = text.split_once(": ").is_some_and(|(key, value)| {
+        key.ends_with(|c: char| c.is_alphabetic() || c == ')') && !value.trim().is_empty()
+    });
+    let is_currency = |c: char| matches!(c, '$' | '£' | '¥' | '¢' | '￥' | '\u{20a0}'..='\u{20cf}');
+    let has_number = text.contains(|c: char| digit_value(c).is_some());
+    after_colon
+        || (has_number && text.contains(is_currency))
+        || text.split_whitespace().any(has_two_decimals)
+}
+
+/// "1.250,00", but no date and no number of a section.
+fn has_two_decimals(word: &str) -> bool {
+    let number = word.trim_matches(|c: char| digit_value(c).is_none());
+    let Some((whole, decimals)) = number.rsplit_once([',', '.']) else {
+        return false;
+    };
+    let are_digits = |text: &str| text.chars().all(|c| digit_value(c).is_some());
+    let mut groups = whole.split([',', '.', '\'', '’']);
+    let is_whole = groups.next().is_some_and(are_digits)
+        && groups.all(|group| group.chars().count() == 3 && are_digits(group));
+    is_whole && decimals.chars().count() == 2 && are_digits(decimals)
+}
+
+fn has_number_apart(line: &Line) -> bool {
+    let is_number = |segment: &Segment| {
+        let has_digit = segment.text.contains(|c: char| digit_value(c).is_some());
+        has_digit && !segment.text.contains(|c: char| c.is_alphabetic())
+    };
+    let ends = [line.segments.first(), line.segments.last()];
+    line.segments.len() >= 2 && ends.into_iter().flatten().any(is_number)
 }
 
 fn digit_value(c: char) -> Option<i64> {
@@ -306,6 +364,12 @@ struct Judge<'a> {
     fates: Vec<Fate>,
 }
 
+/// Lines that may count the pages in one of their slots.
+struct Counter {
+    lines: Vec<usize>,
+    slot_idx: usize,
+}
+
 impl<'a> Judge<'a> {
     fn new(pages: &'a [PageLines], lines: &'a [MarginLine]) -> Self {
         let all = || pages.iter().flat_map(|page| page.regions.iter().flatten());
@@ -321,9 +385,11 @@ impl<'a> Judge<'a> {
     fn fates(mut self) -> Vec<Fate> {
         let groups = self.groups();
         self.offsets = self.page_number_offsets(&groups);
+        let mut counters = Vec::new();
         for group in &groups {
-            self.judge(group);
+            self.judge(group, &mut counters);
         }
+        self.judge_counters(counters);
         for line_idx in 0..self.lines.len() {
             if self.is_lone_page_number(&self.lines[line_idx]) {
                 self.fates[line_idx] = Fate::Dropped;
@@ -392,6 +458,9 @@ impl<'a> Judge<'a> {
             let Some(slot_idx) = self.counting_slot(group) else {
                 continue;
             };
+            if !self.is_set_as_page_number(group, slot_idx) {
+                continue;
+            }
             for &line_idx in group {
                 let line = &self.lines[line_idx];
                 if line.is_bare() {
@@ -418,11 +487,7 @@ impl<'a> Judge<'a> {
         let value = line.slots[slot_idx].value;
         let label = self.pages[line.page_idx].label.as_deref();
         // A drawn table is furniture if only "7 of 28" differs in it.
-        let names_total = || {
-            let next = line.slots.get(slot_idx + 1);
-            next.is_some_and(|next| next.value == self.pages.len() as i64)
-        };
-        if line.is_table && !names_total() {
+        if line.is_table && !self.names_total(line, slot_idx) {
             return false;
         }
         (value >= 1 && value <= line.page_idx as i64 + 1)
@@ -430,7 +495,14 @@ impl<'a> Judge<'a> {
             || self.offsets.contains(&line.offset(slot_idx))
     }
 
-    fn judge(&mut self, group: &[usize]) {
+    /// Whether the number of all pages follows: "7 of 28".
+    fn names_total(&self, line: &MarginLine, slot_idx: usize) -> bool {
+        let next = line.slots.get(slot_idx + 1);
+        next.is_some_and(|next| next.value == self.pages.len() as i64)
+    }
+
+    /// Judges the lines of a group but those that may count pages, which go to `counters`.
+    fn judge(&mut self, group: &[usize], counters: &mut Vec<Counter>) {
         let counting = self.counting_slot(group);
         let first = &self.lines[group[0]];
         // What differs besides belongs to the text: "Part 2" over several pages is the head of that part.
@@ -446,54 +518,137 @@ impl<'a> Judge<'a> {
                 None => texts.push((rest, vec![line_idx])),
             }
         }
-        let is_bare = first.is_bare();
         let letters = first.letters;
         for (_, members) in texts {
             if !self.repeats(&members) {
                 continue;
             }
-            let fate = match counting {
-                Some(_) if is_bare => Fate::Dropped,
-                Some(slot_idx) if self.counts_pages(&members, slot_idx) => {
-                    if letters <= MAX_COUNTING_LETTERS {
-                        Fate::Dropped
-                    } else {
-                        Fate::First
-                    }
+            match counting {
+                Some(slot_idx) if self.counts_pages(&members, slot_idx) => counters.push(Counter {
+                    lines: members,
+                    slot_idx,
+                }),
+                None if letters >= 2 && !self.is_value(&members) => {
+                    self.set_fates(&members, Fate::First);
                 }
-                Some(_) => Fate::Body,
-                None if letters >= 2 => Fate::First,
-                None => Fate::Body,
-            };
-            for (member_idx, &line_idx) in members.iter().enumerate() {
-                self.fates[line_idx] = match fate {
-                    Fate::First if member_idx > 0 => Fate::Dropped,
-                    fate => fate,
-                };
+                _ => {}
             }
         }
     }
 
-    /// "Page 7" is told from "Invoice 7" and "Device 7", one a page, by its plain type away from the body and by
-    /// whether its number is known to be the page's.
-    fn counts_pages(&self, group: &[usize], slot_idx: usize) -> bool {
-        let holds = |test: &dyn Fn(&MarginLine) -> bool| {
-            group
-                .iter()
-                .filter(|&&line_idx| test(&self.lines[line_idx]))
-                .count()
-                * 5
-                >= group.len() * 4
+    fn set_fates(&mut self, group: &[usize], fate: Fate) {
+        for (member_idx, &line_idx) in group.iter().enumerate() {
+            self.fates[line_idx] = match fate {
+                Fate::First if member_idx > 0 => Fate::Dropped,
+                fate => fate,
+            };
+        }
+    }
+
+    /// A page has one number: where several lines count, the most certain of them does, and the others name records.
+    fn judge_counters(&mut self, mut counters: Vec<Counter>) {
+        let certainty = |counter: &Counter| {
+            let first = &self.lines[counter.lines[0]];
+            let is_number = first.is_bare() && first.letters == 0;
+            (
+                self.names_total(first, counter.slot_idx),
+                is_number,
+                first.zone == Zone::Foot,
+                counter.lines.len(),
+            )
         };
-        holds(&|line| self.is_page_number(line, slot_idx))
-            && holds(&|line| line.size <= 1.1 * self.body_size && !line.bold)
-            && holds(&|line| line.gap > 1.6)
+        counters.sort_by_key(|counter| std::cmp::Reverse(certainty(counter)));
+        // The pages that have a number, and what it adds to their index.
+        let mut numbered: HashMap<usize, i64> = HashMap::new();
+        for counter in counters {
+            let first = &self.lines[counter.lines[0]];
+            let (is_number, letters) = (first.letters == 0, first.letters);
+            let is_other = |&&line_idx: &&usize| {
+                let line = &self.lines[line_idx];
+                let known = numbered.get(&line.page_idx);
+                known.is_some_and(|&known| !is_number || known != line.offset(counter.slot_idx))
+            };
+            if counter.lines.iter().filter(is_other).count() * 5 > counter.lines.len() {
+                continue;
+            }
+            for &line_idx in &counter.lines {
+                let line = &self.lines[line_idx];
+                numbered.insert(line.page_idx, line.offset(counter.slot_idx));
+            }
+            let fate = if letters <= MAX_COUNTING_LETTERS {
+                Fate::Dropped
+            } else {
+                Fate::First
+            };
+            self.set_fates(&counter.lines, fate);
+        }
+    }
+
+    /// Whether the lines of a text that does not change are values that some pages share: "Passed: yes". A running
+    /// head says no value, unless in small type, and no other text takes its place on a page between, or on every
+    /// second page.
+    fn is_value(&self, group: &[usize]) -> bool {
+        let first = &self.lines[group[0]];
+        if first.is_table || first.size < BODY_TYPE * self.body_size {
+            return false;
+        }
+        if first.gives_value {
+            return true;
+        }
+        let pages: HashSet<usize> = group.iter().map(|&i| self.lines[i].page_idx).collect();
+        let (from, to) = (first.page_idx, self.lines[group[group.len() - 1]].page_idx);
+        let is_side = |parity: usize| pages.iter().any(|page_idx| page_idx % 2 == parity);
+        self.lines.iter().any(|line| {
+            line.zone == first.zone
+                && (from..=to).contains(&line.page_idx)
+                && !pages.contains(&line.page_idx)
+                && is_side(line.page_idx % 2)
+                && (line.distance - first.distance).abs() <= SAME_PLACE
+                && (line.size - first.size).abs() < 0.1 * first.size
+        })
+    }
+
+    /// Whether most lines of a group pass a test.
+    fn mostly(&self, group: &[usize], test: impl Fn(&MarginLine) -> bool) -> bool {
+        let passed = group
+            .iter()
+            .filter(|&&line_idx| test(&self.lines[line_idx]));
+        passed.count() * 5 >= group.len() * 4
+    }
+
+    /// "Page 7" is told from "Invoice 7" and "Device 7", one a page, by how it is set and by whether its number is known
+    /// to be the page's.
+    fn counts_pages(&self, group: &[usize], slot_idx: usize) -> bool {
+        self.mostly(group, |line| self.is_page_number(line, slot_idx))
+            && self.is_set_as_page_number(group, slot_idx)
+    }
+
+    /// Page numbers are set in plain type away from the body; alone at the foot they may be large. What begins at the
+    /// edge of the text on left and right pages alike is a heading of its page, if it has words.
+    fn is_set_as_page_number(&self, group: &[usize], slot_idx: usize) -> bool {
+        let first = &self.lines[group[0]];
+        let is_lone_foot = first.zone == Zone::Foot && first.is_bare() && first.letters == 0;
+        let is_plain = |line: &MarginLine| line.size <= 1.1 * self.body_size && !line.bold;
+        let is_alternate = group.windows(2).all(|pair| {
+            let step = self.lines[pair[1]].page_idx - self.lines[pair[0]].page_idx;
+            step.is_multiple_of(2)
+        });
+        let is_heading = first.zone == Zone::Head
+            && first.letters > 0
+            && !first.has_number_apart
+            && !is_alternate
+            && !self.names_total(first, slot_idx)
+            && self.mostly(group, |line| line.begins_as_body);
+        !is_heading
+            && (is_lone_foot || self.mostly(group, is_plain))
+            && self.mostly(group, |line| line.gap > SET_APART)
     }
 
     /// A number alone at the foot of a page, or where page numbers of this document are known, that fits its page.
     fn is_lone_page_number(&self, line: &MarginLine) -> bool {
         let stands_alone = line.is_bare()
-            && line.gap > 1.6
+            && line.gap > SET_APART
+            && (line.zone == Zone::Foot || line.size <= 1.1 * self.body_size)
             && !self.lines.iter().any(|other| {
                 other.page_idx == line.page_idx
                     && other.zone == line.zone
@@ -520,6 +675,10 @@ fn before_body(lines: &[MarginLine], fates: &[Fate], page_idx: usize, zone: Zone
         .find(|&&i| fates[i] == Fate::Body)
         .map_or(f32::INFINITY, |&i| lines[i].distance + 0.35 * lines[i].size);
     here.retain(|&i| fates[i] == Fate::Dropped && lines[i].distance <= body_from);
+    // A line close to the body belongs to it.
+    while here.last().is_some_and(|&i| lines[i].gap <= SET_APART) {
+        here.pop();
+    }
     here
 }
 

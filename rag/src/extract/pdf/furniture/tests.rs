@@ -133,3 +133,59 @@ fn roman_numerals_are_read_in_their_usual_form() {
         assert_eq!(roman(text), value, "{text}");
     }
 }
+
+#[test]
+fn values_of_records_are_body() {
+    let heads = |texts: [&'static str; 4]| {
+        let pages: Vec<Vec<&str>> = texts
+            .iter()
+            .map(|text| vec![*text, "body", "end"])
+            .collect();
+        let pages: Vec<&[&str]> = pages.iter().map(Vec::as_slice).collect();
+        let got = kept(&pages);
+        got.iter()
+            .zip(texts)
+            .all(|(lines, text)| lines.contains(&text.to_owned()))
+    };
+    // The same on all pages, but a value; and one of two texts that stand at one place in turn.
+    assert!(heads(["Total: 49.00"; 4]));
+    assert!(heads(["Total 49,00"; 4]));
+    assert!(heads(["Passed", "Failed", "Passed", "Passed"]));
+    // Numbered as the pages are, at the edge of the text.
+    assert!(heads(["Room 1", "Room 2", "Room 3", "Room 4"]));
+    assert!(!heads(["Manual of the pump"; 4]));
+}
+
+#[test]
+fn one_line_of_a_page_counts_the_pages() {
+    let got = kept(&[
+        &["Nr. 1", "one", "page 1 of 3"],
+        &["Nr. 2", "two", "page 2 of 3"],
+        &["Nr. 3", "three", "page 3 of 3"],
+    ]);
+    assert_eq!(
+        got,
+        [
+            vec!["Nr. 1", "one"],
+            vec!["Nr. 2", "two"],
+            vec!["Nr. 3", "three"]
+        ]
+    );
+}
+
+#[test]
+fn amounts_have_two_decimals_or_a_currency() {
+    for (text, is_value) in [
+        ("49,00", true),
+        ("1.250,00 due", true),
+        ("€ 49", true),
+        ("State: open", true),
+        ("Version 3.2", false),
+        ("12.05.2024", false),
+        ("Section 1.2.10", false),
+        ("State:", false),
+        ("http://a.example", false),
+    ] {
+        assert_eq!(gives_value(text), is_value, "{text}");
+    }
+}
