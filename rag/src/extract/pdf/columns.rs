@@ -16,6 +16,13 @@ const MIN_LINE_CHARS: usize = 16;
 const MIN_FILL: f32 = 0.6;
 /// The same for a list beside running text.
 const MIN_LIST_FILL: f32 = 0.25;
+/// Share of the lines of running text that at least go on with the sentence above in a way that shows: in a language
+/// with large first letters of nouns fewer than in others.
+const MIN_RUNNING: f32 = 0.33;
+/// If this share of the paragraphs on one side begins beside a paragraph on the other, both are rows of a table.
+const MAX_ALIGNED: f32 = 0.6;
+/// A line that fills no more than this share of its column ends a paragraph.
+const SHORT_LINE: f32 = 0.75;
 /// Columns within columns are separated down to this depth (three columns need two).
 const MAX_DEPTH: usize = 3;
 /// Distance of the gutter positions that are tried, in points, and half the width a gutter has at least.
@@ -108,7 +115,8 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
     // A list beside running text is a column too if it is as wide and as long; the labels of a table are narrow.
     let alike = left.width.min(right.width) >= 0.75 * left.width.max(right.width);
     let long = left.num_segments.min(right.num_segments) >= 2 * MIN_COLUMN_SEGMENTS;
-    let both = left.is_text && right.is_text;
+    let running = left.is_running && right.is_running && !are_rows(&left, &right);
+    let both = left.is_text && right.is_text || running;
     let one = (left.is_text || right.is_text)
         && alike
         && long
@@ -129,6 +137,11 @@ struct Side {
     is_text: bool,
     /// Whether every line goes on with the sentence of the line above.
     is_sentence: bool,
+    /// Whether the lines fill the width and many go on with the sentence above. A line may be set with such wide blanks
+    /// that it is several segments; and it may be that of two columns beside each other.
+    is_running: bool,
+    /// Heights at which paragraphs begin, but for the first.
+    starts: Vec<f32>,
 }
 
 impl Side {
@@ -158,6 +171,7 @@ impl Side {
         let middle = segments.len() / 2;
         let fill = widths[middle] / width.max(1.0);
         let is_text = fill >= MIN_FILL && lengths[middle] >= MIN_LINE_CHARS;
+        let lines = whole_lines(segments);
         Some(Self {
             num_segments: segments.len(),
             bottom,
@@ -166,8 +180,75 @@ impl Side {
             fill,
             is_text,
             is_sentence: segments.windows(2).all(|pair| continues(pair[0], pair[1])),
+            is_running: are_running(&lines, width),
+            starts: paragraph_starts(&lines, width),
         })
     }
+}
+
+/// The segments of each baseline, from left to right. `segments` are sorted from top to bottom.
+fn whole_lines<'a>(segments: &[&'a Segment]) -> Vec<Vec<&'a Segment>> {
+    let mut lines: Vec<Vec<&Segment>> = Vec::new();
+    for &segment in segments {
+        match lines.last_mut() {
+            Some(line) if line[0].y - segment.y <= 0.35 * segment.size.min(line[0].size) => {
+                line.push(segment);
+            }
+            _ => lines.push(vec![segment]),
+        }
+    }
+    for line in &mut lines {
+        line.sort_by(|a, b| a.x0.total_cmp(&b.x0));
+    }
+    lines
+}
+
+fn line_width(line: &[&Segment]) -> f32 {
+    line[line.len() - 1].x1 - line[0].x0
+}
+
+fn are_running(lines: &[Vec<&Segment>], width: f32) -> bool {
+    if lines.len() < MIN_COLUMN_SEGMENTS {
+        return false;
+    }
+    let num_full = lines
+        .iter()
+        .filter(|line| {
+            let num_chars: usize = line.iter().map(|s| s.text.chars().count()).sum();
+            line_width(line) >= MIN_FILL * width && num_chars >= MIN_LINE_CHARS
+        })
+        .count();
+    let num_running = lines
+        .windows(2)
+        .filter(|pair| goes_on(pair[0][pair[0].len() - 1], pair[1][0]))
+        .count();
+    num_full * 2 > lines.len() && num_running as f32 >= MIN_RUNNING * (lines.len() - 1) as f32
+}
+
+/// Heights of the lines with which paragraphs begin: below a line that ends early or a sentence, and not small.
+fn paragraph_starts(lines: &[Vec<&Segment>], width: f32) -> Vec<f32> {
+    lines
+        .windows(2)
+        .filter(|pair| {
+            let (above, below) = (&pair[0], &pair[1]);
+            let last = above[above.len() - 1];
+            let ends = last.text.trim_end().ends_with(is_terminator)
+                || line_width(above) < SHORT_LINE * width;
+            ends && !goes_on(last, below[0]) && !starts_small(below[0])
+        })
+        .map(|pair| pair[1][0].y)
+        .collect()
+}
+
+/// Whether the paragraphs of the two sides begin beside each other, as cells of rows do.
+fn are_rows(left: &Side, right: &Side) -> bool {
+    let (few, many) = if left.starts.len() <= right.starts.len() {
+        (&left.starts, &right.starts)
+    } else {
+        (&right.starts, &left.starts)
+    };
+    let beside = |y: &&f32| many.iter().any(|other| (other - **y).abs() < STEP);
+    few.len() >= 2 && few.iter().filter(beside).count() as f32 >= MAX_ALIGNED * few.len() as f32
 }
 
 /// Whether a line below another goes on with its sentence.
@@ -178,8 +259,17 @@ fn continues(above: &Segment, below: &Segment) -> bool {
         .chars()
         .next_back()
         .is_none_or(|c| is_terminator(c) || c == ':');
-    let starts_small = below.text.chars().next().is_some_and(char::is_lowercase);
-    !ends && starts_small && (above.size - below.size).abs() < 0.5
+    !ends && starts_small(below) && (above.size - below.size).abs() < 0.5
+}
+
+fn starts_small(segment: &Segment) -> bool {
+    segment.text.chars().next().is_some_and(char::is_lowercase)
+}
+
+/// The same, or with the second half of a word.
+fn goes_on(above: &Segment, below: &Segment) -> bool {
+    let breaks_word = above.text.trim_end().ends_with(['-', '\u{ad}', '\u{2010}']);
+    breaks_word || continues(above, below)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use crate::sentence::is_closer;
 
 /// Columns of a table are at least this far apart, in points.
 const MIN_COLUMN_GAP: usize = 3;
+/// Rows of two full lines are told from single rows if there are at least this many.
+const MIN_PAIRS: usize = 3;
 /// Widest region that is looked at for tables, in points (posters are cut off).
 const MAX_WIDTH: usize = 4000;
 
@@ -107,6 +109,7 @@ pub(super) fn lines(mut region: Vec<Segment>) -> Vec<Line> {
 
 /// Groups a region's lines into pieces.
 pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
+    let edge = justified_edge(lines);
     let mut pieces = Vec::new();
     let mut at = 0;
     let mut text_from = 0;
@@ -115,7 +118,7 @@ pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
             .table
             .as_deref()
             .map(|table| (1, table.clone()));
-        if let Some((length, table)) = drawn.or_else(|| table_at(&lines[at..])) {
+        if let Some((length, table)) = drawn.or_else(|| table_at(&lines[at..], edge)) {
             text_pieces(&lines[text_from..at], page, &mut pieces);
             let first = &lines[at];
             pieces.push(Piece {
@@ -137,7 +140,10 @@ pub(super) fn pieces(lines: &[Line], page: u32) -> Vec<Piece> {
 }
 
 /// The table that starts with the first line: how many lines it has and its cells.
-fn table_at(lines: &[Line]) -> Option<(usize, TableCells)> {
+///
+/// `edge`: as [`justified_edge`] of the region.
+fn table_at(lines: &[Line], edge: Option<f32>) -> Option<(usize, TableCells)> {
+    let is_stretched = |rows: &[Line]| edge.is_some_and(|edge| are_stretched(rows, edge));
     if lines.first()?.segments.len() < 2 || marker_and_text(&lines[0]) {
         return None;
     }
@@ -146,7 +152,7 @@ fn table_at(lines: &[Line]) -> Option<(usize, TableCells)> {
     while length >= 2 {
         let rows = &lines[..length];
         let columns = columns(rows);
-        if columns.len() >= 2 && fits(rows, &columns) {
+        if columns.len() >= 2 && fits(rows, &columns) && !is_stretched(rows) {
             return Some((length, cells(rows, &columns)));
         }
         length = if length > 8 {
@@ -284,6 +290,38 @@ fn fits(rows: &[Line], columns: &[(f32, f32)]) -> bool {
     multi.len() >= 2 && split * 4 >= multi.len() * 3 && (multi.len() >= 3 || far_apart)
 }
 
+/// The right edge of a region of running text that is stretched to it.
+fn justified_edge(lines: &[Line]) -> Option<f32> {
+    let left = lines
+        .iter()
+        .map(|line| line.x0)
+        .fold(f32::INFINITY, f32::min);
+    let right = lines
+        .iter()
+        .map(|line| line.x1)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let full = lines.iter().filter(|line| right - line.x1 < line.size);
+    let unbroken = full
+        .clone()
+        .filter(|line| line.segments.len() == 1 && line.x1 - line.x0 > 0.9 * (right - left));
+    (full.count() * 2 > lines.len() && unbroken.count() * 4 > lines.len()).then_some(right)
+}
+
+/// Whether the rows are running text stretched to `edge`, whose blanks may stand below each other: in such a line all
+/// blanks are equally wide.
+fn are_stretched(rows: &[Line], edge: f32) -> bool {
+    let is_even = |line: &&Line| {
+        let gaps = line.segments.windows(2).map(|pair| pair[1].x0 - pair[0].x1);
+        let (narrowest, widest) = gaps.fold((f32::INFINITY, 0.0f32), |(low, high), gap| {
+            (low.min(gap), high.max(gap))
+        });
+        widest - narrowest < 0.05 * line.size
+    };
+    let telling = || rows.iter().filter(|line| line.segments.len() >= 3);
+    let full = rows.iter().filter(|line| edge - line.x1 < line.size);
+    full.count() * 2 >= rows.len() && telling().count() > 0 && telling().all(|line| is_even(&line))
+}
+
 /// The column that a segment overlaps most; the first of those that it runs across.
 fn column_of(segment: &Segment, columns: &[(f32, f32)]) -> usize {
     let overlap = |&(from, to): &(f32, f32)| segment.x1.min(to) - segment.x0.max(from);
@@ -305,17 +343,31 @@ fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {
     let loose = gaps.iter().copied().fold(0.0, f32::max);
     // Rows are set apart from the lines of one cell; where they are not, every line is a row.
     let two_spacings = loose > 1.25 * tight && tight < 1.45 * rows[0].size;
+    let texts: Vec<Vec<String>> = rows.iter().map(|line| row_texts(line, columns)).collect();
+    let is_tight =
+        |line_idx: usize| two_spacings && line_idx > 0 && gaps[line_idx - 1] <= 1.12 * tight;
+    // The spacing alone proves nothing: the rows below a header that is set apart stand as close as lines of a cell.
+    let mut first_of_block = 0;
+    let mut is_rest = vec![false; rows.len()];
+    let mut num_tight = 0;
+    let mut no_block_is_longer = true;
+    for line_idx in 0..rows.len() {
+        if is_tight(line_idx) {
+            num_tight += 1;
+            no_block_is_longer &= line_idx == first_of_block + 1;
+            is_rest[line_idx] = is_rest_of_row(&texts[first_of_block], &texts[line_idx]);
+        } else {
+            first_of_block = line_idx;
+        }
+    }
+    let num_rests = is_rest.iter().filter(|&&is_rest| is_rest).count();
+    // Nor is it chance if all rows but a header or a footer have two lines.
+    let num_blocks = rows.len() - num_tight;
+    let are_pairs = num_tight >= MIN_PAIRS && num_tight + 1 >= num_blocks && no_block_is_longer;
+    let tight_is_rest = num_rests * 2 >= num_tight || are_pairs;
     let mut table = TableCells::default();
     let mut bold: Vec<bool> = Vec::new();
-    for (line_idx, line) in rows.iter().enumerate() {
-        let mut row = vec![String::new(); columns.len()];
-        for segment in &line.segments {
-            let cell = &mut row[column_of(segment, columns)];
-            if !cell.is_empty() {
-                cell.push(' ');
-            }
-            cell.push_str(&segment.text);
-        }
+    for ((line_idx, line), row) in rows.iter().enumerate().zip(texts) {
         let gap = line_idx.checked_sub(1).map(|before| gaps[before]);
         let continues = match (gap, table.rows.last()) {
             (Some(gap), Some(above)) => {
@@ -323,8 +375,8 @@ fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {
                     .iter()
                     .zip(above)
                     .all(|(cell, above)| cell.is_empty() || !above.is_empty());
-                (two_spacings && gap <= 1.12 * tight && below_text)
-                    || (row[0].is_empty() && gap < 1.4 * line.size && below_text)
+                let is_rest = is_tight(line_idx) && (tight_is_rest || is_rest[line_idx]);
+                below_text && (is_rest || row[0].is_empty() && gap < 1.4 * line.size)
             }
             _ => false,
         };
@@ -343,6 +395,26 @@ fn cells(rows: &[Line], columns: &[(f32, f32)]) -> TableCells {
     }
     table.num_header_rows = usize::from(bold.len() > 1 && bold[0] && !bold[1..].iter().all(|&b| b));
     table
+}
+
+/// What a line has in each column.
+fn row_texts(line: &Line, columns: &[(f32, f32)]) -> Vec<String> {
+    let mut row = vec![String::new(); columns.len()];
+    for segment in &line.segments {
+        let cell = &mut row[column_of(segment, columns)];
+        if !cell.is_empty() {
+            cell.push(' ');
+        }
+        cell.push_str(&segment.text);
+    }
+    row
+}
+
+/// Whether a line below the first line of a row has text in so few of its cells that it is no row itself.
+fn is_rest_of_row(first: &[String], line: &[String]) -> bool {
+    let num_filled = |row: &[String]| row.iter().filter(|cell| !cell.is_empty()).count();
+    let (above, here) = (num_filled(first), num_filled(line));
+    here < above && (line[0].is_empty() || here * 2 <= above)
 }
 
 /// Groups lines of running text into paragraphs and list items.
@@ -477,4 +549,97 @@ fn starts_piece(
     (indent > 0.8 * line.size && indent < 6.0 * line.size && sentence_ends && capital)
         || (ends_early && sentence_ends && capital)
         || (ends_early && above.x1 - above.x0 < 0.45 * (right - left) && capital)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of lines with cells at the given places; each line: its distance from the one above, its cells.
+    fn table(lines: &[(f32, &[(f32, &str)])]) -> Vec<String> {
+        let mut y = 700.0;
+        let rows: Vec<Line> = lines
+            .iter()
+            .flat_map(|(gap, cells)| {
+                y -= gap;
+                let segment = |&(x0, text): &(f32, &str)| Segment {
+                    x0,
+                    x1: x0 + 5.0 * text.len() as f32,
+                    y,
+                    size: 10.0,
+                    bold: false,
+                    text: text.into(),
+                    table: None,
+                };
+                super::lines(cells.iter().map(segment).collect())
+            })
+            .collect();
+        cells(&rows, &columns(&rows))
+            .rows
+            .iter()
+            .map(|row| {
+                row.iter()
+                    .map(|cell| cell.join("/"))
+                    .collect::<Vec<_>>()
+                    .join("|")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rows_below_a_header_that_is_set_apart_are_rows() {
+        let got = table(&[
+            (0.0, &[(0.0, "Day"), (100.0, "Text")]),
+            (20.0, &[(0.0, "1"), (100.0, "rent")]),
+            (12.0, &[(0.0, "2"), (100.0, "wage")]),
+            (12.0, &[(0.0, "3"), (100.0, "fuel")]),
+        ]);
+        assert_eq!(got, ["Day|Text", "1|rent", "2|wage", "3|fuel"]);
+    }
+
+    #[test]
+    fn blanks_of_stretched_lines_are_equally_wide() {
+        let line = |x0s: [f32; 3]| {
+            let segment = |x0: f32| Segment {
+                x0,
+                x1: x0 + 20.0,
+                y: 700.0,
+                size: 10.0,
+                bold: false,
+                text: "word".into(),
+                table: None,
+            };
+            super::lines(x0s.map(segment).to_vec()).remove(0)
+        };
+        let text = [line([0.0, 40.0, 80.0]), line([0.0, 40.02, 80.0])];
+        let table = [line([0.0, 50.0, 80.0]), line([0.0, 50.0, 80.0])];
+        assert_eq!(
+            (are_stretched(&text, 100.0), are_stretched(&table, 100.0)),
+            (true, false)
+        );
+        assert!(!are_stretched(&text, 200.0));
+    }
+
+    #[test]
+    fn rows_of_two_full_lines_are_told_by_their_distances() {
+        let pair = |gap| {
+            [
+                (gap, &[(0.0, "Bureau"), (100.0, "Office")][..]),
+                (12.0, &[(0.0, "leads"), (100.0, "helps")][..]),
+            ]
+        };
+        let got = table(&[pair(0.0), pair(20.0), pair(20.0)].concat());
+        assert_eq!(got, ["Bureau/leads|Office/helps"; 3]);
+    }
+
+    #[test]
+    fn a_line_without_most_cells_goes_on_with_its_row() {
+        let got = table(&[
+            (0.0, &[(0.0, "pump"), (100.0, "oil"), (200.0, "May")]),
+            (12.0, &[(100.0, "and filter")]),
+            (20.0, &[(0.0, "valve"), (100.0, "seal"), (200.0, "June")]),
+            (12.0, &[(0.0, "of brass")]),
+        ]);
+        assert_eq!(got, ["pump|oil/and filter|May", "valve/of brass|seal|June"]);
+    }
 }
