@@ -1,5 +1,5 @@
-//! The characters of a page with what the text reader leaves out: the stretch of content each comes from, the width
-//! of those that are turned, and whether they can be seen.
+//! The characters of a page with what the text reader leaves out: the stretch of content each comes from, how far it is
+//! raised, what it stands for, the width of those that are turned, and whether they can be seen.
 
 use std::collections::HashSet;
 
@@ -68,7 +68,7 @@ impl Source<'_> {
         let is_placed = || self.content.windows(9).any(|window| window == b"PlacedPDF");
         let whole = [Stretch {
             bytes: 0..self.content.len(),
-            is_invisible: false,
+            ..Stretch::default()
         }];
         let (stretches, is_whole) = match &self.painting.stretches[..] {
             stretches if stretches.len() > 1 && !is_placed() => (stretches, false),
@@ -106,6 +106,10 @@ impl Source<'_> {
                 );
                 is_sorted = false;
             }
+        }
+        if !is_whole {
+            shift(&mut chars, stretches);
+            chars = replaced(chars, stretches, &self.painting.replacements);
         }
         if !is_sorted {
             chars.sort_by(|(a, _), (b, _)| {
@@ -158,6 +162,100 @@ impl Source<'_> {
         }
         Ok(chars)
     }
+}
+
+/// Places raised and lowered characters where they stand.
+fn shift(chars: &mut [Placed], stretches: &[Stretch]) {
+    for (c, stretch_idx) in chars {
+        if let Some(stretch) = stretch_idx.and_then(|stretch_idx| stretches.get(stretch_idx)) {
+            c.origin_x += stretch.shift.0;
+            c.origin_y += stretch.shift.1;
+            c.bbox.x += stretch.shift.0;
+            c.bbox.y += stretch.shift.1;
+        }
+    }
+}
+
+/// The characters with what they stand for in place of those that stand for another text.
+fn replaced(chars: Vec<Placed>, stretches: &[Stretch], texts: &[String]) -> Vec<Placed> {
+    if texts.is_empty() {
+        return chars;
+    }
+    let mut groups: Vec<Vec<Placed>> = vec![Vec::new(); texts.len()];
+    let mut out = Vec::with_capacity(chars.len());
+    for placed in chars {
+        let stretch = placed.1.and_then(|stretch_idx| stretches.get(stretch_idx));
+        match stretch.and_then(|stretch| stretch.replacement) {
+            Some(text_idx) => groups[text_idx].push(placed),
+            None => out.push(placed),
+        }
+    }
+    for (group, text) in groups.into_iter().zip(texts) {
+        out.extend(standing_for(group, text));
+    }
+    out
+}
+
+/// The characters of `text` where those of `group` stand: evenly over what these take of each line.
+fn standing_for(mut group: Vec<Placed>, text: &str) -> Vec<Placed> {
+    let drawn = group.iter().map(|(c, _)| c.char);
+    let inked = |c: &char| !c.is_whitespace();
+    if drawn.clone().filter(inked).eq(text.chars().filter(inked)) {
+        return group;
+    }
+    if drawn.clone().any(|c| inked(&c)) {
+        group.retain(|(c, _)| inked(&c.char));
+    }
+    let direction = |c: &TextChar| {
+        let (sin, cos) = c.rotation_degrees.to_radians().sin_cos();
+        (cos, sin)
+    };
+    let end = |c: &TextChar| {
+        let (cos, sin) = direction(c);
+        (
+            c.origin_x + c.advance_width * cos,
+            c.origin_y + c.advance_width * sin,
+        )
+    };
+    let same_line = |a: &Placed, b: &Placed| {
+        let (cos, sin) = direction(&a.0);
+        let (x, y) = (b.0.origin_x - a.0.origin_x, b.0.origin_y - a.0.origin_y);
+        (y * cos - x * sin).abs() < 0.35 * a.0.font_size
+    };
+    let letters: Vec<char> = text.chars().collect();
+    let num_glyphs = group.len();
+    let mut out = Vec::with_capacity(letters.len());
+    let mut num_before = 0;
+    for line in group.chunk_by(same_line) {
+        let share = |num_glyphs_before: usize| letters.len() * num_glyphs_before / num_glyphs;
+        let letters = &letters[share(num_before)..share(num_before + line.len())];
+        num_before += line.len();
+        let (first, last) = (&line[0].0, end(&line[line.len() - 1].0));
+        let step = (
+            (last.0 - first.origin_x) / letters.len().max(1) as f32,
+            (last.1 - first.origin_y) / letters.len().max(1) as f32,
+        );
+        for (at, &letter) in letters.iter().enumerate() {
+            if letters.len() == line.len() {
+                let (mut c, stretch_idx) = line[at].clone();
+                c.char = letter;
+                out.push((c, stretch_idx));
+                continue;
+            }
+            let mut placed = line[0].clone();
+            let c = &mut placed.0;
+            let (x, y) = (at as f32 * step.0, at as f32 * step.1);
+            c.char = letter;
+            c.origin_x += x;
+            c.origin_y += y;
+            c.bbox.x += x;
+            c.bbox.y += y;
+            c.advance_width = step.0.hypot(step.1);
+            c.rendered_advance = c.advance_width;
+            out.push(placed);
+        }
+    }
+    out
 }
 
 /// A character read on a page that was turned, as it stands on the page.

@@ -11,6 +11,8 @@ pub(super) struct Operation<'a> {
     /// Offset of its first operand, and of the byte after the operator.
     pub(super) start: usize,
     pub(super) end: usize,
+    /// Its operands and its name, as they stand in the stream.
+    bytes: &'a [u8],
     numbers: [f32; MAX_NUMBERS],
     num_numbers: usize,
     /// The last operand that is a name, without the slash.
@@ -26,6 +28,25 @@ impl<'a> Operation<'a> {
 
     pub(super) fn num_numbers(&self) -> usize {
         self.num_numbers
+    }
+
+    /// The string under `key` in a dictionary among the operands.
+    pub(super) fn string_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut operands = Operations::new(self.bytes);
+        while let Some(byte) = operands.peek() {
+            match byte {
+                b'(' => operands.skip_string(),
+                b'/' => {
+                    operands.at += 1;
+                    if operands.word() == key {
+                        operands.skip_blanks();
+                        return operands.string();
+                    }
+                }
+                _ => operands.at += 1,
+            }
+        }
+        None
     }
 
     pub(super) fn last_name(&self) -> Option<String> {
@@ -91,6 +112,28 @@ impl<'a> Operations<'a> {
         }
     }
 
+    /// The bytes of the string that begins here.
+    fn string(&mut self) -> Option<Vec<u8>> {
+        let from = self.at + 1;
+        match self.peek()? {
+            b'(' => {
+                self.skip_string();
+                Some(unescaped(self.data.get(from..self.at - 1)?))
+            }
+            b'<' => {
+                let digits: Vec<u8> = self.data[from..]
+                    .iter()
+                    .take_while(|&&byte| byte != b'>')
+                    .filter_map(|&byte| char::from(byte).to_digit(16))
+                    .map(|digit| digit as u8)
+                    .collect();
+                let byte = |pair: &[u8]| pair[0] * 16 + pair.get(1).copied().unwrap_or(0);
+                Some(digits.chunks(2).map(byte).collect())
+            }
+            _ => None,
+        }
+    }
+
     /// Passes over an array, a dictionary or a hexadecimal string.
     fn skip_nested(&mut self) {
         let mut depth = 0usize;
@@ -147,6 +190,7 @@ impl<'a> Iterator for Operations<'a> {
             name: b"",
             start: self.at,
             end: self.at,
+            bytes: &[],
             numbers: [0.0; MAX_NUMBERS],
             num_numbers: 0,
             last_name: None,
@@ -180,12 +224,50 @@ impl<'a> Iterator for Operations<'a> {
                     }
                     if !matches!(operation.name, b"true" | b"false" | b"null") {
                         operation.end = self.at;
+                        operation.bytes = &self.data[operation.start..operation.end];
                         return Some(operation);
                     }
                 }
             }
         }
     }
+}
+
+/// What a string in parentheses stands for.
+fn unescaped(string: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(string.len());
+    let mut rest = string;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        if *byte != b'\\' {
+            out.push(*byte);
+            continue;
+        }
+        let digits = rest
+            .iter()
+            .take(3)
+            .take_while(|byte| (b'0'..=b'7').contains(*byte));
+        let num_digits = digits.clone().count();
+        if num_digits > 0 {
+            let code = digits.fold(0u16, |code, digit| code * 8 + u16::from(digit - b'0'));
+            out.push(code as u8);
+            rest = &rest[num_digits..];
+        } else if let [byte, after @ ..] = rest {
+            rest = after;
+            match byte {
+                b'n' => out.push(b'\n'),
+                b'r' => out.push(b'\r'),
+                b't' => out.push(b'\t'),
+                b'b' => out.push(8),
+                b'f' => out.push(12),
+                // The line goes on.
+                b'\r' => rest = rest.strip_prefix(b"\n").unwrap_or(rest),
+                b'\n' => {}
+                byte => out.push(*byte),
+            }
+        }
+    }
+    out
 }
 
 fn is_blank(byte: u8) -> bool {
@@ -221,5 +303,22 @@ mod tests {
         assert_eq!(operations[3].last_name().as_deref(), Some("F1"));
         assert_eq!(&data[operations[5].start..operations[5].end], b"(x(y)z) '");
         assert_eq!(Operations::new(b"1 2 (unended").count(), 0);
+    }
+
+    #[test]
+    fn strings_in_dictionaries_are_read() {
+        let text = |data: &[u8]| {
+            let operation = Operations::new(data).next().unwrap();
+            operation.string_of(b"ActualText")
+        };
+        assert_eq!(
+            text(b"/Span<</Lang(/ActualText) /ActualText(a\\(\\055\\)\\n(b))>>BDC").as_deref(),
+            Some(&b"a(-)\n(b)"[..])
+        );
+        assert_eq!(
+            text(b"/Span <</ActualText <FEFF 002D>>> BDC").as_deref(),
+            Some(&[0xfe, 0xff, 0, 0x2d][..])
+        );
+        assert_eq!(text(b"/Span /ActualText BDC"), None);
     }
 }

@@ -20,6 +20,9 @@ const MAX_TRACKING_EM: f32 = 1.2;
 
 /// How many glyphs to the left or right are looked at for the base of a script: about 50 points of a dense page.
 const SCRIPT_WINDOW: usize = 400;
+/// Type up to this share of another size is small beside it; from this share on it is as large.
+const SMALL: f32 = 0.85;
+const FULL_SIZE: f32 = 0.99;
 /// Smaller type cannot be read by people, so it is not read here: it carries identifiers or hidden instructions.
 const MIN_SIZE: f32 = 1.5;
 /// Text tilted by more degrees than this away from a quarter turn is a watermark or a drawing's.
@@ -283,18 +286,23 @@ pub(super) fn segments(
     segments
 }
 
-/// Gives small raised or lowered glyphs the baseline of the larger glyph they follow, or precede.
+/// Gives raised or lowered glyphs the baseline of the larger glyph they follow, or, if they are small, precede.
 fn attach_scripts(glyphs: &mut [Glyph]) {
     let body = body_size(glyphs.iter().map(|glyph| (glyph.size, 1)));
     glyphs.sort_by(|a, b| a.x0.total_cmp(&b.x0));
-    let is_small = |glyph: &Glyph| glyph.size <= 0.85 * body && !glyph.c.is_whitespace();
+    let is_small = |glyph: &Glyph| glyph.size <= SMALL * body && !glyph.c.is_whitespace();
+    let largest = glyphs.iter().map(|glyph| glyph.size).fold(0.0, f32::max);
+    let may_be_script =
+        |glyph: &Glyph| glyph.size < FULL_SIZE * largest && !glyph.c.is_whitespace();
     for at in 0..glyphs.len() {
         // Sorted by x0, so the base is close before.
-        if is_small(&glyphs[at])
+        let fits = |base: &Glyph| is_small(&glyphs[at]) || base.size * SMALL < glyphs[at].size;
+        if may_be_script(&glyphs[at])
             && let Some(y) = glyphs[..at]
                 .iter()
                 .rev()
                 .take(SCRIPT_WINDOW)
+                .filter(|base| fits(base))
                 .find_map(|base| base_line(&glyphs[at], base, base.x1 - glyphs[at].x0))
         {
             glyphs[at].rise = glyphs[at].y - y;
@@ -320,13 +328,18 @@ fn attach_scripts(glyphs: &mut [Glyph]) {
 fn base_line(small: &Glyph, base: &Glyph, gap: f32) -> Option<f32> {
     let same_run = (base.size - small.size).abs() < 0.1 && base.rise != 0.0;
     let rise = small.y - (base.y + if same_run { base.rise } else { 0.0 });
-    let is_script = if same_run {
-        rise.abs() < 0.5
+    let rise_em = rise.abs() / base.size;
+    let (is_script, max_gap_em) = if same_run {
+        (rise.abs() < 0.5, 0.5)
+    } else if small.size <= base.size * SMALL {
+        (rise.abs() > 0.5 && rise_em < 0.6, 0.5)
     } else {
-        base.size * 0.85 >= small.size && rise.abs() > 0.5 && rise.abs() < 0.6 * base.size
+        // Hardly smaller, as browsers set scripts: then it must touch its base and clearly leave the line.
+        let leaves = (0.25..0.6).contains(&rise_em);
+        (small.size < base.size * FULL_SIZE && leaves, 0.12)
     };
-    (is_script && !base.c.is_whitespace() && gap.abs() < 0.5 * small.size.max(base.size))
-        .then_some(base.y)
+    let is_near = gap.abs() < max_gap_em * small.size.max(base.size);
+    (is_script && is_near && !base.c.is_whitespace()).then_some(base.y)
 }
 
 /// The glyphs of a line, sorted from left to right, cell by cell, each with the number of its cell.

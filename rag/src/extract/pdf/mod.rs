@@ -181,6 +181,21 @@ fn or_truncated(error: ExtractError, bytes: &[u8]) -> ExtractError {
     }
 }
 
+/// The text of a string that says in which encoding it is (PDF 32000-1 §7.9.2.2).
+fn text_string(bytes: &[u8]) -> Option<String> {
+    match bytes {
+        [0xfe, 0xff, rest @ ..] => {
+            let units: Vec<u16> = rest
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                .collect();
+            String::from_utf16(&units).ok()
+        }
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        _ => None,
+    }
+}
+
 /// The title in the document's metadata if it reads like one; many are file names of some template.
 fn metadata_title(document: &PdfDocument) -> Option<String> {
     let info = document
@@ -190,16 +205,9 @@ fn metadata_title(document: &PdfDocument) -> Option<String> {
         .resolve_object(info.as_dict()?.get("Title")?)
         .ok()?;
     let bytes = value.as_string()?;
-    let title = match bytes {
-        [0xfe, 0xff, rest @ ..] => {
-            let units: Vec<u16> = rest
-                .chunks_exact(2)
-                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-                .collect();
-            String::from_utf16(&units).ok()?
-        }
-        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok()?,
-        bytes => super::text::decode(bytes)?.into_owned(),
+    let title = match text_string(bytes) {
+        Some(title) => title,
+        None => super::text::decode(bytes)?.into_owned(),
     };
     let title = super::text::clean_line(&title);
     let lower = title.to_lowercase();

@@ -27,15 +27,21 @@ const MAX_FORM_DEPTH: usize = 6;
 const MAX_FORM_BYTES: usize = 16 << 20;
 /// Paints thinner than this, in points, are rules and hide no text.
 const MIN_COVER: f32 = 4.0;
+/// Rises that differ by less than this, in points, are the same.
+const SAME_SHIFT: f32 = 0.05;
 /// Graphics states that may be open.
 const MAX_STATES: usize = 512;
 
 /// A part of a page's content stream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Stretch {
     pub(super) bytes: Range<usize>,
     /// Whether text in it is drawn without ink (rendering mode 3, or fully transparent).
     pub(super) is_invisible: bool,
+    /// How far its text stands off the baseline by its rise, which the text reader leaves out; on the page.
+    pub(super) shift: (f32, f32),
+    /// Index of the text that its text stands for, in [`Painting::replacements`].
+    pub(super) replacement: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,8 @@ struct Paint {
 #[derive(Debug, Default)]
 pub(super) struct Painting {
     pub(super) stretches: Vec<Stretch>,
+    /// What marked content says that its text stands for (`ActualText`).
+    pub(super) replacements: Vec<String>,
     paints: Vec<Paint>,
 }
 
@@ -76,10 +84,7 @@ impl Painting {
             off,
             content_len: content.len(),
             out: Self::default(),
-            stretch: Stretch {
-                bytes: 0..0,
-                is_invisible: false,
-            },
+            stretch: Stretch::default(),
             shown: Vec::new(),
             shows_forms: false,
             form_bytes: 0,
@@ -178,6 +183,7 @@ struct State {
     is_opaque: bool,
     is_transparent: bool,
     text_mode: i32,
+    text_rise: f32,
     clip: Option<Area>,
     /// Whether the clip is exactly its box.
     clip_is_box: bool,
@@ -193,6 +199,7 @@ impl Default for State {
             is_opaque: true,
             is_transparent: false,
             text_mode: 0,
+            text_rise: 0.0,
             clip: None,
             clip_is_box: true,
         }
@@ -211,8 +218,15 @@ struct Stream<'a> {
     clips: bool,
     text_line: Matrix,
     leading: f32,
-    /// One entry per open marked content: whether it is hidden.
-    marked: Vec<bool>,
+    marked: Vec<Marked>,
+}
+
+/// Marked content that is open.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marked {
+    is_hidden: bool,
+    /// Whether it says what its text stands for.
+    is_replaced: bool,
 }
 
 struct Painter<'a> {
@@ -286,14 +300,57 @@ impl Painter<'_> {
             }
             b"Do" => self.place_object(operation, state, stream),
             b"BI" => self.push_image(state, stream),
-            b"BMC" => stream.marked.push(false),
-            b"BDC" => {
-                let hides = self.is_hidden_layer(operation.last_name(), stream);
-                stream.marked.push(hides);
-            }
-            b"EMC" => drop(stream.marked.pop()),
+            b"BMC" => stream.marked.push(Marked::default()),
+            b"BDC" => self.open_marked(operation, stream),
+            b"EMC" => self.close_marked(operation, stream),
             _ => self.step_text(operation, state, stream),
         }
+    }
+
+    fn open_marked(&mut self, operation: &Operation, stream: &mut Stream) {
+        let is_hidden = self.is_hidden_layer(operation.last_name(), stream);
+        // Two stretches more are needed, and the one after them.
+        let has_room = stream.depth == 0 && self.out.stretches.len() + 3 < MAX_STRETCHES;
+        let text = has_room
+            .then(|| self.replacement(operation, stream))
+            .flatten();
+        let is_replaced = text.is_some();
+        if let Some(text) = text {
+            // The reader does not see the mark: it would read the bytes of the text in the font of what it replaces.
+            self.cut(operation.start, operation.end);
+            if self.stretch.replacement.is_none() {
+                self.stretch.replacement = Some(self.out.replacements.len());
+                self.out.replacements.push(text);
+            }
+        }
+        stream.marked.push(Marked {
+            is_hidden,
+            is_replaced,
+        });
+    }
+
+    fn close_marked(&mut self, operation: &Operation, stream: &mut Stream) {
+        if stream.marked.pop().is_some_and(|marked| marked.is_replaced) {
+            self.cut(operation.start, operation.end);
+            if !stream.marked.iter().any(|marked| marked.is_replaced) {
+                self.stretch.replacement = None;
+            }
+        }
+    }
+
+    /// The text that marked content stands for.
+    fn replacement(&self, operation: &Operation, stream: &Stream) -> Option<String> {
+        let bytes = operation.string_of(b"ActualText").or_else(|| {
+            let properties = self.resource(stream, "Properties", operation.last_name())?;
+            let text = properties.as_dict()?.get("ActualText")?;
+            let text = self.document.resolve_object(text).ok()?;
+            text.as_string().map(<[u8]>::to_vec)
+        })?;
+        // Without a mark it is ASCII nearly always; some programs write UTF-8.
+        super::text_string(&bytes).or_else(|| match std::str::from_utf8(&bytes) {
+            Ok(text) => Some(text.to_owned()),
+            Err(_) => Some(bytes.iter().map(|&byte| char::from(byte)).collect()),
+        })
     }
 
     fn step_text(&mut self, operation: &Operation, state: &mut State, stream: &mut Stream) {
@@ -314,6 +371,7 @@ impl Painter<'_> {
             }
             b"TL" => stream.leading = operation.numbers::<1>().map_or(0.0, |[leading]| leading),
             b"Tr" => state.text_mode = operation.numbers::<1>().map_or(0, |[mode]| mode as i32),
+            b"Ts" => state.text_rise = operation.numbers::<1>().map_or(0.0, |[rise]| rise),
             b"T*" | b"'" | b"\"" | b"Tj" | b"TJ" => {
                 if !matches!(operation.name, b"Tj" | b"TJ") {
                     let down = Matrix([1.0, 0.0, 0.0, 1.0, 0.0, -stream.leading]);
@@ -321,33 +379,43 @@ impl Painter<'_> {
                 }
                 if operation.name != b"T*" && stream.depth == 0 {
                     let is_invisible = state.text_mode == 3 || state.is_transparent;
-                    if is_invisible != self.stretch.is_invisible {
-                        self.close_stretch(operation.start, operation.start);
+                    let matrix = stream.text_line.then(&state.ctm);
+                    let (start, raised) =
+                        (matrix.place(0.0, 0.0), matrix.place(0.0, state.text_rise));
+                    let shift = (raised.0 - start.0, raised.1 - start.1);
+                    let before = self.stretch.shift;
+                    let is_shifted = (shift.0 - before.0).abs() > SAME_SHIFT
+                        || (shift.1 - before.1).abs() > SAME_SHIFT;
+                    if (is_invisible != self.stretch.is_invisible || is_shifted)
+                        && self.close_stretch(operation.start, operation.start)
+                    {
                         self.stretch.is_invisible = is_invisible;
+                        self.stretch.shift = shift;
                     }
-                    self.shown
-                        .push(stream.text_line.then(&state.ctm).place(0.0, 0.0));
+                    self.shown.push(start);
                 }
             }
             _ => {}
         }
     }
 
-    /// Ends the open stretch at `end` and opens the next at `start`.
-    fn close_stretch(&mut self, end: usize, start: usize) {
-        if self.out.stretches.len() + 1 >= MAX_STRETCHES && start < self.content_len {
-            return;
+    /// Ends the open stretch at `end` and opens the next at `start`, unless there are too many.
+    fn close_stretch(&mut self, end: usize, start: usize) -> bool {
+        let is_full = self.out.stretches.len() + 1 >= MAX_STRETCHES && start < self.content_len;
+        if !is_full {
+            self.cut(end, start);
         }
-        let is_invisible = self.stretch.is_invisible;
-        let from = self.stretch.bytes.start;
-        self.out.stretches.push(Stretch {
-            bytes: from..end,
-            is_invisible,
-        });
-        self.stretch = Stretch {
+        !is_full
+    }
+
+    fn cut(&mut self, end: usize, start: usize) {
+        let next = Stretch {
             bytes: start..start,
-            is_invisible,
+            ..self.stretch.clone()
         };
+        let mut closed = std::mem::replace(&mut self.stretch, next);
+        closed.bytes.end = end;
+        self.out.stretches.push(closed);
     }
 
     fn set_graphics_state(&self, operation: &Operation, state: &mut State, stream: &Stream) {
@@ -425,7 +493,7 @@ impl Painter<'_> {
     }
 
     fn push(&mut self, paint: Paint, stream: &Stream) {
-        let is_hidden = stream.marked.contains(&true);
+        let is_hidden = stream.marked.iter().any(|marked| marked.is_hidden);
         if !is_hidden && self.out.paints.len() < MAX_PAINTS {
             self.out.paints.push(paint);
         }
@@ -457,13 +525,16 @@ impl Painter<'_> {
         let Some(dict) = object.as_dict() else {
             return;
         };
-        if self.is_off(dict.get("OC")) {
+        let kind = dict.get("Subtype").and_then(Object::as_name);
+        // A group without opacity: what is drawn in it cannot be seen, whatever its own inks.
+        let is_invisible = kind == Some("Form") && state.is_transparent;
+        if is_invisible || self.is_off(dict.get("OC")) {
             if stream.depth == 0 {
                 self.close_stretch(operation.start, operation.end);
             }
             return;
         }
-        match dict.get("Subtype").and_then(Object::as_name) {
+        match kind {
             Some("Image") => self.push_image(state, stream),
             Some("Form") if stream.depth < MAX_FORM_DEPTH && !self.document.is_encrypted() => {
                 self.place_form(operation, &object, dict, state, stream);

@@ -154,12 +154,15 @@ impl WordGaps {
         });
         if is_space || is_gap {
             text.push(' ');
-        } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 && glyph.c.is_ascii_digit() {
-            // 10^6 is not 106; a footnote number is not part of the word; m2 and 21st are fine as they are.
+        } else if glyph.rise > 0.1 * em && previous.rise <= 0.0 {
+            // 10^6 is not 106 and 10^-7 no range; a footnote number is not part of the word; m2 and 21st are fine as
+            // they are.
+            let is_digit = glyph.c.is_ascii_digit();
+            let is_sign = matches!(glyph.c, '-' | '+' | '−' | '–' | '\u{2010}' | '\u{2011}');
             let word_len = text.chars().rev().take_while(|c| c.is_alphabetic()).count();
-            if previous.c.is_ascii_digit() {
+            if previous.c.is_ascii_digit() && (is_digit || is_sign) {
                 text.push('^');
-            } else if word_len == 0 || word_len > 2 {
+            } else if is_digit && (word_len == 0 || word_len > 2) {
                 text.push(' ');
             }
         }
