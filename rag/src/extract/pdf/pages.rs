@@ -175,7 +175,7 @@ impl Reader<'_> {
                 .iter()
                 .filter(|glyph| !glyph.c.is_whitespace() && glyph.c != '\u{fffd}')
                 .count();
-            let drawing = Drawing::of(&paths, frame);
+            let mut drawing = Drawing::of(&paths, frame);
             drawing.strike(&mut glyphs, &annotations.strokes(frame));
             let targets = annotations.mark_links(&mut glyphs, frame, &mut self.told);
             let borders = drawing.cell_borders();

@@ -47,11 +47,12 @@ impl Drawing {
         let mut drawing = Self::default();
         for path in paths {
             let mut at = (0.0, 0.0);
+            let is_stroked = path.stroke_color.is_some() || is_uncoloured(path) && is_line(path);
             for operation in &path.operations {
                 match *operation {
                     PathOperation::MoveTo(x, y) => at = (x, y),
                     PathOperation::LineTo(x, y) => {
-                        if path.stroke_color.is_some() {
+                        if is_stroked {
                             drawing.push_line(frame.place(at.0, at.1), frame.place(x, y));
                         }
                         at = (x, y);
@@ -91,7 +92,10 @@ impl Drawing {
 
     fn push_rectangle(&mut self, path: &PathContent, a: (f32, f32), b: (f32, f32)) {
         let (width, height) = ((a.0 - b.0).abs(), (a.1 - b.1).abs());
-        if path.stroke_color.is_some() && width > MAX_RULE_WIDTH && height > MAX_RULE_WIDTH {
+        if (path.stroke_color.is_some() || is_uncoloured(path))
+            && width > MAX_RULE_WIDTH
+            && height > MAX_RULE_WIDTH
+        {
             self.push_line(a, (b.0, a.1));
             self.push_line((a.0, b.1), b);
             self.push_line(a, (a.0, b.1));
@@ -138,27 +142,45 @@ impl Drawing {
         CellBorders(borders)
     }
 
-    /// Marks the glyphs that a rule is drawn through. `more`: further lines, each as height, left and right end.
-    pub(super) fn strike(&self, glyphs: &mut [Glyph], more: &[(f32, f32, f32)]) {
-        // Borders of tables may run through overfull cells; they touch others, what strikes out does not.
-        let verticals: Vec<&Rule> = self.rules.iter().filter(|rule| !rule.horizontal).collect();
-        let is_border = |h: &Rule| verticals.iter().any(|v| touch(h, v));
-        let drawn = self.rules.iter().filter(|rule| rule.horizontal);
-        let mut strokes: Vec<(f32, f32, f32)> = more.to_vec();
-        if self.rules.len() < MAX_RULES {
-            strokes.extend(
-                drawn
-                    .filter(|rule| !is_border(rule))
-                    .map(|rule| (rule.at, rule.from, rule.to)),
-            );
-        }
+    /// Marks the glyphs that a rule is drawn through; such rules are then no rules of tables. `more`: further lines,
+    /// each as height, left and right end.
+    pub(super) fn strike(&mut self, glyphs: &mut [Glyph], more: &[(f32, f32, f32)]) {
         let largest = glyphs.iter().map(|glyph| glyph.size).fold(0.0, f32::max);
-        for (at, from, to) in strokes {
+        let mut strike = |stroke: &Stroke| {
             // Sorted from top to bottom.
-            let first = glyphs.partition_point(|glyph| glyph.y > at);
-            let last = glyphs.partition_point(|glyph| glyph.y >= at - STRIKE_TO_EM * largest);
-            strike_line(&mut glyphs[first..last], at, from, to);
+            let first = glyphs.partition_point(|glyph| glyph.y > stroke.at);
+            let end = stroke.at - STRIKE_TO_EM * largest;
+            let last = glyphs.partition_point(|glyph| glyph.y >= end);
+            stroke.mark(&mut glyphs[first..last])
+        };
+        for &(at, from, to) in more {
+            strike(&Stroke {
+                at,
+                from,
+                to,
+                is_border: false,
+            });
         }
+        if self.rules.len() >= MAX_RULES {
+            return;
+        }
+        let rules = std::mem::take(&mut self.rules);
+        let is_strike = |rule: &Rule| {
+            let mut verticals = rules.iter().filter(|rule| !rule.horizontal);
+            rule.horizontal
+                && strike(&Stroke {
+                    at: rule.at,
+                    from: rule.from,
+                    to: rule.to,
+                    is_border: verticals.any(|vertical| touch(rule, vertical)),
+                })
+        };
+        let strikes: Vec<bool> = rules.iter().map(is_strike).collect();
+        let drawn = rules.iter().zip(strikes);
+        self.rules = drawn
+            .filter(|(_, is_strike)| !is_strike)
+            .map(|(rule, _)| *rule)
+            .collect();
     }
 
     /// Takes the segments that stand in drawn tables out of `segments` and puts one segment for each table
@@ -201,30 +223,58 @@ impl Drawing {
     }
 }
 
-/// Marks the glyphs that a line at the height `at` is drawn through, unless it runs on beyond them as the lines of
-/// charts and forms do.
-fn strike_line(glyphs: &mut [Glyph], at: f32, from: f32, to: f32) {
-    let is_struck = |glyph: &Glyph| {
-        let middle = f32::midpoint(glyph.x0, glyph.x1);
-        let height = (at - glyph.y) / glyph.size.max(1.0);
-        (STRIKE_FROM_EM..=STRIKE_TO_EM).contains(&height) && from <= middle && middle <= to
-    };
-    let struck = || {
-        glyphs
-            .iter()
-            .filter(|glyph| is_struck(glyph) && !glyph.c.is_whitespace())
-    };
-    let left = struck()
-        .map(|glyph| glyph.x0 - glyph.size)
-        .fold(f32::INFINITY, f32::min);
-    let right = struck()
-        .map(|glyph| glyph.x1 + glyph.size)
-        .fold(f32::NEG_INFINITY, f32::max);
-    if from < left || to > right {
-        return;
+/// A horizontal line that may strike out text.
+struct Stroke {
+    at: f32,
+    from: f32,
+    to: f32,
+    /// Whether it touches a vertical line, as borders of tables do.
+    is_border: bool,
+}
+
+impl Stroke {
+    /// Marks the glyphs that the line is drawn through, unless it runs on beyond them as the lines of charts and forms
+    /// do. Returns whether there are any.
+    fn mark(&self, glyphs: &mut [Glyph]) -> bool {
+        let is_struck = |glyph: &Glyph| {
+            let middle = f32::midpoint(glyph.x0, glyph.x1);
+            self.is_within(glyph) && self.from <= middle && middle <= self.to
+        };
+        let struck = || {
+            let inked = |glyph: &&Glyph| is_struck(glyph) && !glyph.c.is_whitespace();
+            glyphs.iter().filter(inked)
+        };
+        let Some(size) = struck().map(|glyph| glyph.size).reduce(f32::max) else {
+            return false;
+        };
+        let left = struck().map(|glyph| glyph.x0).fold(f32::INFINITY, f32::min);
+        let right = struck()
+            .map(|glyph| glyph.x1)
+            .fold(f32::NEG_INFINITY, f32::max);
+        let is_strike = if self.is_border {
+            // Borders may run through overfull cells. What strikes out the text of a narrow cell touches them too, but
+            // it begins and ends with that text.
+            let near = |glyph: &Glyph| {
+                let gap = (glyph.x0 - right).max(left - glyph.x1);
+                self.is_within(glyph) && gap > -0.1 * size && gap < 0.15 * size
+            };
+            let ends_with_it = (self.from - left).abs().max((self.to - right).abs()) < 0.1 * size;
+            let goes_on =
+                |glyph: &Glyph| near(glyph) && !is_struck(glyph) && !glyph.c.is_whitespace();
+            ends_with_it && !glyphs.iter().any(goes_on)
+        } else {
+            self.from >= left - size && self.to <= right + size
+        };
+        for glyph in glyphs.iter_mut().filter(|_| is_strike) {
+            glyph.struck |= is_struck(glyph);
+        }
+        is_strike
     }
-    for glyph in glyphs {
-        glyph.struck |= is_struck(glyph);
+
+    /// Whether the line runs at a height within the glyph's small letters.
+    fn is_within(&self, glyph: &Glyph) -> bool {
+        let height = (self.at - glyph.y) / glyph.size.max(1.0);
+        (STRIKE_FROM_EM..=STRIKE_TO_EM).contains(&height)
     }
 }
 
@@ -249,9 +299,33 @@ fn touch(h: &Rule, v: &Rule) -> bool {
     v.at >= h.from - TOUCH && v.at <= h.to + TOUCH && h.at >= v.from - TOUCH && h.at <= v.to + TOUCH
 }
 
+/// Whether a path is filled in some ink, or filled or stroked before any colour was set.
 fn is_painted(path: &PathContent) -> bool {
-    path.fill_color
-        .is_some_and(|color| color.r < 0.97 || color.g < 0.97 || color.b < 0.97)
+    path.fill_color.map_or_else(
+        || is_uncoloured(path),
+        |color| color.r < 0.97 || color.g < 0.97 || color.b < 0.97,
+    )
+}
+
+/// Whether a path is painted in the colour that a page begins with, black: the reader gives only colours that were set,
+/// and paths that are painted.
+fn is_uncoloured(path: &PathContent) -> bool {
+    path.stroke_color.is_none() && path.fill_color.is_none()
+}
+
+/// Whether a path is nothing but lines from point to point, which no filling could show.
+fn is_line(path: &PathContent) -> bool {
+    let mut num_points = 0;
+    path.operations.iter().all(|operation| {
+        num_points = match operation {
+            PathOperation::MoveTo(..) => 1,
+            _ => num_points + 1,
+        };
+        matches!(
+            operation,
+            PathOperation::MoveTo(..) | PathOperation::LineTo(..)
+        ) && num_points <= 2
+    })
 }
 
 /// Joins rules on the same line that touch.

@@ -94,3 +94,43 @@ fn a_frame_around_text_is_no_table() {
     Drawing { rules: frame }.take_tables(&mut segments);
     assert_eq!(segments.len(), 3);
 }
+
+#[test]
+fn lines_through_words_touch_borders_only_in_narrow_cells() {
+    let glyphs = || -> Vec<Glyph> {
+        (0..8)
+            .map(|at| Glyph {
+                c: 'x',
+                x0: 10.0 + 5.0 * at as f32,
+                x1: 15.0 + 5.0 * at as f32,
+                y: 100.0,
+                size: 10.0,
+                bold: false,
+                rise: 0.0,
+                space_before: None,
+                soft_space: false,
+                tracking: 0.0,
+                lead: 0.0,
+                struck: false,
+                link: 0,
+            })
+            .collect()
+    };
+    let struck = |from: f32, to: f32| {
+        let mut drawing = Drawing {
+            rules: vec![
+                horizontal(103.0, from, to),
+                vertical(9.0, 90.0, 110.0),
+                vertical(51.0, 90.0, 110.0),
+            ],
+        };
+        let mut glyphs = glyphs();
+        drawing.strike(&mut glyphs, &[]);
+        let num_struck = glyphs.iter().filter(|glyph| glyph.struck).count();
+        (num_struck, drawing.rules.len())
+    };
+    assert_eq!(struck(10.0, 50.0), (8, 2));
+    // A border that runs on, and one that ends within the text.
+    assert_eq!(struck(5.0, 55.0), (0, 3));
+    assert_eq!(struck(9.0, 30.0), (0, 3));
+}
