@@ -44,7 +44,7 @@ const READERS: &[Reader] = &[
     Reader {
         format: Some(Format::Pdf),
         name: "pdf",
-        version: 3,
+        version: 4,
         extensions: &["pdf"],
     },
     Reader {
