@@ -40,7 +40,7 @@ function step(name, run) {
   });
 }
 
-/** Asks and returns the answer's article when it is complete; `onText` sees the text as it grows. */
+/** Asks and returns the answer's article when it is complete. */
 async function ask(text) {
   const before = await page.locator(".turn").count();
   await page.locator("#question").fill(text);

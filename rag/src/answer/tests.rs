@@ -108,8 +108,14 @@ fn the_last_sentence_of_an_answer_that_broke_off_is_cited_or_left_alone() {
     let mut tracker = AnswerTracker::new("How much leave is there?", context(&[STAFF]));
     tracker.push("Employees receive 40 days of leave. The bon");
     let answer = tracker.break_off().1;
-    assert_eq!(answer.text, "The bon");
-    assert_eq!(answer.withheld, ["Employees receive 40 days of leave."]);
+    assert_eq!(
+        answer.text,
+        "The closest passage says: Employees receive 25 days of paid leave a year. [1]"
+    );
+    assert_eq!(
+        answer.withheld,
+        ["Employees receive 40 days of leave.", "The bon"]
+    );
 }
 
 /// Runs a stream in one piece, checks the invariants, and shows text, citations and flags.

@@ -509,12 +509,8 @@ impl AnswerTracker {
                 self.show(&sentence);
                 self.emit(&stop);
             }
-            // Nobody knows what a sentence without its end was going to say.
             Verdict::Unsupported(doubt)
-                if denies
-                    || (self.is_broken_off
-                        && terminators.is_empty()
-                        && doubt == Doubt::NotFound) =>
+                if denies || (doubt == Doubt::NotFound && self.is_open_end(terminators)) =>
             {
                 self.checked += 1;
                 self.denied |= denies;
@@ -529,6 +525,13 @@ impl AnswerTracker {
                 });
             }
         }
+    }
+
+    /// Whether a sentence has no end because the answer broke off: nobody knows what it was going to say. Behind nothing but
+    /// withheld statements it is not shown.
+    fn is_open_end(&self, terminators: &[char]) -> bool {
+        let is_alone = self.answer.citations.is_empty() && !self.withheld.is_empty();
+        self.is_broken_off && terminators.is_empty() && !is_alone
     }
 
     /// Whether a sentence of the second answer has nothing that the first one did not have.
