@@ -1,5 +1,9 @@
 //! Citation markers as models write them: `[1]`, `[1, 2]`, `[Passage 3]`, `【1】`, `(2)`.
 
+use std::iter;
+
+use super::phrases::{MarkerWord, begins_marker_word, marker_word};
+
 /// Longest marker that is waited for, in characters.
 const MAX_MARKER_CHARS: usize = 32;
 
@@ -71,21 +75,6 @@ pub(crate) fn read_marker(text: &[char], num_passages: usize, at_end: bool) -> M
     }
 }
 
-/// Words that may stand before the number.
-const NAMES: &[&str] = &[
-    "passage",
-    "passages",
-    "source",
-    "sources",
-    "document",
-    "doc",
-    "ref",
-    "reference",
-    "excerpt",
-    "citation",
-    "cite",
-];
-
 /// Reads `1, 2`, `Passage 3`, `1-3`, `1†source`; tells whether a name was there.
 fn read_inner(inner: &[char]) -> Option<(Vec<usize>, bool)> {
     let text: String = inner.iter().collect();
@@ -96,28 +85,43 @@ fn read_inner(inner: &[char]) -> Option<(Vec<usize>, bool)> {
     let bracketed = text.contains('[');
     let mut named = bracketed;
     let mut range = false;
-    for part in text
-        .split(|c: char| c.is_whitespace() || is_separator(c))
-        .filter(|p| !p.is_empty())
-    {
-        let lower = part.to_lowercase();
-        if NAMES.contains(&lower.as_str()) {
-            named = true;
-        } else if matches!(lower.as_str(), "and" | "or") || (bracketed && lower == "see") {
-        } else if matches!(part, "-" | "–") {
-            range = true;
-        } else if let Some((low, high)) = part.split_once(['-', '–']) {
-            push_range(&mut numbers, read_number(low)?, read_number(high)?);
-        } else {
-            let number = read_number(part)?;
-            match numbers.last().copied().filter(|_| range) {
-                Some(low) => push_range(&mut numbers, low + 1, number),
-                None => numbers.push(number),
+    for token in tokens(text) {
+        match marker_word(token) {
+            Some(MarkerWord::Name) => named = true,
+            Some(MarkerWord::Join) => {}
+            Some(MarkerWord::See) if bracketed => {}
+            _ if is_dash(token) => range = true,
+            _ => {
+                let number = read_number(token)?;
+                match numbers.last().copied().filter(|_| range) {
+                    Some(low) => push_range(&mut numbers, low + 1, number),
+                    None => numbers.push(number),
+                }
+                range = false;
             }
-            range = false;
         }
     }
     (!numbers.is_empty()).then_some((numbers, named))
+}
+
+/// The words, numbers and dashes between the separators: "来源2-3" has four of them.
+fn tokens(text: &str) -> impl Iterator<Item = &str> {
+    let kind = |c: char| (c.is_ascii_digit(), matches!(c, '-' | '–'));
+    text.split(|c: char| c.is_whitespace() || is_separator(c))
+        .flat_map(move |part| {
+            let mut rest = part;
+            iter::from_fn(move || {
+                let first = rest.chars().next()?;
+                let end = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
+                let (token, behind) = rest.split_at(end);
+                rest = behind;
+                Some(token)
+            })
+        })
+}
+
+fn is_dash(token: &str) -> bool {
+    matches!(token, "-" | "–")
 }
 
 /// What stands between the numbers of a marker.
@@ -137,14 +141,10 @@ fn push_range(numbers: &mut Vec<usize>, low: usize, high: usize) {
 
 /// Whether an unclosed bracket still looks like a marker: names, digits and separators only.
 fn may_become_marker(inner: &[char]) -> bool {
-    let text: String = inner.iter().collect::<String>().to_lowercase();
-    text.split(|c: char| {
-        c.is_whitespace() || c.is_ascii_digit() || matches!(c, '-' | '–') || is_separator(c)
-    })
-    .filter(|word| !word.is_empty())
-    .all(|word| {
-        let mut words = ["and", "or", "see"].iter().chain(NAMES);
-        word.starts_with('†') || words.any(|name| name.starts_with(word))
+    let text: String = inner.iter().collect();
+    tokens(&text).all(|token| {
+        let is_number = token.starts_with(|c: char| c.is_ascii_digit());
+        is_number || is_dash(token) || token.starts_with('†') || begins_marker_word(token)
     })
 }
 
@@ -169,6 +169,14 @@ mod tests {
             ("(see [2])", &[2]),
             (" (see [Passage 1] and [3])", &[1, 3]),
             ("[9]", &[9]),
+            ("[Quelle 2]", &[2]),
+            ("[Textstellen 1 und 3]", &[1, 3]),
+            ("(Quelle: 2)", &[2]),
+            ("[extrait 2]", &[2]),
+            ("[来源2]", &[2]),
+            ("[来源1和3]", &[1, 3]),
+            ("【出典1】", &[1]),
+            ("(siehe [2])", &[2]),
         ];
         for (text, expected) in table {
             let chars: Vec<char> = text.chars().collect();
@@ -208,6 +216,8 @@ mod tests {
             ("[Pass", true),
             ("[1, ", true),
             ("[Part", false),
+            ("[Que", true),
+            ("[来", true),
             ("[not", false),
             ("(2)", true),
             ("x", false),

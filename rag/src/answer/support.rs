@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     entity::{Entity, Mentions, entities},
+    phrases::is_meta,
     quantity::Quantities,
     window::{PassageWindows, Window, cut},
     wording::{strip_passage_names, unique, without_item_mark},
@@ -60,9 +61,6 @@ const HIRAGANA: f32 = 0.3;
 
 /// How many quotes are tried as the first of two.
 const FIRST_QUOTES: usize = 6;
-
-/// Words with which a model speaks about its passages; they claim nothing.
-const META_WORDS: &[&str] = &["passag", "accord", "excerpt", "answer", "question"];
 
 /// Most quotes of one sentence: a list of what is in many rows.
 const MAX_QUOTES: usize = 8;
@@ -312,6 +310,17 @@ impl QuoteIndex {
         }
     }
 
+    /// Whether a sentence has a number that is neither the question's nor counts or names passages.
+    pub fn adds_number(&self, sentence: &str) -> bool {
+        let count = self.num_passages();
+        let text = strip_passage_names(sentence, count, &mut BTreeSet::new());
+        terms(&text).iter().any(|term| {
+            term.kind == TermKind::Number
+                && term.key != count.to_string()
+                && match_strength(term, &self.question_keys) == 0.0
+        })
+    }
+
     /// Why none of the windows supports the claim: the objection against the best one that has its words.
     fn doubt(&self, claim: &Claim, fits: &[(usize, Fit, f32)]) -> Doubt {
         if self.misses_entity() {
@@ -406,9 +415,8 @@ impl QuoteIndex {
             Some((says, rest)) => (Some(says), rest),
             None => (None, text.as_str()),
         };
-        let is_meta = |t: &Term| META_WORDS.contains(&t.key.as_str());
         let mut terms = unique(terms_in(rest, self.languages_of(&text)));
-        terms.retain(|t| !is_meta(t));
+        terms.retain(|t| !is_meta(&t.key));
         let is_bare = answer.is_some() && terms.is_empty();
         if is_bare {
             let affirmed = |term: &Term| Term {

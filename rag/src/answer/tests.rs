@@ -395,6 +395,20 @@ fn denials_refuse_unless_something_is_supported() {
           [1] Staff handbook: Employees receive 25 days of paid leave a year."#]],
     );
     check(
+        "Was kostet es?",
+        "Die Dokumente enthalten keine Angaben zum Preis.",
+        expect![[r#"
+        Die Dokumente enthalten keine Angaben zum Preis.
+          refused"#]],
+    );
+    check(
+        "What is the price?",
+        "The price is not mentioned in the passages, but it is 500 euros.",
+        expect![[r#"
+            The price is not mentioned in the passages, but it is 500 euros.
+              unsupported: The price is not mentioned in the passages, but it is 500 euros."#]],
+    );
+    check(
         "Anything?",
         "",
         expect![[r#"

@@ -482,7 +482,8 @@ impl AnswerTracker {
         } else {
             self.index.check(&text, &sentence.claimed)
         };
-        let denies = denies_answer(&text);
+        // "The price is not mentioned, but it is 500 euros" states a price.
+        let denies = denies_answer(&text) && !self.index.adds_number(&text);
         match verdict {
             Verdict::Supported(quotes) => {
                 self.checked += 1;

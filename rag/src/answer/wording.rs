@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::phrases::{is_join, is_passage_name};
 use crate::terms::Term;
 
 /// A document's own `[12]` are no numbers of its sentence.
@@ -61,17 +62,14 @@ pub(crate) fn strip_passage_names(
             .parse::<usize>()
             .ok()
             .filter(|n| (1..=num_passages).contains(n));
-        let name = matches!(
-            bare.to_lowercase().as_str(),
-            "passage" | "passages" | "excerpt" | "source" | "sources" | "document" | "documents"
-        );
+        let name = is_passage_name(bare);
         match number {
             Some(n) if after_name => {
                 claimed.insert(n);
             }
             _ => {
                 kept.push(word);
-                after_name = name || (after_name && matches!(bare, "and" | "or" | ""));
+                after_name = name || (after_name && (bare.is_empty() || is_join(bare)));
             }
         }
     }
