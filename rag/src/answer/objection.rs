@@ -24,8 +24,7 @@ impl QuoteIndex {
         if let Some(window) = opposite {
             return Some(Doubt::Opposite(window.quote));
         }
-        let other_row = |i: &usize| self.is_other_row(claim, of(i));
-        if !self.entities_hold(&claim.mentions, windows) || windows.iter().all(other_row) {
+        if !self.entities_hold(&claim.mentions, windows) || self.takes_from_others(claim, windows) {
             return Some(Doubt::OtherEntity);
         }
         let other_fact = windows
@@ -189,6 +188,73 @@ impl QuoteIndex {
         }
     }
 
+    /// Whether the windows are all about something else than the question, or a number or name of the claim is only in those.
+    fn takes_from_others(&self, claim: &Claim, windows: &[usize]) -> bool {
+        let windows = windows.iter().map(|&i| &self.windows[i]);
+        let (others, own): (Vec<&Window>, Vec<&Window>) =
+            windows.partition(|window| self.is_other(claim, window));
+        let holds = |windows: &[&Window], term: &Term| {
+            let mut windows = windows.iter();
+            windows.any(|w| match_strength(term, &w.keys) > 0.0)
+        };
+        let is_fact = |term: &Term| matches!(term.kind, TermKind::Number | TermKind::Name);
+        let mut facts = claim
+            .novel_terms()
+            .filter(|term| is_fact(term) && holds(&others, term));
+        own.is_empty() || facts.any(|term| !holds(&own, term))
+    }
+
+    fn is_other(&self, claim: &Claim, window: &Window) -> bool {
+        if window.row.is_some() {
+            return self.is_other_row(claim, window);
+        }
+        // Of two sentences those count that have something of the claim.
+        let holds = |part: &&Window| {
+            let mut novel = claim.novel_terms();
+            novel.any(|term| match_strength(term, &part.keys) > 0.0)
+        };
+        self.sentences_of(window)
+            .filter(holds)
+            .any(|part| self.is_other_sentence(claim, part))
+    }
+
+    fn sentences_of<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = &'a Window> {
+        let (at, span) = (window.quote.passage_idx, window.quote.span);
+        self.windows.iter().filter(move |part| {
+            let quote = part.quote;
+            let is_inside = span.start <= quote.span.start && quote.span.end <= span.end;
+            part.sentences == 1 && quote.passage_idx == at && is_inside
+        })
+    }
+
+    /// Whether the question names what another sentence of the passage is about that says the same of something else: "The
+    /// office in Cork opens at 9:30" beside "The office in Kiel opens at 8:00". The claim must not name what this one is about.
+    fn is_other_sentence(&self, claim: &Claim, window: &Window) -> bool {
+        let group: Vec<&Window> = self
+            .windows
+            .iter()
+            .filter(|w| w.quote.passage_idx == window.quote.passage_idx)
+            .filter(|w| w.quote == window.quote || w.is_parallel(window))
+            .collect();
+        let holds = |window: &Window, term: &Term| match_strength(term, &window.keys) > 0.0;
+        let names_this = !claim.restates
+            && claim.novel_terms().any(|term| {
+                let is_its_own = group.iter().filter(|w| holds(w, term)).count() < group.len();
+                term.kind != TermKind::Number && is_its_own && holds(window, term)
+            });
+        let counts: Vec<(usize, &Term)> = self
+            .question
+            .iter()
+            .map(|term| (group.iter().filter(|w| holds(w, term)).count(), term))
+            .filter(|(count, _)| *count > 0 && *count < group.len())
+            .collect();
+        let Some(fewest) = counts.iter().map(|(count, _)| *count).min() else {
+            return false;
+        };
+        let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
+        !names_this && !telling.any(|(_, term)| holds(window, term))
+    }
+
     /// Whether the question names another row of the same table than this one, and the claim not this one.
     fn is_other_row(&self, claim: &Claim, window: &Window) -> bool {
         let Some(row) = &window.row else {
@@ -220,9 +286,8 @@ impl QuoteIndex {
         let Some(fewest) = counts.iter().map(|(count, _)| *count).min() else {
             return false;
         };
-        let names_this = claim.terms.iter().zip(&claim.novel).any(|(t, novel)| {
-            *novel && !claim.restates && match_strength(t, &row.cells[0].keys) > 0.0
-        });
+        let in_key = |t: &Term| match_strength(t, &row.cells[0].keys) > 0.0;
+        let names_this = !claim.restates && claim.novel_terms().any(in_key);
         let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
         !names_this && !telling.any(|(_, term)| holds(row, term))
     }
@@ -235,13 +300,7 @@ impl QuoteIndex {
         if claim.restates {
             return false;
         }
-        let novel: Vec<&Term> = claim
-            .terms
-            .iter()
-            .zip(&claim.novel)
-            .filter(|(_, n)| **n)
-            .map(|(t, _)| t)
-            .collect();
+        let novel: Vec<&Term> = claim.novel_terms().collect();
         let holds_value = |i: &usize| {
             novel
                 .iter()

@@ -170,6 +170,14 @@ pub(super) struct Claim {
     pub mentions: Mentions,
 }
 
+impl Claim {
+    /// The terms that the question does not have; all of them where it has all.
+    pub fn novel_terms(&self) -> impl Iterator<Item = &Term> {
+        let terms = self.terms.iter().zip(&self.novel);
+        terms.filter(|(_, novel)| **novel).map(|(term, _)| term)
+    }
+}
+
 /// How well one term is matched: computed once, read for every combination of windows.
 #[derive(Debug)]
 struct Strengths {

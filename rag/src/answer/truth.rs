@@ -878,3 +878,70 @@ fn rows_whose_key_is_a_number_are_named_by_the_head_and_the_number() {
         ],
     );
 }
+
+const HOURS: Passages = &[
+    (
+        "Opening hours",
+        "The office in Kiel opens at 8:00. The office in Cork opens at 9:30. Both are closed on Sundays. \
+         The office in Lyon opens at 7:45.",
+    ),
+    (
+        "Kündigungsfristen",
+        "Die Kündigungsfrist für Angestellte beträgt drei Monate, in der Probezeit 14 Tage. \
+         Der Zuschuss für Brillen beträgt 150 Euro. Der Zuschuss für Fahrkarten beträgt 49 Euro.",
+    ),
+];
+
+#[test]
+fn parallel_sentences_are_about_different_things() {
+    check(
+        HOURS,
+        &[
+            (
+                "When does the office in Cork open?",
+                "The office in Cork opens at 9:30.",
+                Supported,
+            ),
+            (
+                "When does the office in Cork open?",
+                "The office in Cork opens at 8:00.",
+                OtherEntity,
+            ),
+            (
+                "When does the office in Cork open?",
+                "It opens at 7:45.",
+                OtherEntity,
+            ),
+            (
+                "When do the offices open?",
+                "The office in Kiel opens at 8:00, the one in Cork at 9:30.",
+                Supported,
+            ),
+            (
+                "When do the offices in Kiel and Cork open?",
+                "The office in Kiel opens at 8:00, the one in Cork at 9:30.",
+                Supported,
+            ),
+            (
+                "When is the office in Cork closed?",
+                "The office in Cork is closed on Sundays.",
+                Supported,
+            ),
+            (
+                "Wie hoch ist der Zuschuss für Fahrkarten?",
+                "Der Zuschuss für Fahrkarten beträgt 49 Euro.",
+                Supported,
+            ),
+            (
+                "Wie hoch ist der Zuschuss für Fahrkarten?",
+                "Der Zuschuss für Fahrkarten beträgt 150 Euro.",
+                OtherEntity,
+            ),
+            (
+                "Wie hoch ist der Zuschuss für Brillen?",
+                "Er beträgt 150 Euro.",
+                Supported,
+            ),
+        ],
+    );
+}

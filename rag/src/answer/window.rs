@@ -20,6 +20,10 @@ use crate::{
 /// Longest quote of two neighbouring sentences, in characters.
 const MAX_PAIR_CHARS: usize = 500;
 
+/// Fewest words that parallel sentences share, and the least share of all their words, numbers left out.
+const MIN_PARALLEL_WORDS: usize = 2;
+const MIN_PARALLEL_SHARE: f32 = 0.5;
+
 /// One sentence or two neighbouring ones.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -120,7 +124,9 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
         cut.windows.push(window);
         let near = |i: usize| span.end - cut.windows[i].quote.span.start <= MAX_PAIR_CHARS;
         let is_row = is_row(&text);
-        if let Some(before) = previous.filter(|&i| !is_row && near(i)) {
+        let is_parallel = |i: usize| cut.windows[i].is_parallel(&cut.windows[at]);
+        // Parallel sentences are about different things, so they are none of each other's context.
+        if let Some(before) = previous.filter(|&i| !is_row && near(i) && !is_parallel(i)) {
             let pair = cut.windows[before].joined(&cut.windows[at]);
             cut.windows.push(pair);
         }
@@ -177,6 +183,28 @@ impl Window {
             row,
             is_head: false,
         }
+    }
+
+    /// Whether two sentences say the same of different things: half of their words are the same, numbers left out.
+    pub fn is_parallel(&self, other: &Self) -> bool {
+        let is_sentence = |w: &Self| w.sentences == 1 && w.row.is_none() && !w.is_head;
+        if !is_sentence(self) || !is_sentence(other) || self.quote == other.quote {
+            return false;
+        }
+        let words = |w: &Self| -> HashSet<String> {
+            let is_number = |key: &&String| w.facts.get(*key) == Some(&TermKind::Number);
+            w.keys
+                .iter()
+                .filter(|key| !is_number(key))
+                .cloned()
+                .collect()
+        };
+        let (mine, theirs) = (words(self), words(other));
+        let shared = mine.intersection(&theirs).count();
+        let all = mine.union(&theirs).count();
+        shared >= MIN_PARALLEL_WORDS
+            && shared as f32 >= MIN_PARALLEL_SHARE * all as f32
+            && mine != theirs
     }
 
     fn with_quantities(self, text: &str) -> Self {
