@@ -1,7 +1,7 @@
 //! The characters of a page with what the text reader leaves out: the stretch of content each comes from, how far it is
 //! raised, what it stands for, the width of those that are turned, and whether they can be seen.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pdf_oxide::extractors::TextExtractor;
 use pdf_oxide::layout::TextChar;
@@ -11,8 +11,10 @@ use pdf_oxide::{Error, PdfDocument};
 use super::glyph::quadrant;
 use super::paint::{Painting, Stretch};
 
-/// If more than this share of a page's text is covered, the cover is not what we take it for.
+/// If more than this share of a page's text is covered or cut off, the cover is not what we take it for.
 const MAX_COVERED: f32 = 0.9;
+/// Characters of one kind closer than this, in font sizes, are one character: that much two readings may differ.
+const SAME_PLACE: f32 = 0.2;
 
 /// Where the characters of one page come from.
 pub(super) struct Source<'a> {
@@ -35,17 +37,23 @@ impl Source<'_> {
         let inked = |c: &TextChar| !c.char.is_whitespace();
         let num_inked = chars.iter().filter(|(c, _)| inked(c)).count();
         let is_covered = |(c, stretch): &Placed| {
-            stretch.is_some_and(|stretch_idx| self.painting.is_covered(c, stretch_idx))
+            stretch.is_some_and(|stretch_idx| {
+                self.painting.is_covered(c, stretch_idx) || self.painting.is_clipped(c, stretch_idx)
+            })
         };
         let num_covered = chars
             .iter()
             .filter(|placed| inked(&placed.0) && is_covered(placed))
             .count();
         let covers_count = num_covered as f32 <= MAX_COVERED * num_inked as f32;
-        let is_drawn = |(_, stretch): &Placed| {
-            let stretch = stretch.and_then(|stretch_idx| self.painting.stretches.get(stretch_idx));
-            stretch.is_none_or(|stretch| !stretch.is_invisible)
+        let stretch_of = |placed: &Placed| {
+            let stretch_idx = placed.1?;
+            self.painting.stretches.get(stretch_idx)
         };
+        let is_drawn =
+            |placed: &Placed| stretch_of(placed).is_none_or(|stretch| !stretch.is_invisible);
+        let is_outlined =
+            |placed: &Placed| stretch_of(placed).is_some_and(|stretch| stretch.is_outlined);
         // Text recognized in a scan is set without ink on the image. Without any ink a page is a recognized one whose image was removed.
         let has_drawn = chars
             .iter()
@@ -57,6 +65,7 @@ impl Source<'_> {
             (drawn || !has_drawn || self.painting.is_on_image(c))
                 && (!drawn
                     || !is_white
+                    || is_outlined(placed)
                     || self.painting.shows_white(c, stretch.unwrap_or(usize::MAX)))
                 && !(covers_count && is_covered(placed))
         };
@@ -92,20 +101,13 @@ impl Source<'_> {
                 .collect()
         };
         let mut is_sorted = is_whole;
-        for turn in [1, 3] {
-            if chars
-                .iter()
-                .any(|(c, _)| quadrant(c) == turn && !c.char.is_whitespace())
-            {
-                chars.retain(|(c, _)| quadrant(c) != turn);
-                let turned = self.read(stretches, turn)?.into_iter();
-                chars.extend(
-                    turned
-                        .filter(|(c, _)| quadrant(c) == 0)
-                        .map(|(c, stretch_idx)| (turned_back(c, turn), index(stretch_idx))),
-                );
-                is_sorted = false;
-            }
+        let turns = self.turns(&chars);
+        if turns != [false; 4] {
+            let is_turned = |(c, _): &Placed| turns[quadrant(c)];
+            let (turned, others): (Vec<_>, Vec<_>) = chars.into_iter().partition(is_turned);
+            chars = others;
+            chars.extend(self.straightened(turned, turns, stretches, !is_whole)?);
+            is_sorted = false;
         }
         if !is_whole {
             shift(&mut chars, stretches);
@@ -120,6 +122,65 @@ impl Source<'_> {
             });
         }
         Ok(chars)
+    }
+
+    /// The directions, in quarter turns, whose text is to be read on a turned page. `chars`: as read on the page as it is.
+    /// Where there is text of one side, both are read: of text set in a mirrored space, as by programs that let y grow
+    /// downwards, the reader gives the opposite direction.
+    fn turns(&self, chars: &[Placed]) -> [bool; 4] {
+        // Turned text of forms is cut off by the reader as if it stood upright, so it may not be among the characters.
+        let mut turns = self.painting.turns_in_forms;
+        turns[0] = false;
+        let inked = chars.iter().filter(|(c, _)| !c.char.is_whitespace());
+        for turn in inked.map(|(c, _)| quadrant(c)) {
+            turns[turn] |= turn % 2 == 1;
+        }
+        let is_sideways = turns[1] || turns[3];
+        (turns[1], turns[3]) = (is_sideways, is_sideways);
+        turns
+    }
+
+    /// Turned characters with true widths and directions: those that stand upright on the turned page, which is the
+    /// same in every space. `chars`: the characters of the directions in `turns` as the reader gave them;
+    /// `has_stretches`: whether the stretches are told.
+    fn straightened(
+        &self,
+        chars: Vec<Placed>,
+        turns: [bool; 4],
+        stretches: &[Stretch],
+        has_stretches: bool,
+    ) -> Result<Vec<Placed>, Error> {
+        let mut out = Vec::with_capacity(chars.len());
+        for turn in (1..4).filter(|&turn| turns[turn]) {
+            let turned = self.read(stretches, turn)?.into_iter();
+            out.extend(
+                turned
+                    .filter(|(c, _)| quadrant(c) == 0)
+                    .map(|(c, stretch_idx)| {
+                        (turned_back(c, turn), has_stretches.then_some(stretch_idx))
+                    }),
+            );
+        }
+        // What stands upright on none of the pages keeps the direction that the reader gave it.
+        if out.len() < chars.len() {
+            let mut found: HashMap<char, Vec<(f32, f32)>> = HashMap::new();
+            for (c, _) in &out {
+                found
+                    .entry(c.char)
+                    .or_default()
+                    .push((c.origin_x, c.origin_y));
+            }
+            let is_found = |c: &TextChar| {
+                found.get(&c.char).is_some_and(|places| {
+                    places.iter().any(|(x, y)| {
+                        (x - c.origin_x).hypot(y - c.origin_y) < SAME_PLACE * c.font_size
+                    })
+                })
+            };
+            let lost: Vec<Placed> = chars.into_iter().filter(|(c, _)| !is_found(c)).collect();
+            out.extend(lost);
+        }
+        Ok(out)
     }
 
     /// Reads the stretches one by one, the page turned back by `turn` quarter turns: the reader knows the widths of
@@ -144,6 +205,7 @@ impl Source<'_> {
         }
         let turned: &[u8] = match turn {
             1 => b"0 -1 1 0 0 0 cm\n",
+            2 => b"-1 0 0 -1 0 0 cm\n",
             3 => b"0 1 -1 0 0 0 cm\n",
             _ => b"",
         };
@@ -260,7 +322,11 @@ fn standing_for(mut group: Vec<Placed>, text: &str) -> Vec<Placed> {
 
 /// A character read on a page that was turned, as it stands on the page.
 fn turned_back(mut c: TextChar, turn: usize) -> TextChar {
-    let back = |x: f32, y: f32| if turn == 1 { (-y, x) } else { (y, -x) };
+    let back = |x: f32, y: f32| match turn {
+        1 => (-y, x),
+        2 => (-x, -y),
+        _ => (y, -x),
+    };
     (c.origin_x, c.origin_y) = back(c.origin_x, c.origin_y);
     (c.bbox.x, c.bbox.y) = back(c.bbox.x, c.bbox.y);
     c.rotation_degrees += 90.0 * turn as f32;

@@ -3,7 +3,7 @@
 use super::glyph::Frame;
 
 /// An axis-aligned box.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Area {
     pub(super) x0: f32,
     pub(super) y0: f32,
@@ -104,6 +104,17 @@ impl Matrix {
     pub(super) fn place(&self, x: f32, y: f32) -> (f32, f32) {
         let m = self.0;
         (m[0] * x + m[2] * y + m[4], m[1] * x + m[3] * y + m[5])
+    }
+
+    /// In which direction its x axis runs, in quarter turns from left to right.
+    pub(super) fn quarter_turns(&self) -> usize {
+        let [right, up, ..] = self.0;
+        match (right.abs() >= up.abs(), right >= 0.0, up >= 0.0) {
+            (true, true, _) => 0,
+            (true, false, _) => 2,
+            (false, _, true) => 1,
+            (false, _, false) => 3,
+        }
     }
 
     /// Whether right angles and axes stay what they are, up to quarter turns.

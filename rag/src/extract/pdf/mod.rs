@@ -24,6 +24,8 @@ mod pages;
 mod paint;
 mod rules;
 mod spelling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 

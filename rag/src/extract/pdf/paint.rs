@@ -38,6 +38,10 @@ pub(super) struct Stretch {
     pub(super) bytes: Range<usize>,
     /// Whether text in it is drawn without ink (rendering mode 3, or fully transparent).
     pub(super) is_invisible: bool,
+    /// Whether its text has an outline in a colour, whatever fills it (rendering mode 2).
+    pub(super) is_outlined: bool,
+    /// The part of the page in which its text is shown, where a line of it begins outside.
+    pub(super) clip: Option<Area>,
     /// How far its text stands off the baseline by its rise, which the text reader leaves out; on the page.
     pub(super) shift: (f32, f32),
     /// Index of the text that its text stands for, in [`Painting::replacements`].
@@ -68,6 +72,8 @@ pub(super) struct Painting {
     pub(super) stretches: Vec<Stretch>,
     /// What marked content says that its text stands for (`ActualText`).
     pub(super) replacements: Vec<String>,
+    /// Whether text of forms runs in each direction, in quarter turns from left to right.
+    pub(super) turns_in_forms: [bool; 4],
     paints: Vec<Paint>,
 }
 
@@ -124,6 +130,16 @@ impl Painting {
             .is_some_and(|paint| paint.ink != Ink::White)
     }
 
+    /// Whether the character stands where nothing of its stretch is shown.
+    pub(super) fn is_clipped(&self, c: &TextChar, stretch_idx: usize) -> bool {
+        let (x, y) = middle(c);
+        let clip = self
+            .stretches
+            .get(stretch_idx)
+            .and_then(|stretch| stretch.clip);
+        clip.is_some_and(|clip| !clip.holds(x, y))
+    }
+
     pub(super) fn is_on_image(&self, c: &TextChar) -> bool {
         let (x, y) = middle(c);
         self.images().any(|area| area.holds(x, y))
@@ -176,6 +192,8 @@ impl Path {
 struct State {
     ctm: Matrix,
     ink: Ink,
+    /// Whether outlines are drawn in white.
+    strokes_white: bool,
     /// Whether all parts of a colour at 1 make white: gray and RGB, but no spot colour.
     is_additive: bool,
     /// A pattern; it may have holes.
@@ -194,6 +212,7 @@ impl Default for State {
         Self {
             ctm: Matrix::IDENTITY,
             ink: Ink::Colour,
+            strokes_white: false,
             is_additive: true,
             is_pattern: false,
             is_opaque: true,
@@ -275,6 +294,10 @@ impl Painter<'_> {
                 (state.ink, state.is_pattern) = (Ink::Colour, false);
             }
             b"g" | b"rg" | b"k" | b"sc" | b"scn" => set_ink(operation, state),
+            // What the numbers mean in spaces of other colours is not followed.
+            b"G" | b"RG" | b"K" | b"CS" | b"SC" | b"SCN" => {
+                state.strokes_white = is_white(operation, true);
+            }
             b"m" | b"l" | b"c" | b"v" | b"y" | b"h" | b"re" => {
                 build_path(operation, state, &mut stream.path)
             }
@@ -377,26 +400,40 @@ impl Painter<'_> {
                     let down = Matrix([1.0, 0.0, 0.0, 1.0, 0.0, -stream.leading]);
                     stream.text_line = down.then(&stream.text_line);
                 }
-                if operation.name != b"T*" && stream.depth == 0 {
-                    let is_invisible = state.text_mode == 3 || state.is_transparent;
-                    let matrix = stream.text_line.then(&state.ctm);
-                    let (start, raised) =
-                        (matrix.place(0.0, 0.0), matrix.place(0.0, state.text_rise));
-                    let shift = (raised.0 - start.0, raised.1 - start.1);
-                    let before = self.stretch.shift;
-                    let is_shifted = (shift.0 - before.0).abs() > SAME_SHIFT
-                        || (shift.1 - before.1).abs() > SAME_SHIFT;
-                    if (is_invisible != self.stretch.is_invisible || is_shifted)
-                        && self.close_stretch(operation.start, operation.start)
-                    {
-                        self.stretch.is_invisible = is_invisible;
-                        self.stretch.shift = shift;
+                match (operation.name, stream.depth) {
+                    (b"T*", _) => {}
+                    (_, 0) => self.show_text(operation, state, stream.text_line),
+                    _ => {
+                        let turn = stream.text_line.then(&state.ctm).quarter_turns();
+                        self.out.turns_in_forms[turn] = true;
                     }
-                    self.shown.push(start);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Notes text that is shown; opens a stretch where it looks unlike the text before.
+    fn show_text(&mut self, operation: &Operation, state: &State, line: Matrix) {
+        let matrix = line.then(&state.ctm);
+        let (start, raised) = (matrix.place(0.0, 0.0), matrix.place(0.0, state.text_rise));
+        let shift = (raised.0 - start.0, raised.1 - start.1);
+        let before = &self.stretch;
+        let is_shifted = (shift.0 - before.shift.0).abs() > SAME_SHIFT
+            || (shift.1 - before.shift.1).abs() > SAME_SHIFT;
+        let is_invisible = state.text_mode == 3 || state.is_transparent;
+        let is_outlined = matches!(state.text_mode, 1 | 2 | 5 | 6) && !state.strokes_white;
+        let clip = state.clip.filter(|clip| !clip.holds(start.0, start.1));
+        let is_other = is_invisible != before.is_invisible
+            || is_outlined != before.is_outlined
+            || clip != before.clip;
+        if (is_other || is_shifted) && self.close_stretch(operation.start, operation.start) {
+            self.stretch.is_invisible = is_invisible;
+            self.stretch.is_outlined = is_outlined;
+            self.stretch.clip = clip;
+            self.stretch.shift = shift;
+        }
+        self.shown.push(start);
     }
 
     /// Ends the open stretch at `end` and opens the next at `start`, unless there are too many.
@@ -677,29 +714,25 @@ fn number(object: &Object) -> Option<f32> {
     }
 }
 
-fn set_ink(operation: &Operation, state: &mut State) {
-    let is_white = match operation.name {
-        b"g" => operation.numbers::<1>().is_some_and(|[gray]| gray > 0.97),
-        b"rg" => operation
-            .numbers::<3>()
-            .is_some_and(|rgb| rgb.iter().all(|&part| part > 0.97)),
-        b"k" => operation
+/// Whether the colour that an operator sets is white: of one or three parts all, of four inks none.
+fn is_white(operation: &Operation, is_additive: bool) -> bool {
+    let full = |parts: &[f32]| parts.iter().all(|&part| part > 0.97);
+    let white = match operation.num_numbers() {
+        1 => operation.numbers::<1>().is_some_and(|gray| full(&gray)),
+        3 => operation.numbers::<3>().is_some_and(|rgb| full(&rgb)),
+        4 => operation
             .numbers::<4>()
             .is_some_and(|cmyk| cmyk.iter().all(|&part| part < 0.03)),
-        b"sc" | b"scn" if state.is_additive => match operation.num_numbers() {
-            1 => operation.numbers::<1>().is_some_and(|[gray]| gray > 0.97),
-            3 => operation
-                .numbers::<3>()
-                .is_some_and(|rgb| rgb.iter().all(|&part| part > 0.97)),
-            4 => operation
-                .numbers::<4>()
-                .is_some_and(|cmyk| cmyk.iter().all(|&part| part < 0.03)),
-            _ => false,
-        },
         _ => false,
     };
+    white && is_additive
+}
+
+fn set_ink(operation: &Operation, state: &mut State) {
+    let is_of_device = matches!(operation.name, b"g" | b"rg" | b"k");
+    let is_white = is_white(operation, is_of_device || state.is_additive);
     state.ink = if is_white { Ink::White } else { Ink::Colour };
-    state.is_additive |= matches!(operation.name, b"g" | b"rg" | b"k");
+    state.is_additive |= is_of_device;
     state.is_pattern = operation.name == b"scn" && operation.last_name().is_some();
 }
 
