@@ -666,17 +666,22 @@ impl Painter<'_> {
     }
 
     fn is_additive(&self, name: Option<String>, stream: &Stream) -> bool {
-        if matches!(
-            name.as_deref(),
-            Some("DeviceGray" | "DeviceRGB" | "CalGray" | "CalRGB")
-        ) {
+        let is_kind = |kind: &str| {
+            matches!(
+                kind,
+                "DeviceGray" | "DeviceRGB" | "ICCBased" | "CalGray" | "CalRGB"
+            )
+        };
+        if name.as_deref().is_some_and(is_kind) {
             return true;
         }
+        // A resource may name a space of the device, alone or in an array.
         let space = self.resource(stream, "ColorSpace", name);
-        let kind = space
-            .as_ref()
-            .and_then(|space| space.as_array()?.first()?.as_name());
-        matches!(kind, Some("ICCBased" | "CalGray" | "CalRGB"))
+        let kind = space.as_ref().and_then(|space| {
+            let first = space.as_array().and_then(|space| space.first());
+            first.unwrap_or(space).as_name()
+        });
+        kind.is_some_and(is_kind)
     }
 
     fn is_hidden_layer(&self, name: Option<String>, stream: &Stream) -> bool {

@@ -106,6 +106,21 @@ fn text_that_stands_upside_down_or_sideways_in_forms_is_read() {
 }
 
 #[test]
+fn white_is_white_in_spaces_that_are_named_by_a_resource() {
+    let content = "/Cs cs 1 1 1 scn 0 0 600 800 re f 0 0 0 scn BT /F1 12 Tf 72 700 Td (Seen by people.) Tj ET \
+        1 1 1 scn BT /F1 12 Tf 72 650 Td (White on white.) Tj ET \
+        0 0.2 0.6 scn 60 480 300 40 re f 1 1 1 scn BT /F1 12 Tf 72 495 Td (White on blue.) Tj ET";
+    for space in ["/DeviceRGB", "[/DeviceRGB]"] {
+        let resources = format!("{HELVETICA} /ColorSpace << /Cs {space} >>");
+        assert_eq!(
+            texts(&page(content, &resources, &[])),
+            ["Seen by people.", "White on blue."],
+            "{space}"
+        );
+    }
+}
+
+#[test]
 fn white_text_with_an_outline_is_seen_and_text_outside_the_clip_is_not() {
     let content = "q 1 1 1 rg 0 G 2 Tr BT /F1 20 Tf 72 700 Td (Outlined title here) Tj ET Q \
         q 1 1 1 rg 1 1 1 RG 2 Tr BT /F1 12 Tf 72 650 Td (White in white.) Tj ET Q \
