@@ -19,6 +19,7 @@ mod outline;
 mod pdf;
 pub(crate) mod readers;
 mod sniff;
+mod symbols;
 mod table;
 mod text;
 

@@ -3,8 +3,8 @@
 //! A complex field is a run of characters: begin, instruction, separator, result, end; within instruction and
 //! result there may be further fields.
 
-use super::symbols;
 use super::xml::Element;
+use crate::extract::symbols;
 
 /// Fields within fields that are followed; what lies deeper is not shown.
 const MAX_DEPTH: usize = 64;

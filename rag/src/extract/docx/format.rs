@@ -1,7 +1,7 @@
 //! How text is drawn, as far as it changes what a reader reads: hidden, struck out, raised, in which symbol font.
 
-use super::symbols::{self, SymbolFont};
 use super::xml::Element;
+use crate::extract::symbols::{self, SymbolFont};
 
 /// Text of at most this many half points cannot be seen.
 const INVISIBLE_HALF_POINTS: u32 = 2;

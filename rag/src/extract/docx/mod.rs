@@ -21,7 +21,6 @@ mod package;
 mod paragraph;
 mod sections;
 mod styles;
-mod symbols;
 mod table;
 mod xml;
 

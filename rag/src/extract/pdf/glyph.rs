@@ -10,6 +10,7 @@ use pdf_oxide::layout::{FontWeight, TextChar};
 use super::cuts;
 use super::lines::TableCells;
 use super::spelling::{lone_letters, spell};
+use super::symbolic;
 
 /// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
 /// narrower than the space between table cells. A prose line split by mistake is joined again later.
@@ -157,7 +158,7 @@ pub(super) fn upright(chars: &[TextChar], frame: Frame, area: (f32, f32, f32, f3
         .map(|c| c.font_name.as_str())
         .collect();
     let mut glyphs = Vec::with_capacity(chars.len());
-    for c in chars {
+    for (at, c) in chars.iter().enumerate() {
         let numbers = [
             c.origin_x,
             c.origin_y,
@@ -183,7 +184,7 @@ pub(super) fn upright(chars: &[TextChar], frame: Frame, area: (f32, f32, f32, f3
         let is_tracked =
             !c.char.is_whitespace() && tracking > 0.05 * size && tracking < MAX_TRACKING_EM * size;
         glyphs.push(Glyph {
-            c: c.char,
+            c: symbolic::read(chars, at),
             x0,
             x1: x0 + c.advance_width.abs(),
             y,

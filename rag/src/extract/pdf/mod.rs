@@ -24,6 +24,7 @@ mod pages;
 mod paint;
 mod rules;
 mod spelling;
+mod symbolic;
 #[cfg(test)]
 mod tests;
 

@@ -169,14 +169,10 @@ impl WordGaps {
     }
 }
 
-/// Ligatures and presentation forms become the letters they stand for, symbol-font bullets become bullets.
+/// Ligatures and presentation forms become the letters they stand for.
 fn push_char(text: &mut String, c: char) {
     match c {
         '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' => text.extend(std::iter::once(c).nfkc()),
-        '\u{f0b7}' | '\u{f0a7}' | '\u{f0d8}' | '\u{f076}' | '\u{f06e}' | '\u{f0a8}'
-        | '\u{f0fc}' => text.push('•'),
-        // Symbol fonts repeat ASCII at U+F020.
-        '\u{f020}'..='\u{f07e}' => text.extend(char::from_u32(u32::from(c) - 0xf000)),
         '\u{2010}' | '\u{2011}' => text.push('-'),
         c => text.push(c),
     }

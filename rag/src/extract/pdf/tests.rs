@@ -120,6 +120,106 @@ fn white_is_white_in_spaces_that_are_named_by_a_resource() {
     }
 }
 
+/// Whether it is set in codes of the symbol font, and the text.
+type Part<'a> = (bool, &'a str);
+
+/// A line of words in Helvetica and of codes of another font, whose character map has them at U+F000.
+fn symbol_page(font: &str, parts: &[Part<'_>]) -> Vec<u8> {
+    let mut content = String::from("BT /F1 12 Tf 72 700 Td ");
+    for (is_symbol, text) in parts {
+        if *is_symbol {
+            let codes: String = text
+                .chars()
+                .map(|c| format!("{:02x}", u32::from(c)))
+                .collect();
+            content += &format!("/F2 12 Tf <{codes}> Tj ");
+        } else {
+            content += &format!("/F1 12 Tf ({text}) Tj ");
+        }
+    }
+    content += "ET";
+    let map = "/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> endcodespacerange \
+        1 beginbfrange <20> <ff> <f020> endbfrange endcmap end";
+    let widths = "600 ".repeat(224);
+    page(
+        &content,
+        "/Font << /F1 5 0 R /F2 6 0 R >>",
+        &[
+            &format!(
+                "<< /Type /Font /Subtype /TrueType /BaseFont /{font} /FirstChar 32 /LastChar 255 /Widths [{widths}] \
+                 /FontDescriptor 8 0 R /ToUnicode 7 0 R >>"
+            ),
+            &stream(map),
+            &format!("<< /Type /FontDescriptor /FontName /{font} /Flags 4 >>"),
+        ],
+    )
+}
+
+#[test]
+fn codes_of_symbol_fonts_mean_what_the_font_shows() {
+    let word = |text| (false, text);
+    let code = |text| (true, text);
+    let cases: [(&str, &[Part<'_>], &str); 14] = [
+        (
+            "AAAAAA+SymbolMT",
+            &[word("47 "), code("m"), word("F")],
+            "47 μF",
+        ),
+        ("AAAAAA+Symbol", &[word("10 "), code("W")], "10 Ω"),
+        ("Symbol", &[code("\u{a3}"), word(" 6 bar")], "≤ 6 bar"),
+        (
+            "ABCDEF+Wingdings-Regular",
+            &[code("\u{fe}"), word(" yes")],
+            "☑ yes",
+        ),
+        ("ABCDEF+Wingdings2", &[code("\u{a3}"), word(" no")], "☐ no"),
+        (
+            "Wingdings",
+            &[code("\u{d8}"), word(" an item")],
+            "- an item",
+        ),
+        ("Webdings", &[word("done "), code("a")], "done ✓"),
+        // A font in place of several.
+        (
+            "AAAAAA+OpenSymbol",
+            &[word("47 "), code("m"), word("F")],
+            "47 μF",
+        ),
+        (
+            "AAAAAA+OpenSymbol",
+            &[code("\u{a3}"), word(" 6 bar")],
+            "≤ 6 bar",
+        ),
+        ("AAAAAA+OpenSymbol", &[code("\u{a3}"), word(" no")], "☐ no"),
+        (
+            "AAAAAA+OpenSymbol",
+            &[word("earthed "), code("\u{fe}"), code("\u{a8}")],
+            "earthed ☑☐",
+        ),
+        (
+            "AAAAAA+OpenSymbol",
+            &[
+                word("20 "),
+                code("\u{b0}"),
+                word("C "),
+                code("\u{b1}"),
+                word(" 2"),
+            ],
+            "20 °C ± 2",
+        ),
+        // A text font of the old kind.
+        ("AAAAAA+Frutiger", &[word("one "), code("two")], "one two"),
+        (
+            "AAAAAA+Frutiger",
+            &[code("\u{b7}"), word(" an item")],
+            "- an item",
+        ),
+    ];
+    for (font, parts, want) in cases {
+        assert_eq!(texts(&symbol_page(font, parts)), [want], "{font}");
+    }
+}
+
 #[test]
 fn white_text_with_an_outline_is_seen_and_text_outside_the_clip_is_not() {
     let content = "q 1 1 1 rg 0 G 2 Tr BT /F1 20 Tf 72 700 Td (Outlined title here) Tj ET Q \

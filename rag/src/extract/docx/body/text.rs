@@ -1,9 +1,9 @@
 //! Adding text to the paragraph that is open, unless a reader would not see it.
 
 use super::super::format::{Fill, Look, RunProperties};
-use super::super::symbols;
 use super::super::xml::Element;
 use super::{Body, Open};
+use crate::extract::symbols;
 use crate::extract::text::clean_line;
 
 /// Links within one another whose text is kept.
