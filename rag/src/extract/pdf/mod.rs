@@ -55,6 +55,8 @@ struct PageLines {
     frame: Frame,
     /// What the page is called where that is not its number in the file.
     label: Option<String>,
+    /// The share of the page that images take.
+    pictured: f32,
 }
 
 #[cfg(test)]
@@ -67,6 +69,7 @@ impl PageLines {
             comments: vec![],
             frame: Frame::upright(0.0, 800.0),
             label: None,
+            pictured: 0.0,
         }
     }
 }
@@ -102,6 +105,7 @@ pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
         writer.warn("the end of the file is missing; text may be missing with it");
     }
     furniture::drop_page_furniture(&mut pages);
+    pages::warn_of_scans(&pages, &mut writer);
     furniture::drop_repeated_asides(&mut pages);
     if contents::drop_contents(&mut pages, num_pages) {
         writer.warn("the table of contents was left out");

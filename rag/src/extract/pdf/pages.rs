@@ -11,16 +11,19 @@ use super::annotations::{self, Annotations};
 use super::chars::Source;
 use super::geometry::Area;
 use super::glyph::{self, Frame};
+use super::lines::Line;
 use super::paint::Painting;
 use super::rules::Drawing;
 use super::{PageLines, columns, lines};
 use crate::extract::ExtractError;
 use crate::extract::outline::BlockWriter;
 
-/// A page whose images take more than this share of it and that has fewer letters than this is taken for a scan with
-/// a stamp or a running foot.
-const SCAN_SHARE: f32 = 0.5;
-const SCAN_CHARS: usize = 150;
+/// A page whose images take more than this share of it and that has fewer letters than this, running heads and feet left
+/// out, is taken for a scan with a stamp: a page as a whole, or a slip of paper below its title.
+const SCANS: [(f32, usize); 2] = [(0.5, 150), (0.25, 50)];
+/// Scans are stamped with whose and which page they are within this share of the page's height from its upper and lower edge,
+/// where no text of a page's own begins or ends.
+const STAMP_EDGE: f32 = 0.05;
 /// Labels above these are not shown: as Roman numerals or letters they would have thousands of letters.
 const MAX_LABEL: u32 = 1_000_000;
 const MAX_LETTER_LABEL: u32 = 5000;
@@ -30,9 +33,8 @@ const MAX_LETTER_LABEL: u32 = 5000;
 struct Tally {
     readable: usize,
     unreadable: usize,
-    /// Pages with images and no text at all, and with hardly any.
+    /// Pages with images and no text at all.
     scanned: Vec<usize>,
-    nearly_scanned: Vec<usize>,
     failed: Vec<usize>,
     first_failure: Option<String>,
     attachments: Vec<String>,
@@ -89,12 +91,6 @@ impl Tally {
             writer.warn(format!(
                 "{} without text, only images; OCR would be needed",
                 page_list(&self.scanned)
-            ));
-        }
-        if !self.nearly_scanned.is_empty() {
-            writer.warn(format!(
-                "{} with hardly any text beside images; OCR would be needed for what the images say",
-                page_list(&self.nearly_scanned)
             ));
         }
         if !self.failed.is_empty() {
@@ -154,6 +150,7 @@ impl Reader<'_> {
             comments: annotations.comments.clone(),
             frame: Frame::of(0, area),
             label: self.label(page_idx),
+            pictured: pictured(&painting, area),
         };
         let paths = if chars.is_empty() {
             vec![]
@@ -197,31 +194,12 @@ impl Reader<'_> {
         }
         self.tally.readable += visible;
         self.tally.attachments.extend(annotations.attachments);
-        self.judge_scan(page_idx, visible, &painting, area);
-        out
-    }
-
-    fn judge_scan(
-        &mut self,
-        page_idx: usize,
-        visible: usize,
-        painting: &Painting,
-        area: (f32, f32, f32, f32),
-    ) {
-        let Some(page) = Area::around(&[(area.0, area.1), (area.2, area.3)]) else {
-            return;
-        };
-        let size = |area: &Area| area.width() * area.height();
-        let shown: f32 = painting
-            .images()
-            .filter_map(|image| image.within(&page))
-            .map(|image| size(&image))
-            .sum();
         if visible == 0 && painting.images().next().is_some() {
             self.tally.scanned.push(page_idx + 1);
-        } else if visible < SCAN_CHARS && shown > SCAN_SHARE * size(&page) {
-            self.tally.nearly_scanned.push(page_idx + 1);
+            // That is told; there is no text to be little.
+            out.pictured = 0.0;
         }
+        out
     }
 
     /// The label of a page where it is not just its number in the file.
@@ -240,6 +218,53 @@ impl Reader<'_> {
         let label = (number <= limit).then(|| range.format_label(page_idx))?;
         let label = label.trim();
         (!label.is_empty() && label != (page_idx + 1).to_string()).then(|| label.to_owned())
+    }
+}
+
+/// The share of a page that its images take.
+fn pictured(painting: &Painting, area: (f32, f32, f32, f32)) -> f32 {
+    let Some(page) = Area::around(&[(area.0, area.1), (area.2, area.3)]) else {
+        return 0.0;
+    };
+    let size = |area: &Area| area.width() * area.height();
+    let images = painting.images().filter_map(|image| image.within(&page));
+    images.map(|image| size(&image)).sum::<f32>() / size(&page).max(1.0)
+}
+
+/// Says which pages show images and hardly any text of their own. `pages`: without their running heads and feet, which
+/// are as long on scans as elsewhere.
+pub(super) fn warn_of_scans(pages: &[PageLines], writer: &mut BlockWriter) {
+    let num_chars = |page: &PageLines| -> usize {
+        let (top, bottom) = (page.frame.top, page.frame.bottom);
+        let edge = STAMP_EDGE * (top - bottom);
+        let lines = page.regions.iter().flatten();
+        let inner = lines.filter(|line| (bottom + edge..top - edge).contains(&line.y));
+        let texts = inner.chain(page.asides.iter().flatten()).map(Line::text);
+        texts
+            .map(|text| text.chars().filter(|c| !c.is_whitespace()).count())
+            .sum()
+    };
+    let is_scan = |page: &PageLines| {
+        let mut scans = SCANS
+            .iter()
+            .filter(|scan| page.pictured > scan.0)
+            .peekable();
+        scans.peek().is_some() && {
+            let num_chars = num_chars(page);
+            scans.any(|scan| num_chars < scan.1)
+        }
+    };
+    let scans: Vec<usize> = pages
+        .iter()
+        .zip(1..)
+        .filter(|(page, _)| is_scan(page))
+        .map(|(_, number)| number)
+        .collect();
+    if !scans.is_empty() {
+        writer.warn(format!(
+            "{} with hardly any text beside images; OCR would be needed for what the images say",
+            page_list(&scans)
+        ));
     }
 }
 

@@ -236,3 +236,33 @@ fn white_text_with_an_outline_is_seen_and_text_outside_the_clip_is_not() {
         ]
     );
 }
+
+#[test]
+fn a_scan_with_long_stamps_or_of_a_slip_of_paper_is_told() {
+    let image = "<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 \
+        /Length 1 >>\nstream\nx\nendstream";
+    let resources = format!("{HELVETICA} /XObject << /Im 6 0 R >>");
+    let scan = |width: u32, height: u32, text: &str| {
+        let stamp =
+            "The office of the town clerk, file 118, confidential, page 2 of 17 pages. ".repeat(2);
+        let content = format!(
+            "q {width} 0 0 {height} 40 100 cm /Im Do Q BT /F1 6 Tf 9 780 Td ({stamp}) Tj ET \
+             BT /F1 10 Tf 72 740 Td ({text}) Tj ET"
+        );
+        page(&content, &resources, &[image])
+    };
+    let words = "Certified copy, received by the court on 4 June. ".repeat(2);
+    for (width, height, text, want) in [
+        (560, 660, "A stamp", true),
+        (330, 430, "Receipt 12 of the journey", true),
+        (330, 430, &words, false),
+        (100, 100, "A logo", false),
+    ] {
+        let extracted = extract_bytes(&scan(width, height, text), "pdf").unwrap();
+        let told = extracted
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("OCR"));
+        assert_eq!(told, want, "{width} x {height}: {text}");
+    }
+}
