@@ -2,7 +2,11 @@
 //!
 //! A *rule* is a straight horizontal or vertical line, stroked or filled. Rules that touch form a table if
 //! they enclose at least two rows and two columns. Where a rule is missing between two fields of the grid,
-//! the fields are one cell, as in the merged cells of office programs.
+//! the fields are one cell, as in the merged cells of office programs, unless their texts ([`unmerge`]) or their
+//! shades ([`tiles`]) show otherwise.
+
+mod tiles;
+mod unmerge;
 
 use pdf_oxide::elements::{PathContent, PathOperation};
 
@@ -14,6 +18,8 @@ use super::lines::TableCells;
 const MAX_RULE_WIDTH: f32 = 3.0;
 /// Rules within this distance touch.
 const TOUCH: f32 = 2.5;
+/// A table has at least four lines.
+const MIN_RULES: usize = 4;
 /// Most rules of a page that are looked at; charts and maps have more and are no tables.
 const MAX_RULES: usize = 6000;
 /// Most fields of a grid.
@@ -33,12 +39,16 @@ struct Rule {
     at: f32,
     from: f32,
     to: f32,
+    /// Whether it is a line and not just the edge of a filled box.
+    is_drawn: bool,
 }
 
 /// What is drawn on a page.
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
     rules: Vec<Rule>,
+    /// Filled boxes, each once.
+    fills: Vec<Area>,
 }
 
 impl Drawing {
@@ -79,6 +89,7 @@ impl Drawing {
                 at: a.1,
                 from: a.0.min(b.0),
                 to: a.0.max(b.0),
+                is_drawn: true,
             });
         } else if (a.0 - b.0).abs() < 0.5 {
             self.push_rule(Rule {
@@ -86,6 +97,7 @@ impl Drawing {
                 at: a.0,
                 from: a.1.min(b.1),
                 to: a.1.max(b.1),
+                is_drawn: true,
             });
         }
     }
@@ -100,6 +112,13 @@ impl Drawing {
             self.push_line((a.0, b.1), b);
             self.push_line(a, (a.0, b.1));
             self.push_line((b.0, a.1), b);
+        }
+        if path.fill_color.is_some()
+            && width > MAX_RULE_WIDTH
+            && height > MAX_RULE_WIDTH
+            && let Some(area) = Area::around(&[a, b])
+        {
+            self.push_fill(area);
         }
         if !is_painted(path) {
             return;
@@ -186,41 +205,56 @@ impl Drawing {
     /// Takes the segments that stand in drawn tables out of `segments` and puts one segment for each table
     /// in their place.
     pub(super) fn take_tables(&self, segments: &mut Vec<Segment>) {
-        if self.rules.len() < 4 || self.rules.len() >= MAX_RULES {
+        if self.rules.len() < MIN_RULES || self.rules.len() >= MAX_RULES {
             return;
         }
+        // What shades divide is tried first; where that makes no table, the lines alone may.
+        let edges = self.tile_edges();
+        if !edges.is_empty() {
+            let rules: Vec<Rule> = self.rules.iter().copied().chain(edges).collect();
+            for mesh in meshes(joined(&rules)) {
+                let num_drawn = mesh.iter().filter(|rule| rule.is_drawn).count();
+                if num_drawn >= MIN_RULES {
+                    take_table(&mesh, segments);
+                }
+            }
+        }
         for mesh in meshes(joined(&self.rules)) {
-            let Some(mut grid) = FieldGrid::of(&mesh) else {
-                continue;
-            };
-            let area = grid.area;
-            let inside = |segment: &Segment| {
-                segment.table.is_none()
-                    && area.holds(
-                        f32::midpoint(segment.x0, segment.x1),
-                        segment.y + 0.3 * segment.size,
-                    )
-            };
-            let Some(table) = grid.fill(segments.iter().filter(|segment| inside(segment))) else {
-                continue;
-            };
-            let size = segments
-                .iter()
-                .find(|segment| inside(segment))
-                .map_or(10.0, |segment| segment.size);
-            segments.retain(|segment| !inside(segment));
-            segments.push(Segment {
-                x0: area.x0,
-                x1: area.x1,
-                y: area.y1 - size,
-                size,
-                bold: false,
-                text: String::new(),
-                table: Some(Box::new(table)),
-            });
+            take_table(&mesh, segments);
         }
         segments.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
     }
+}
+
+/// Puts one segment in place of those in the table that a mesh is, if it is one.
+fn take_table(mesh: &[Rule], segments: &mut Vec<Segment>) {
+    let Some(mut grid) = FieldGrid::of(mesh) else {
+        return;
+    };
+    let area = grid.area;
+    let inside = |segment: &Segment| {
+        segment.table.is_none()
+            && area.holds(
+                f32::midpoint(segment.x0, segment.x1),
+                segment.y + 0.3 * segment.size,
+            )
+    };
+    let content: Vec<&Segment> = segments.iter().filter(|segment| inside(segment)).collect();
+    let size = content.first().map_or(10.0, |segment| segment.size);
+    grid.unmerge(&content);
+    let Some(table) = grid.fill(&content) else {
+        return;
+    };
+    segments.retain(|segment| !inside(segment));
+    segments.push(Segment {
+        x0: area.x0,
+        x1: area.x1,
+        y: area.y1 - size,
+        size,
+        bold: false,
+        text: String::new(),
+        table: Some(Box::new(table)),
+    });
 }
 
 /// A horizontal line that may strike out text.
@@ -343,9 +377,13 @@ fn joined(rules: &[Rule]) -> Vec<Rule> {
             Some(last)
                 if last.horizontal == rule.horizontal
                     && (last.at - rule.at).abs() < 1.5
-                    && rule.from <= last.to + TOUCH =>
+                    && rule.from <= last.to + TOUCH
+                    && rule.to >= last.from - TOUCH =>
             {
+                // Rules that differ a little in height are not in the order of their ends.
+                last.from = last.from.min(rule.from);
                 last.to = last.to.max(rule.to);
+                last.is_drawn |= rule.is_drawn;
             }
             _ => out.push(rule),
         }
@@ -461,15 +499,22 @@ impl FieldGrid {
         })
     }
 
+    /// The row and the column in which a text stands.
+    fn place(&self, segment: &Segment) -> (usize, usize) {
+        let (columns, rows) = (self.xs.len() - 1, self.ys.len() - 1);
+        // A text may run over the border on its left by a part of its first word.
+        let start = segment.x0 + (0.5 * (segment.x1 - segment.x0)).min(segment.size);
+        let column = self.xs[1..columns].partition_point(|&x| x < start);
+        let row = self.ys[1..rows].partition_point(|&y| y > segment.y + 0.3 * segment.size);
+        (row, column)
+    }
+
     /// The table with the texts of `segments` in its cells; `None` if it is a frame, a chart or a form's lines.
-    fn fill<'a>(&mut self, segments: impl Iterator<Item = &'a Segment>) -> Option<TableCells> {
+    fn fill(&mut self, segments: &[&Segment]) -> Option<TableCells> {
         let (columns, rows) = (self.xs.len() - 1, self.ys.len() - 1);
         let mut lines: Vec<Vec<&Segment>> = vec![Vec::new(); columns * rows];
-        for segment in segments {
-            // A text may run over the border on its left by a part of its first word.
-            let start = segment.x0 + (0.5 * (segment.x1 - segment.x0)).min(segment.size);
-            let column = self.xs[1..columns].partition_point(|&x| x < start);
-            let row = self.ys[1..rows].partition_point(|&y| y > segment.y + 0.3 * segment.size);
+        for &segment in segments {
+            let (row, column) = self.place(segment);
             lines[root(&mut self.cells, row * columns + column)].push(segment);
         }
         let texts: Vec<Vec<String>> = lines.iter().map(|segments| cell_lines(segments)).collect();
