@@ -37,13 +37,22 @@ pub(crate) enum Reach {
 }
 
 /// A set of languages, one bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Languages(u64);
 
 impl Languages {
     /// What a text is taken to be in that is too short to tell.
     pub fn unknown() -> Self {
         Self(lexicon().when_unknown)
+    }
+
+    /// The language with that code; empty for one that is not in the data.
+    pub fn of_code(code: &str) -> Self {
+        Self(lexicon().codes.get(code).copied().unwrap_or(0))
+    }
+
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     pub fn or(self, other: Self) -> Self {
@@ -88,6 +97,7 @@ struct Lexicon {
     unspaced_after: Vec<Vec<char>>,
     unspaced_not: Vec<Vec<char>>,
     when_unknown: u64,
+    codes: HashMap<String, u64>,
 }
 
 /// A denial inside a run of an unspaced script: the characters `start..end` are the negator.
@@ -112,6 +122,7 @@ fn lexicon() -> &'static Lexicon {
             if WHEN_UNKNOWN.contains(&code.as_str()) {
                 lexicon.when_unknown |= bit;
             }
+            lexicon.codes.insert(code.clone(), bit);
             lexicon.add(&entries[code], bit);
         }
         lexicon

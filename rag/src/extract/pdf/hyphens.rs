@@ -9,7 +9,19 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lines::Line;
-use crate::conjunctions::is_conjunction;
+use crate::conjunctions::{AfterPart, after_part};
+use crate::polarity::{Languages, is_function_word, languages_of};
+use crate::terms::normalise;
+
+/// So much of a document, in bytes, tells its languages.
+const SAMPLE_BYTES: usize = 20_000;
+/// Lines of running text have at least this many characters...
+const MIN_LINE_CHARS: usize = 40;
+/// ... and of those that are set with divided words at least this share ends in a hyphen: about 3 of 100 lines in English
+/// set by TeX, which divides rarely; more in other languages and programs.
+const DIVIDED_SHARE: f64 = 0.03;
+/// A number of hyphens is too small for divided words if it would be as small in one of so many documents.
+const UNLIKELY: f64 = 0.05;
 
 /// The words of a document as they stand within its lines, in lower case.
 #[derive(Debug, Default)]
@@ -23,6 +35,11 @@ pub(super) struct Words {
     after_break: HashMap<String, usize>,
     /// The two parts around each hyphen at a line's end, the first with its hyphen.
     breaks: Vec<(String, String)>,
+    /// The beginning of the document, and the languages that it tells.
+    sample: String,
+    languages: Languages,
+    /// Lines of running text.
+    num_lines: usize,
     /// Whether hyphens without other evidence belong to their words.
     keeps_hyphens: bool,
 }
@@ -65,6 +82,11 @@ impl Words {
     /// this line.
     fn add(&mut self, line: &str, head: Option<String>) -> Option<String> {
         let line = line.trim();
+        if self.sample.len() < SAMPLE_BYTES {
+            self.sample.push_str(line);
+            self.sample.push(' ');
+        }
+        self.num_lines += usize::from(line.chars().nth(MIN_LINE_CHARS).is_some());
         let mut parts = line
             .split(|c: char| !is_word_char(c))
             .filter(|word| !word.is_empty())
@@ -104,41 +126,81 @@ impl Words {
         let num_kept = hard().filter(|(head, tail)| self.count(&format!("{head}-{tail}")) > 0);
         let num_divided = hard().filter(|(head, tail)| self.count(&format!("{head}{tail}")) > 0);
         // Where soft hyphens divide words, the other hyphens belong to theirs.
-        self.keeps_hyphens = has_soft || num_kept.count() > num_divided.count();
+        let (num_kept, num_divided) = (num_kept.count(), num_divided.count());
+        // Where words are divided at all, many are.
+        let expected = DIVIDED_SHARE * self.num_lines as f64;
+        let are_few = num_divided == 0 && at_most(hard().count(), expected) < UNLIKELY;
+        self.keeps_hyphens = has_soft || num_kept > num_divided || are_few;
+        let sample: Vec<char> = normalise(&std::mem::take(&mut self.sample));
+        self.languages = languages_of(&sample).unwrap_or_default();
     }
 
     fn count(&self, word: &str) -> usize {
         self.counts.get(word).copied().unwrap_or(0)
     }
 
-    /// What to do with the hyphen between `head` and `tail`, the parts of a word in lower case.
+    /// What to do with the hyphen between `head` and `tail`, the parts of a word.
     fn hyphen_between(&self, head: &str, tail: &str) -> Hyphen {
-        let compound = self.count(&format!("{head}-{tail}"));
-        let joined = self.count(&format!("{head}{tail}"));
-        if compound != joined {
-            return if compound > joined {
-                Hyphen::Kept
-            } else {
-                Hyphen::Divides
-            };
+        let written = head;
+        let (head, tail) = (&*head.to_lowercase(), &*tail.to_lowercase());
+        // What was divided is the last part of a word with hyphens: "IT-Abtei-" / "lung".
+        let last = head.rsplit('-').next().unwrap_or(head);
+        for head in [head, last] {
+            let compound = self.count(&format!("{head}-{tail}"));
+            let joined = self.count(&format!("{head}{tail}"));
+            if compound != joined {
+                return if compound > joined {
+                    Hyphen::Kept
+                } else {
+                    Hyphen::Divides
+                };
+            }
         }
-        let is_known =
-            || self.count(tail) > 0 || self.after_break.get(tail).is_some_and(|&times| times > 1);
-        if is_conjunction(tail) && is_known() {
+        if self.leaves_out_a_part(last, tail) {
             return Hyphen::Suspended;
         }
         let letters = |word: &str| word.chars().count();
+        // "up-to-" / "date": between hyphens a function word stands whole. With a capital it begins a noun: "US-In-" / "dustrie".
+        let is_phrase = last.len() < head.len()
+            && written.ends_with(last)
+            && is_function_word(last, self.languages);
         // No one leaves a single letter behind when dividing words.
-        let kept = letters(head) == 1
+        let kept = letters(last) == 1
+            || is_phrase
             || self.keeps_hyphens
             || (letters(head) > 2 && self.before_hyphen.contains(head))
             || (letters(tail) > 2 && self.after_hyphen.contains(tail))
-            || (letters(head) > 2
+            || (letters(last) > 2
                 && letters(tail) > 2
-                && self.count(head) > 0
+                && self.count(last) > 0
                 && self.count(tail) > 0);
         if kept { Hyphen::Kept } else { Hyphen::Divides }
     }
+
+    /// Whether a part of a compound was left out between `head`, the beginning of another, and the word `tail`.
+    fn leaves_out_a_part(&self, head: &str, tail: &str) -> bool {
+        let is_known =
+            || self.count(tail) > 0 || self.after_break.get(tail).is_some_and(|&times| times > 1);
+        let is_told = self.languages != Languages::default();
+        match after_part(tail, self.languages) {
+            AfterPart::Sure => true,
+            AfterPart::IfWhole => self.count(head) > 0,
+            // Short words mean something else in every other language: the Slovene "in", the Dutch "en".
+            AfterPart::Foreign => (!is_told || tail.chars().count() > 2) && is_known(),
+            AfterPart::Never => false,
+        }
+    }
+}
+
+/// How likely a number of rare events is at most `most` where `expected` are usual (Poisson).
+fn at_most(most: usize, expected: f64) -> f64 {
+    let mut term = (-expected).exp();
+    let mut sum = term;
+    for number in 1..=most {
+        term *= expected / number as f64;
+        sum += term;
+    }
+    sum
 }
 
 /// What a hyphen at the end of a line is.
@@ -217,7 +279,7 @@ fn join_hyphen(text: &mut String, line: &str, words: &Words) {
     let capitals = last_word.chars().filter(|c| c.is_uppercase()).count();
     let in_capitals =
         capitals >= 2 && capitals == last_word.chars().filter(|c| c.is_alphabetic()).count();
-    let hyphen = match words.hyphen_between(&last_word.to_lowercase(), &tail.to_lowercase()) {
+    let hyphen = match words.hyphen_between(&last_word, &tail) {
         Hyphen::Divides if in_capitals => Hyphen::Kept,
         hyphen => hyphen,
     };
@@ -283,12 +345,76 @@ mod tests {
             ),
             (["in-", "en uitvoer"], "brood en melk", "in- en uitvoer"),
             (["die Frau-", "en sind"], "und wir", "die Frauen sind"),
+            // A conjunction of the document's language need not stand elsewhere.
+            (
+                ["der Haupt-", "oder Nebensitz"],
+                "das ist die Regel des Hauses",
+                "der Haupt- oder Nebensitz",
+            ),
+            (
+                ["die ein-", "bis zweimal"],
+                "das ist die Regel des Hauses",
+                "die ein- bis zweimal",
+            ),
+            (
+                ["the short-", "or long-term"],
+                "this is the rule of the house",
+                "the short- or long-term",
+            ),
+            (
+                ["the two-", "to threefold"],
+                "this is one of the two",
+                "the two- to threefold",
+            ),
+            (["a pho-", "to of"], "it is up to the two", "a photo of"),
+            (["luki-", "ja tuli"], "hän on se ja ei ole", "lukija tuli"),
+            // One of another language is a word of its own.
+            (
+                ["a plug-", "in for"],
+                "this is in the house and it was in it",
+                "a plugin for",
+            ),
+            // Function words between hyphens are whole, other parts may be divided.
+            (
+                ["an up-to-", "date plan"],
+                "this is the rule of the house",
+                "an up-to-date plan",
+            ),
+            (
+                ["state-of-the-", "art of"],
+                "this is the rule of the house",
+                "state-of-the-art of",
+            ),
+            (
+                ["die US-In-", "dustrie ist"],
+                "das ist die Regel in dem Haus",
+                "die US-Industrie ist",
+            ),
+            (
+                ["die IT-Abtei-", "lung ist"],
+                "eine Abteilung",
+                "die IT-Abteilung ist",
+            ),
+            (["mit Vitamin-C-", "haltig"], "", "mit Vitamin-C-haltig"),
             (["hot water -", "not steam"], "", "hot water - not steam"),
             (["第一", "行"], "", "第一行"),
             (["one", "two"], "", "one two"),
         ] {
             assert_eq!(joined(&lines, &[rest]), want);
         }
+    }
+
+    #[test]
+    fn a_hyphen_alone_among_many_lines_divides_nothing() {
+        let line = "a line of running text that is long enough to be one";
+        assert_eq!(
+            joined(&["a long-", "term plan"], &[line; 90]),
+            "a longterm plan"
+        );
+        assert_eq!(
+            joined(&["a long-", "term plan"], &[line; 200]),
+            "a long-term plan"
+        );
     }
 
     #[test]
