@@ -9,7 +9,7 @@ use pdf_oxide::layout::{FontWeight, TextChar};
 
 use super::cuts;
 use super::lines::TableCells;
-use super::spelling::{lone_letters, spell};
+use super::spelling::{Tracking, spell};
 use super::symbolic;
 
 /// A gap wider than this many em ends a segment: wider than word spaces in all but badly justified lines,
@@ -403,15 +403,15 @@ fn line_segments(
         last_cell = cell;
     }
     groups.push(glyphs);
-    let lone = lone_letters(&groups);
+    let tracking = Tracking::of(&groups);
     groups
         .iter()
-        .filter_map(|glyphs| segment(glyphs, lone, targets))
+        .filter_map(|glyphs| segment(glyphs, tracking, targets))
         .collect()
 }
 
-/// `lone`: as [`lone_letters`] of its line.
-fn segment(glyphs: &[Glyph], lone: Option<f32>, targets: &[String]) -> Option<Segment> {
+/// `tracking`: of its line.
+fn segment(glyphs: &[Glyph], tracking: Tracking, targets: &[String]) -> Option<Segment> {
     let first = glyphs.first()?;
     let x1 = glyphs.iter().fold(first.x1, |x1, glyph| x1.max(glyph.x1));
     let full_size: Vec<&Glyph> = glyphs.iter().filter(|glyph| glyph.rise == 0.0).collect();
@@ -428,7 +428,7 @@ fn segment(glyphs: &[Glyph], lone: Option<f32>, targets: &[String]) -> Option<Se
         .fold(0.0, f32::max)
         .max(full_size.first().map_or(first.size, |_| MIN_SIZE));
     let bold = glyphs.iter().filter(|glyph| glyph.bold).count() * 10 >= glyphs.len() * 8;
-    let text = spell(glyphs, lone, targets);
+    let text = spell(glyphs, tracking, targets);
     Some(Segment {
         x0: first.x0,
         x1,

@@ -9,11 +9,54 @@ use super::glyph::Glyph;
 const WORD_GAP_EM: f32 = 0.16;
 /// ... and than this many where the text has space characters, which then tell the words apart themselves.
 const WORD_GAP_BESIDE_SPACES_EM: f32 = 0.3;
+/// Gaps that differ by less than this many em are the same letter spacing, and so many show that a line has one.
+const EVEN_EM: f32 = 0.05;
+const MIN_EVEN_GAPS: usize = 6;
 /// What stands before and after struck-out text, as in Markdown.
 const STRIKE: &str = "~~";
 
+/// The letter spacing of a line, in points.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tracking {
+    /// Of a line whose letters are placed one by one, each with a shift after it.
+    lone: Option<f32>,
+    /// Of a line whose words are all spaced out.
+    even: Option<f32>,
+}
+
+impl Tracking {
+    /// `groups`: the glyphs of the line's segments.
+    pub(super) fn of(groups: &[Vec<Glyph>]) -> Self {
+        Self {
+            lone: lone_letters(groups),
+            even: even_spacing(groups),
+        }
+    }
+}
+
+/// The spacing of a line that has the same between all its letters where there is no space character.
+fn even_spacing(groups: &[Vec<Glyph>]) -> Option<f32> {
+    let gaps: Vec<f32> = letter_gaps(groups.iter().map(Vec::as_slice)).collect();
+    let size = groups.iter().flatten().next()?.size;
+    let usual = median(gaps.clone());
+    let num_even = gaps
+        .iter()
+        .filter(|gap| (*gap - usual).abs() < EVEN_EM * size)
+        .count();
+    (gaps.len() >= MIN_EVEN_GAPS && usual > 0.1 * size && num_even * 5 >= gaps.len() * 4)
+        .then_some(usual)
+}
+
+/// The white between neighbours without a space character between them.
+fn letter_gaps<'a>(groups: impl Iterator<Item = &'a [Glyph]>) -> impl Iterator<Item = f32> {
+    groups
+        .flat_map(|glyphs| glyphs.windows(2))
+        .filter(|pair| pair[1].space_before.is_none())
+        .map(|pair| pair[0].gap_to(&pair[1]))
+}
+
 /// The letter spacing of a line whose letters are placed one by one, each with a shift after it; `None` for others.
-pub(super) fn lone_letters(groups: &[Vec<Glyph>]) -> Option<f32> {
+fn lone_letters(groups: &[Vec<Glyph>]) -> Option<f32> {
     let pairs = || groups.iter().flat_map(|glyphs| glyphs.windows(2));
     let num_pairs = pairs().count();
     let num_shifts = pairs()
@@ -35,10 +78,27 @@ pub(super) fn lone_letters(groups: &[Vec<Glyph>]) -> Option<f32> {
         .flatten()
         .filter(|glyph| glyph.c.is_alphabetic())
         .count();
-    let is_word = num_pairs >= 5 && letters * 5 >= num_glyphs * 4;
+    let is_word = if num_pairs >= 5 {
+        letters * 5 >= num_glyphs * 4
+    } else {
+        matches!(groups, [glyphs] if is_short_word(glyphs))
+    };
     Some(median(gaps))
         .filter(|gap| *gap > 0.1 * size && is_word)
         .or(Some(0.0))
+}
+
+/// Whether few letters with shifts between them are a word in capitals and no labels: labels stand in the order of the
+/// alphabet or at different distances.
+fn is_short_word(glyphs: &[Glyph]) -> bool {
+    let gaps = || glyphs.windows(2).map(|pair| pair[0].gap_to(&pair[1]));
+    let first = gaps().next().unwrap_or(0.0);
+    let is_even = |gap: f32| (gap - first).abs() < EVEN_EM * glyphs[0].size;
+    let follows = |pair: &[Glyph]| u32::from(pair[1].c) == u32::from(pair[0].c) + 1;
+    glyphs.len() >= 3
+        && glyphs.iter().all(|glyph| glyph.c.is_uppercase())
+        && gaps().all(is_even)
+        && !glyphs.windows(2).all(follows)
 }
 
 fn median(mut values: Vec<f32>) -> f32 {
@@ -46,9 +106,9 @@ fn median(mut values: Vec<f32>) -> f32 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The text of a segment. `lone`: as [`lone_letters`] of its line; `targets`: of the links, by their numbers.
-pub(super) fn spell(glyphs: &[Glyph], lone: Option<f32>, targets: &[String]) -> String {
-    let gaps = WordGaps::of(glyphs, lone);
+/// The text of a segment. `tracking`: of its line; `targets`: of the links, by their numbers.
+pub(super) fn spell(glyphs: &[Glyph], tracking: Tracking, targets: &[String]) -> String {
+    let gaps = WordGaps::of(glyphs, tracking);
     let mut text = String::with_capacity(glyphs.len() * 2);
     let mut links = Vec::new();
     for (at, glyph) in glyphs.iter().enumerate() {
@@ -98,7 +158,8 @@ struct WordGaps {
 }
 
 impl WordGaps {
-    fn of(glyphs: &[Glyph], lone: Option<f32>) -> Self {
+    fn of(glyphs: &[Glyph], tracking: Tracking) -> Self {
+        let lone = tracking.lone;
         let size = glyphs.first().map_or(10.0, |glyph| glyph.size);
         let pairs = || glyphs.windows(2).map(|pair| (&pair[0], &pair[1]));
         let letters_alone = lone.is_some();
@@ -112,7 +173,15 @@ impl WordGaps {
             .map(|(a, b)| a.gap_to(b) - space_before(b).unwrap_or(0.0))
             .collect();
         let spacing = lone
-            .or_else(|| Some(median(inner)).filter(|gap| glyphs.len() >= 6 && *gap > 0.1 * size));
+            .or_else(|| Some(median(inner)).filter(|gap| glyphs.len() >= 6 && *gap > 0.1 * size))
+            // A short word of a line that is spaced out.
+            .or_else(|| {
+                let is_like = |even: &f32| {
+                    letter_gaps(std::iter::once(glyphs))
+                        .all(|gap| (gap - even).abs() < EVEN_EM * size)
+                };
+                tracking.even.filter(is_like)
+            });
         let spaces: Vec<f32> = pairs()
             .filter(|(_, b)| space_before(b).is_some())
             .map(|(a, b)| a.gap_to(b))

@@ -99,6 +99,39 @@ fn letters_placed_alone_make_words_where_the_gaps_are() {
 }
 
 #[test]
+fn short_words_are_spaced_out_like_their_line() {
+    // So wide that every word is a segment, too short to show its spacing alone.
+    assert_eq!(
+        texts(set("one big dog ran", 3.5, 2.5)),
+        ["one", "big", "dog", "ran"]
+    );
+    // A few capitals with a shift after each.
+    let shifted = |text: &str| {
+        let mut glyphs = set(text, 3.0, 2.5);
+        for at in (0..glyphs.len()).rev() {
+            let shift = Glyph {
+                c: ' ',
+                x0: glyphs[at].x1,
+                x1: glyphs[at].x1 + 3.0,
+                soft_space: true,
+                ..glyphs[at].clone()
+            };
+            glyphs.insert(at + 1, shift);
+        }
+        texts(glyphs).join("/")
+    };
+    for (text, want) in [
+        ("MENU", "MENU"),
+        ("TOTAL", "TOTAL"),
+        ("ABC", "A B C"),
+        ("xyn", "x y n"),
+        ("135", "1 3 5"),
+    ] {
+        assert_eq!(shifted(text), want);
+    }
+}
+
+#[test]
 fn struck_out_words_are_marked_and_rules_cut() {
     let mut glyphs = set("was 40 now 55", 0.0, 2.5);
     glyphs[4..6]
