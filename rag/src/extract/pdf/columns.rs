@@ -8,6 +8,10 @@ use crate::sentence::is_terminator;
 
 /// Fewer segments than this on a side are no column, unless both sides are sentences that run over all their lines.
 const MIN_COLUMN_SEGMENTS: usize = 5;
+/// Fewest of those that are columns because most of their lines go on, though sentences end within them.
+const MIN_RUNNING_LINES: usize = 3;
+/// Type larger than the body by this factor heads a column and tells nothing about its lines.
+const HEADING_SIZE: f32 = 1.15;
 /// Fewest segments on a side in any case.
 const MIN_LINES: usize = 2;
 /// Median length of a line of running text in the narrowest column worth separating, in chars.
@@ -107,7 +111,8 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
         run.iter().partition(|segment| segment.x1 <= gutter);
     let (left, right) = (Side::of(&left)?, Side::of(&right)?);
     let short = |side: &Side| side.num_segments < MIN_COLUMN_SEGMENTS;
-    if short(&left) != short(&right) || (short(&left) && !(left.is_sentence && right.is_sentence)) {
+    let are_sentences = || left.is_sentence && right.is_sentence || run_on(&left, &right);
+    if short(&left) != short(&right) || (short(&left) && !are_sentences()) {
         return None;
     }
     let overlap = left.top.min(right.top) - left.bottom.max(right.bottom);
@@ -125,8 +130,31 @@ fn columns(run: &[Segment], gutter: f32) -> Option<usize> {
         .then(|| run.iter().map(|segment| segment.text.len()).sum())
 }
 
+/// Whether few lines on both sides are running text: most go on with the line above, and no cells of a row begin beside
+/// each other, unless the sentence of the left side goes on at the top of the right one.
+fn run_on(left: &Side, right: &Side) -> bool {
+    let runs = |side: &Side| {
+        side.is_text
+            && side.num_segments >= MIN_RUNNING_LINES
+            && 2 * side.stops.len() < side.num_segments
+    };
+    let beside = |y: f32, other: &[f32]| other.iter().any(|at| (at - y).abs() < STEP);
+    let begins_row = |side: &Side, other: &Side| {
+        let mut starts = side.starts.iter();
+        starts.any(|&y| beside(y, &other.stops))
+    };
+    runs(left)
+        && runs(right)
+        && (continues(left.last, right.first)
+            || !(begins_row(left, right) || begins_row(right, left)))
+}
+
 /// What stands on one side of a gutter.
-struct Side {
+struct Side<'a> {
+    first: &'a Segment,
+    last: &'a Segment,
+    /// Heights of the lines that do not go on with the line above.
+    stops: Vec<f32>,
     num_segments: usize,
     bottom: f32,
     top: f32,
@@ -144,8 +172,9 @@ struct Side {
     starts: Vec<f32>,
 }
 
-impl Side {
-    fn of(segments: &[&Segment]) -> Option<Self> {
+impl<'a> Side<'a> {
+    fn of(segments: &[&'a Segment]) -> Option<Self> {
+        let segments = below_heading(segments);
         if segments.len() < MIN_LINES {
             return None;
         }
@@ -172,7 +201,13 @@ impl Side {
         let fill = widths[middle] / width.max(1.0);
         let is_text = fill >= MIN_FILL && lengths[middle] >= MIN_LINE_CHARS;
         let lines = whole_lines(segments);
+        let stops = segments
+            .windows(2)
+            .filter(|pair| !goes_on(pair[0], pair[1]));
         Some(Self {
+            first: segments[0],
+            last: segments[segments.len() - 1],
+            stops: stops.map(|pair| pair[1].y).collect(),
             num_segments: segments.len(),
             bottom,
             top,
@@ -184,6 +219,15 @@ impl Side {
             starts: paragraph_starts(&lines, width),
         })
     }
+}
+
+/// The segments of a side, from top to bottom, without the heading that they begin with.
+fn below_heading<'a, 'b>(segments: &'b [&'a Segment]) -> &'b [&'a Segment] {
+    let mut sizes: Vec<f32> = segments.iter().map(|segment| segment.size).collect();
+    sizes.sort_by(f32::total_cmp);
+    let body = sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
+    let is_heading = |segment: &&&Segment| segment.size > HEADING_SIZE * body;
+    &segments[segments.iter().take_while(is_heading).count()..]
 }
 
 /// The segments of each baseline, from left to right. `segments` are sorted from top to bottom.
@@ -334,6 +378,67 @@ mod tests {
             ["made of rubber, in stock", "made of brass, on order"],
         );
         assert_eq!((prose, rows), (2, 1));
+    }
+
+    #[test]
+    fn three_lines_a_side_are_columns_if_most_go_on() {
+        let page = |left: &[&str], right: &[&str]| {
+            let side = |x: f32, lines: &[&str]| -> Vec<Segment> {
+                let lines = lines.iter().zip(0u8..);
+                lines
+                    .map(|(text, row)| {
+                        let y = 680.0 - 12.0 * f32::from(row);
+                        line(x, x + 5.0 * text.len() as f32, y, text)
+                    })
+                    .collect()
+            };
+            let mut segments = [side(50.0, left), side(300.0, right)].concat();
+            segments.sort_by(|a, b| b.y.total_cmp(&a.y).then(a.x0.total_cmp(&b.x0)));
+            regions(segments).len()
+        };
+        // Sentences end beside each other, but one runs over the gutter.
+        let over = page(
+            &[
+                "The board met on Monday in the old town hall",
+                "and welcomed two new members from the south.",
+                "It then heard the report of the treasurer and",
+            ],
+            &[
+                "approved the accounts for the past business",
+                "year without any changes to the summary.",
+                "The next meeting takes place in September.",
+            ],
+        );
+        // Nouns with large first letters, of full lines.
+        let nouns = page(
+            &[
+                "Der Verein vermietet den Saal an seine",
+                "Mitglieder von April bis Oktober und nimmt",
+                "dafür eine Gebühr, die Wasser und Strom",
+                "deckt.",
+            ],
+            &[
+                "Gäste der Mitglieder dürfen nach sechs Uhr",
+                "hinter dem Haus parken, sofern die",
+                "Feuerwehrzufahrt frei bleibt.",
+            ],
+        );
+        // Cells of two lines.
+        let rows = page(
+            &[
+                "Sealing ring of the pump, made of rubber",
+                "and kept in stock",
+                "Valve of the boiler, made of brass and",
+                "only made on order",
+            ],
+            &[
+                "To be replaced every year by the fitter",
+                "or at once if it leaks",
+                "To be greased every month by the caretaker",
+                "and replaced every ten years",
+            ],
+        );
+        assert_eq!((over, nouns, rows), (2, 2, 1));
     }
 
     #[test]
