@@ -44,7 +44,7 @@ const READERS: &[Reader] = &[
     Reader {
         format: Some(Format::Pdf),
         name: "pdf",
-        version: 4,
+        version: 5,
         extensions: &["pdf"],
     },
     Reader {
