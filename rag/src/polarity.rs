@@ -48,7 +48,8 @@ impl Languages {
 
     /// The language with that code; empty for one that is not in the data.
     pub fn of_code(code: &str) -> Self {
-        Self(lexicon().codes.get(code).copied().unwrap_or(0))
+        let known = lexicon().codes.iter().position(|known| known == code);
+        Self(known.map_or(0, |at| 1 << at))
     }
 
     pub fn overlaps(self, other: Self) -> bool {
@@ -97,7 +98,10 @@ struct Lexicon {
     unspaced_after: Vec<Vec<char>>,
     unspaced_not: Vec<Vec<char>>,
     when_unknown: u64,
-    codes: HashMap<String, u64>,
+    /// The same words as they are spelt, with their accents.
+    spelt: HashMap<String, u64>,
+    /// Codes of the languages, in the order of their bits.
+    codes: Vec<String>,
 }
 
 /// A denial inside a run of an unspaced script: the characters `start..end` are the negator.
@@ -122,8 +126,8 @@ fn lexicon() -> &'static Lexicon {
             if WHEN_UNKNOWN.contains(&code.as_str()) {
                 lexicon.when_unknown |= bit;
             }
-            lexicon.codes.insert(code.clone(), bit);
             lexicon.add(&entries[code], bit);
+            lexicon.codes.push(code.clone());
         }
         lexicon
     })
@@ -142,6 +146,7 @@ impl Lexicon {
         ];
         for word in lists.into_iter().flatten() {
             *self.telling.entry(folded(word)).or_default() |= bit;
+            *self.spelt.entry(word.to_lowercase()).or_default() |= bit;
         }
         for (words, map) in [
             (&entry.function, &mut self.function),
@@ -181,8 +186,20 @@ fn folded(word: &str) -> String {
 
 /// The languages that the words of a normalised text speak for; `None` where no word tells.
 pub(crate) fn languages_of(chars: &[char]) -> Option<Languages> {
+    let counts = telling_counts(chars);
+    let most = counts.iter().copied().max().unwrap_or(0);
+    if most == 0 {
+        return None;
+    }
+    let likely = |count: &u32| *count as f32 >= LIKELY * most as f32;
+    let bits = counts.iter().enumerate().filter(|(_, count)| likely(count));
+    Some(Languages(bits.fold(0, |set, (i, _)| set | 1 << i)))
+}
+
+/// How many words of a normalised text tell each language.
+fn telling_counts(chars: &[char]) -> [u32; 64] {
     let lexicon = lexicon();
-    let mut counts = [0u32; 64];
+    let mut counts = [0; 64];
     let is_letter = |c: &char| c.is_alphabetic() || *c == '\'';
     for word in chars
         .split(|c| !is_letter(c))
@@ -197,13 +214,29 @@ pub(crate) fn languages_of(chars: &[char]) -> Option<Languages> {
             bits &= bits - 1;
         }
     }
-    let most = counts.iter().copied().max().unwrap_or(0);
-    if most == 0 {
-        return None;
+    counts
+}
+
+/// How many words of a text, as it is spelt, are among those by which each language is told; by its code.
+pub(crate) fn language_counts(text: &str) -> Vec<(&'static str, usize)> {
+    let lexicon = lexicon();
+    let mut counts: Vec<(&str, usize)> = lexicon
+        .codes
+        .iter()
+        .map(|code| (code.as_str(), 0))
+        .collect();
+    for word in text.split(|c: char| !c.is_alphabetic()) {
+        let mut bits = lexicon
+            .spelt
+            .get(&word.to_lowercase())
+            .copied()
+            .unwrap_or(0);
+        while bits != 0 {
+            counts[bits.trailing_zeros() as usize].1 += 1;
+            bits &= bits - 1;
+        }
     }
-    let likely = |count: &u32| *count as f32 >= LIKELY * most as f32;
-    let bits = counts.iter().enumerate().filter(|(_, count)| likely(count));
-    Some(Languages(bits.fold(0, |set, (i, _)| set | 1 << i)))
+    counts
 }
 
 /// Whether a lower-case word denies in one of the languages, and what.

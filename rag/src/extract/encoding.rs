@@ -1,18 +1,19 @@
 //! Which encoding a file of text has, and its text: for plain text, Markdown and HTML alike.
 //!
 //! In this order: a byte order mark; UTF-16 and UTF-32 by their zero bytes; what the file states itself
-//! (only HTML and XML can); UTF-8 where the bytes are UTF-8; else the guess of `chardetng`, which looks at
-//! pairs of letters as browsers do, or an encoding of DOS or the old Macintosh ([`old`]). A statement that the
+//! (only HTML and XML can); UTF-8 where the bytes are UTF-8; else a guess from the pairs of letters, the signs and the
+//! words ([`choice`]), or an encoding of DOS or the old Macintosh ([`old`]). A statement that the
 //! bytes contradict is not followed. Whatever was guessed or repaired is told in a warning, and bytes that mean
 //! nothing leave a mark (U+FFFD), so that wrong letters are never silent.
 //!
 //! Also what is no text at all ([`is_text`]) and the control sequences of terminals.
 
+mod choice;
+mod misfits;
 mod old;
 
 use std::borrow::Cow;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// How much of a file is looked at to decide what it is; more of the same tells nothing new.
@@ -230,12 +231,8 @@ fn sample(bytes: &[u8]) -> &[u8] {
 
 fn guess(bytes: &[u8]) -> &'static Encoding {
     let sample = sample(bytes);
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(
-        sample,
-        sample.as_ptr_range().end == bytes.as_ptr_range().end,
-    );
-    detector.guess(None, Utf8Detection::Allow)
+    let is_whole = sample.as_ptr_range().end == bytes.as_ptr_range().end;
+    choice::guess(sample, is_whole)
 }
 
 /// UTF-32 by its byte order mark (the one of little endian begins as that of UTF-16).

@@ -25,20 +25,20 @@ const READERS: &[Reader] = &[
     Reader {
         format: Some(Format::Text),
         name: "text",
-        version: 3,
+        version: 4,
         extensions: &["txt", "text", "log"],
     },
     Reader {
         format: Some(Format::Markdown),
         name: "markdown",
         // HTML in Markdown goes through the HTML reader: its changes count here too.
-        version: 4,
+        version: 5,
         extensions: &["md", "markdown", "mdown", "mkd"],
     },
     Reader {
         format: Some(Format::Html),
         name: "html",
-        version: 4,
+        version: 5,
         extensions: &["html", "htm", "xhtml", "xht"],
     },
     Reader {
