@@ -55,6 +55,9 @@ pub(super) fn decode<'a>(
             "the file holds control characters that text does not have; they were left out",
         ),
     };
+    if let Some(text) = without_padding(&decoded.text) {
+        decoded.text = Cow::Owned(text);
+    }
     if decoded.text.contains(['\x1b', '\u{9b}', '\x08']) {
         decoded.text = Cow::Owned(without_terminal_controls(&decoded.text));
     }
@@ -68,7 +71,10 @@ fn decode_bytes<'a>(bytes: &'a [u8], stated: Option<&'static Encoding>) -> Optio
     if let Some((encoding, bom_len)) = Encoding::for_bom(bytes) {
         return Some(Decoded::new(whole(encoding, &bytes[bom_len..]).0));
     }
-    if let Some(encoding) = utf16_without_bom(bytes) {
+    // Letters of UTF-16 are no UTF-8: their bytes are not in its order.
+    if !is_mostly_utf8(bytes)
+        && let Some(encoding) = utf16_without_bom(bytes)
+    {
         return Some(Decoded::new(whole(encoding, bytes).0));
     }
     // A page that can be read as ASCII to find its statement is not UTF-16, whatever it states.
@@ -261,7 +267,7 @@ fn utf16_without_bom(bytes: &[u8]) -> Option<&'static Encoding> {
         .count();
     let is_ascii_with_zeros =
         num_zeros * 10 < sample.len() && (num_plain + num_zeros) * 20 >= sample.len() * 19;
-    if num_zeros == 0 || is_ascii_with_zeros {
+    if num_zeros == 0 || is_ascii_with_zeros || is_padded(sample) {
         return None;
     }
     let score = |encoding| utf16_score(&whole(encoding, sample));
@@ -270,6 +276,15 @@ fn utf16_without_bom(bytes: &[u8]) -> Option<&'static Encoding> {
         (little, big) if little >= big => Some(UTF_16LE),
         _ => Some(UTF_16BE),
     }
+}
+
+/// Whether most zeros come in rows, as what fills up lines and fields; in UTF-16 nearly every other byte is one.
+fn is_padded(sample: &[u8]) -> bool {
+    let rows = sample
+        .split(|&byte| byte != 0)
+        .filter(|row| !row.is_empty());
+    let (long, single): (Vec<&[u8]>, Vec<&[u8]>) = rows.partition(|row| row.len() > 1);
+    long.len() > single.len()
 }
 
 /// How many ASCII characters and separators of words a text has that was read as UTF-16, or `None` if it is no
@@ -368,12 +383,14 @@ fn is_latin_soup(text: &str) -> bool {
 /// How many things a text has that texts do not have (control characters; a run of NULs counts once, it
 /// pads), or `None` if there are too many of them for a text.
 fn is_text(text: &str) -> Option<usize> {
-    let (mut odd, mut undecoded, mut num_chars) = (0usize, 0usize, 0usize);
+    let (mut odd, mut num_nul_runs, mut undecoded) = (0usize, 0usize, 0usize);
+    let (mut num_chars, mut num_of_words) = (0usize, 0usize);
     let mut previous = ' ';
     for c in text.chars().take(SAMPLE_BYTES) {
         num_chars += usize::from(c != '\0' || previous != '\0');
+        num_of_words += usize::from(c.is_alphanumeric() || c.is_whitespace());
         match c {
-            '\0' if previous == '\0' => {}
+            '\0' => num_nul_runs += usize::from(previous != '\0'),
             '\t' | '\n' | '\r' | '\x0b' | '\x0c' | '\x1b' | '\x08' | '\x07' => {}
             c if c.is_control() && !('\u{80}'..='\u{9f}').contains(&c) => odd += 1,
             '\u{fffd}' => undecoded += 1,
@@ -381,9 +398,20 @@ fn is_text(text: &str) -> Option<usize> {
         }
         previous = c;
     }
+    // NULs that fill up lines or the fields of records stand between words; what is binary has other controls too.
+    let is_padded = odd == 0 && num_nul_runs * 3 <= num_of_words && num_of_words * 2 >= num_chars;
+    odd += num_nul_runs;
     // Three odd characters do not make a note a binary file, unless it consists of them.
-    let few = odd * 50 <= num_chars || (odd <= 3 && odd * 4 <= num_chars);
+    let few = is_padded || odd * 50 <= num_chars || (odd <= 3 && odd * 4 <= num_chars);
     (few && undecoded * 10 <= num_chars).then_some(odd)
+}
+
+/// The text with blanks for the NULs that fill up the fields of records, so that these stay apart and in columns;
+/// `None` if there are none. Single NULs are strays, and those at the end of a file are the rest of its last block.
+fn without_padding(text: &str) -> Option<String> {
+    text.trim_end_matches('\0')
+        .contains("\0\0")
+        .then(|| text.replace('\0', " "))
 }
 
 /// The text as a terminal shows it: escape sequences (colours, titles, cursor movements) are gone whole,
@@ -468,6 +496,48 @@ mod tests {
             ),
             (b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0", None),
             (&[7, 200, 3, 1, 9, 255, 17, 2, 3, 4, 5, 6], None),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(text_of(bytes).as_deref(), *want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn zeros_in_text_are_told_from_utf16_and_from_binaries() {
+        let utf16 =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        let bitmap: Vec<u8> = (0..400u16)
+            .map(|i| if i % 3 == 0 { 0 } else { (i % 32) as u8 })
+            .collect();
+        let cases: &[(&[u8], Option<&str>)] = &[
+            (
+                "Смета на ремонт\0 склада\nСрок: май".as_bytes(),
+                Some("Смета на ремонт\0 склада\nСрок: май"),
+            ),
+            (
+                "# Prüfung\n\nMaß\0 5 mm\n".as_bytes(),
+                Some("# Prüfung\n\nMaß\0 5 mm\n"),
+            ),
+            (
+                "Tür 1\0\0\0\nTür 20\0\0\n".as_bytes(),
+                Some("Tür 1   \nTür 20  \n"),
+            ),
+            (
+                b"NAME\0\0CITY\0\0\nOlsen\0Oslo\0\0\n",
+                Some("NAME  CITY  \nOlsen Oslo  \n"),
+            ),
+            (
+                b"Pump 4 ok\0\0\0\0\nPump 5 ok\0\0\0\0\n",
+                Some("Pump 4 ok    \nPump 5 ok    \n"),
+            ),
+            (
+                &utf16("合同期限为三年，自签字之日起计算。 1"),
+                Some("合同期限为三年，自签字之日起计算。 1"),
+            ),
+            (&utf16("Tür 5"), Some("Tür 5")),
+            (&utf16("Смета на май"), Some("Смета на май")),
+            (&bitmap, None),
+            (b"\0\0\x01\0.text\0.data\0\x02\0\0\x03\0", None),
         ];
         for (bytes, want) in cases {
             assert_eq!(text_of(bytes).as_deref(), *want, "{bytes:?}");
