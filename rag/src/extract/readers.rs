@@ -50,7 +50,7 @@ const READERS: &[Reader] = &[
     Reader {
         format: Some(Format::Docx),
         name: "docx",
-        version: 3,
+        version: 4,
         extensions: &["docx", "docm", "dotx", "dotm"],
     },
 ];

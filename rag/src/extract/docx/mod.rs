@@ -20,6 +20,7 @@ mod numbering;
 mod package;
 mod paragraph;
 mod sections;
+mod spellout;
 mod styles;
 mod table;
 mod xml;

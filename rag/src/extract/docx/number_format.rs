@@ -1,7 +1,9 @@
 //! Numbers as lists write them: digits, letters, Roman and the alphabets of other scripts.
 //!
-//! Formats that spell numbers out depend on the language of the text, which a number does not tell; they are
-//! written in digits, as are unknown ones.
+//! Formats that spell numbers out depend on the language of the document ([`Spellout`]). What it has no words for is
+//! written in digits, as are unknown formats.
+
+use super::spellout::Spellout;
 
 /// Letters of the formats that count as Word does with letters: A to Z, then AA, BB, ...
 const ALPHABETS: &[(&str, &str)] = &[
@@ -61,8 +63,14 @@ const ENCLOSED: &[(&str, char, u64)] = &[
 /// Most letters that are written for one number; more are digits, as the letters would say nothing.
 const MAX_REPEATED: usize = 20;
 
-/// A number in one of Word's formats; `pattern` is that of the format "custom": "001, 002, 003, ...".
-pub(super) fn format_number(number: u64, format: &str, pattern: &str) -> String {
+/// A number in one of Word's formats; `pattern` is that of the format "custom": "001, 002, 003, ...". `spellout` is
+/// that of the document's language, if it is known.
+pub(super) fn format_number(
+    number: u64,
+    format: &str,
+    pattern: &str,
+    spellout: Option<&Spellout>,
+) -> String {
     let table = |tables: &[(&str, &'static str)]| {
         tables
             .iter()
@@ -80,6 +88,15 @@ pub(super) fn format_number(number: u64, format: &str, pattern: &str) -> String 
     {
         let code = u32::from(first) + u32::try_from(number - 1).unwrap_or(0);
         return char::from_u32(code).map_or_else(|| number.to_string(), String::from);
+    }
+    let spelt = match format {
+        "cardinalText" => spellout.and_then(|spellout| spellout.cardinal(number)),
+        "ordinalText" => spellout.and_then(|spellout| spellout.ordinal(number)),
+        "ordinal" => spellout.and_then(|spellout| spellout.ordinal_in_digits(number)),
+        _ => None,
+    };
+    if let Some(spelt) = spelt {
+        return spelt;
     }
     match format {
         "lowerRoman" => roman(number).to_lowercase(),
@@ -214,8 +231,11 @@ mod tests {
             (9, "none", ""),
         ];
         for (number, format, want) in cases {
-            assert_eq!(format_number(number, format, ""), want, "{format}");
+            assert_eq!(format_number(number, format, "", None), want, "{format}");
         }
-        assert_eq!(format_number(12, "custom", "001, 002, 003, ..."), "012");
+        assert_eq!(
+            format_number(12, "custom", "001, 002, 003, ...", None),
+            "012"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::format::RunProperties;
 use super::number_format::format_number;
+use super::spellout::Spellout;
 use super::styles::Styles;
 use super::xml::{self, Element, Space, Xml};
 use crate::extract::ExtractError;
@@ -74,6 +75,8 @@ pub(super) struct Numbering {
     definitions: HashMap<String, Definition>,
     lists: HashMap<String, List>,
     counters: HashMap<String, [Option<u64>; NUM_LEVELS]>,
+    /// How the language of the document spells numbers out.
+    spellout: Option<&'static Spellout>,
 }
 
 /// What stands in front of a list paragraph.
@@ -99,7 +102,10 @@ struct Place {
 
 impl Numbering {
     pub(super) fn parse(part: &str, styles: &Styles) -> Result<Self, ExtractError> {
-        let mut numbering = Self::default();
+        let mut numbering = Self {
+            spellout: Spellout::of_language(styles.language()),
+            ..Self::default()
+        };
         let mut place = Place::default();
         xml::walk(part, &mut |event| match event {
             Xml::Open(element) if element.name == "Fallback" => place.within_fallback = true,
@@ -230,7 +236,7 @@ impl Numbering {
         for (above, counter) in counters.iter_mut().enumerate().take(level) {
             counter.get_or_insert_with(|| start(above));
         }
-        Some(list.marker(definition, level, counters))
+        Some(list.marker(definition, level, counters, self.spellout))
     }
 }
 
@@ -260,6 +266,7 @@ impl List {
         definition: &Definition,
         at: usize,
         counters: &[Option<u64>; NUM_LEVELS],
+        spellout: Option<&Spellout>,
     ) -> Marker {
         let level = self.level(definition, at);
         if level.format == "bullet" {
@@ -274,7 +281,7 @@ impl List {
                 _ if level.is_legal => "decimal",
                 format => format,
             };
-            let number = format_number(counter.unwrap_or(1), format, &other.pattern);
+            let number = format_number(counter.unwrap_or(1), format, &other.pattern, spellout);
             text = text.replace(&format!("%{}", above + 1), &number);
         }
         Marker::Number(text.trim().to_owned())
@@ -327,6 +334,30 @@ mod tests {
         format!(
             r#"<w:lvl w:ilvl="{level}"><w:start w:val="1"/><w:numFmt w:val="{format}"/>{more}<w:lvlText w:val="{text}"/></w:lvl>"#
         )
+    }
+
+    #[test]
+    fn numbers_are_spelt_out_in_the_language_of_the_document() {
+        let levels = level(0, "cardinalText", "Article %1", "") + &level(1, "ordinal", "%2", "");
+        let mut english = numbering(&levels, "");
+        english.spellout = Spellout::of_language("en-US");
+        check(
+            english,
+            &[
+                ("5", 0, "Article One"),
+                ("5", 0, "Article Two"),
+                ("5", 1, "1st"),
+            ],
+        );
+        check(
+            numbering(&levels, ""),
+            &[("5", 0, "Article 1"), ("5", 1, "1")],
+        );
+        let styles = Styles::parse(
+            r#"<w:styles xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:docDefaults>
+            <w:rPrDefault><w:rPr><w:lang w:val="en-GB"/></w:rPr></w:rPrDefault></w:docDefaults></w:styles>"#,
+        );
+        assert_eq!(styles.unwrap().language(), "en-GB");
     }
 
     #[track_caller]

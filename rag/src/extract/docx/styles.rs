@@ -31,6 +31,8 @@ struct Style {
 pub(super) struct Styles {
     by_id: HashMap<String, Style>,
     default_run: RunProperties,
+    /// That of text for which nothing else is stated: "en-US".
+    language: String,
     /// Styles of paragraphs and of characters that name none.
     default_paragraph: String,
     default_character: String,
@@ -79,6 +81,9 @@ impl Styles {
                 _ => match &mut open {
                     Some(style) => style.read(&element, &within),
                     // Outside of styles, run properties are the document's defaults.
+                    None if within.run && element.name == "lang" => {
+                        styles.language = element.attribute("val").unwrap_or_default();
+                    }
                     None if within.run => styles.default_run.read(&element),
                     None => {}
                 },
@@ -94,6 +99,11 @@ impl Styles {
             _ => {}
         })?;
         Ok(styles)
+    }
+
+    /// The language of the document as its defaults state it; empty if they do not.
+    pub(super) fn language(&self) -> &str {
+        &self.language
     }
 
     fn open_style(&mut self, element: &Element<'_>) -> Style {
