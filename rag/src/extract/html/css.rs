@@ -1,5 +1,5 @@
-//! As much of style sheets as decides whether text is seen, whether it is struck out, and how lists are marked:
-//! which rule wins for an element (importance, specificity, order), and which rules would show it in another
+//! As much of style sheets as decides whether text is seen, whether it is struck out, raised or lowered, and how lists
+//! are marked: which rule wins for an element (importance, specificity, order), and which rules would show it in another
 //! state of the page.
 //!
 //! Rules for print only do not apply; rules under another condition (`@media (min-width: ...)`) apply where
@@ -41,6 +41,8 @@ pub(super) enum Property {
     Outline,
     Position,
     ListStyle,
+    /// Whether text is raised above its line or lowered below it.
+    Shift,
 }
 
 /// What a declaration gives its property.
@@ -52,6 +54,7 @@ pub(super) enum Value {
     Paint(Paint),
     Position(Position),
     Marker(MarkerStyle),
+    Shift(Shift),
 }
 
 impl Value {
@@ -59,6 +62,14 @@ impl Value {
     fn is_switch(self) -> bool {
         matches!(self, Self::Shows | Self::Hides)
     }
+}
+
+/// Where text stands in relation to its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shift {
+    Level,
+    Raised,
+    Lowered,
 }
 
 /// Where an element stands in relation to what is around it.
@@ -92,13 +103,25 @@ pub(super) struct Style {
 impl Style {
     pub(super) fn parse(css: &str) -> Self {
         let mut style = Self::default();
-        for declaration in css.split(';') {
-            if let Some((name, value)) = declaration.split_once(':') {
-                style.push(
-                    &name.trim().to_ascii_lowercase(),
-                    &value.to_ascii_lowercase(),
-                );
-            }
+        let css = css.to_ascii_lowercase();
+        let declarations = css
+            .split(';')
+            .filter_map(|declaration| declaration.split_once(':'));
+        for (name, value) in declarations.clone() {
+            style.push(name.trim(), value);
+        }
+        let value_of = |wanted: &str| {
+            let mut found = declarations
+                .clone()
+                .filter(|(name, _)| name.trim() == wanted);
+            found.next_back().map_or("", |(_, value)| value.trim())
+        };
+        if let Some(shift) = Shift::by_position(value_of) {
+            style.declarations.push(Declaration {
+                property: Property::Shift,
+                value: Value::Shift(shift),
+                important: false,
+            });
         }
         style
     }
@@ -118,11 +141,7 @@ impl Style {
                 important,
             });
         }
-        let number: String = value
-            .chars()
-            .take_while(|c| c.is_ascii_digit() || "-.".contains(*c))
-            .collect();
-        let number = number.parse::<f32>().ok();
+        let number = leading_number(value);
         // Off the page; no page is laid out so wide.
         let is_far = number.is_some_and(|n| n <= -999.0);
         let (property, hides) = match name {
@@ -181,6 +200,13 @@ impl Style {
             .any(|declaration| !declaration.value.is_switch())
     }
 
+    /// Whether the looks change in what decides whether text is seen: resets of `vertical-align` stand everywhere.
+    fn changes_more_than_shift(&self) -> bool {
+        self.declarations.iter().any(|declaration| {
+            !declaration.value.is_switch() && declaration.property != Property::Shift
+        })
+    }
+
     /// Whether one of the declarations is about the property.
     pub(super) fn states(&self, property: Property) -> bool {
         self.declarations
@@ -194,6 +220,74 @@ impl Style {
             declaration.property == property && declaration.value != Value::Hides
         })
     }
+}
+
+impl Shift {
+    /// What `vertical-align` says of text: words and lengths. The other words place boxes (cells, images).
+    fn of_vertical_align(value: &str) -> Self {
+        match value {
+            "super" => Self::Raised,
+            "sub" => Self::Lowered,
+            _ => Self::of_height(value),
+        }
+    }
+
+    /// What a box says that is moved from its place, if its type is smaller too: so are raised numbers set where they
+    /// are not to change the height of the line.
+    fn by_position<'a>(value_of: impl Fn(&str) -> &'a str) -> Option<Self> {
+        let font_size = value_of("font-size");
+        let is_smaller = matches!(font_size, "smaller" | "small" | "x-small" | "xx-small")
+            || leading_number(font_size).is_some_and(|size| match unit_of(font_size) {
+                "%" => size < 100.0,
+                "em" => size < 1.0,
+                // Of running text, of which 12 points are the usual size.
+                "pt" => size < 10.0,
+                "px" => size < 13.0,
+                _ => false,
+            });
+        if value_of("position") != "relative" || !is_smaller {
+            return None;
+        }
+        let (top, bottom) = (value_of("top"), value_of("bottom"));
+        let up = if top.is_empty() {
+            bottom.to_owned()
+        } else {
+            negated(top)
+        };
+        Some(Self::of_height(&up)).filter(|shift| *shift != Self::Level)
+    }
+
+    fn of_height(value: &str) -> Self {
+        // Less is done to set an image or another font on the line.
+        let least = match unit_of(value) {
+            "em" | "rem" => 0.2,
+            "ex" => 0.4,
+            "%" => 20.0,
+            "px" | "pt" => 3.0,
+            _ => return Self::Level,
+        };
+        match leading_number(value) {
+            Some(height) if height >= least => Self::Raised,
+            Some(height) if height <= -least => Self::Lowered,
+            _ => Self::Level,
+        }
+    }
+}
+
+/// The number that a value begins with.
+fn leading_number(value: &str) -> Option<f32> {
+    value[..value.len() - unit_of(value).len()].parse().ok()
+}
+
+/// What follows the number that a value begins with.
+fn unit_of(value: &str) -> &str {
+    value.trim_start_matches(|c: char| c.is_ascii_digit() || "-.".contains(c))
+}
+
+fn negated(value: &str) -> String {
+    value
+        .strip_prefix('-')
+        .map_or_else(|| format!("-{value}"), str::to_owned)
 }
 
 /// What a declaration says about colours, place and markers.
@@ -228,6 +322,10 @@ fn looks(name: &str, value: &str) -> Vec<(Property, Value)> {
                 _ => Position::InFlow,
             };
             vec![(Property::Position, Value::Position(position))]
+        }
+        "vertical-align" => {
+            let shift = Shift::of_vertical_align(value);
+            vec![(Property::Shift, Value::Shift(shift))]
         }
         "list-style" | "list-style-type" => MarkerStyle::of_css(value)
             .map(|style| (Property::ListStyle, Value::Marker(style)))
@@ -308,7 +406,7 @@ impl Cascade {
         let with_looks = cascade.rules.iter().enumerate();
         for (order, rule) in with_looks.filter(|(_, rule)| rule.style.changes_looks()) {
             let Some(selector) = &rule.selector else {
-                is_partial |= rule.is_beyond_us();
+                is_partial |= rule.style.changes_more_than_shift() && rule.is_beyond_us();
                 continue;
             };
             if matches_left <= num_elements {
@@ -436,7 +534,9 @@ impl Rule {
         for declaration in &self.style.declarations {
             let value = match declaration.value {
                 value if !wanted(value) => continue,
-                Value::Hides | Value::Position(_) | Value::Marker(_) if self.conditional => {
+                Value::Hides | Value::Position(_) | Value::Marker(_) | Value::Shift(_)
+                    if self.conditional =>
+                {
                     continue;
                 }
                 // Some readers see it so, some not.

@@ -22,6 +22,7 @@ use super::encoding::Decoded;
 use super::outline::Flow;
 use crate::document::{BlockKind, Extracted};
 use colors::Ink;
+use css::Shift;
 use furniture::is_navigation;
 use visibility::Visibility;
 
@@ -29,6 +30,8 @@ pub(super) use inline::{image_text, link_target, push_lowered, push_raised};
 
 /// Elements nested deeper than this are read as flat text: real pages stay below 100, and the walk is recursive.
 const MAX_DEPTH: usize = 200;
+/// Longest text that is raised or lowered by its style, in chars: a list of notes ("12, 13, 14"), not a line.
+const MAX_SHIFTED: usize = 16;
 
 /// Extracts an HTML document.
 pub(super) fn extract(bytes: &[u8]) -> Result<Extracted, ExtractError> {
@@ -206,9 +209,10 @@ impl Page {
             "span" | "b" | "i" | "em" | "strong" | "u" | "s" | "code" | "small" | "abbr"
             | "cite" | "q" | "mark" | "font" | "label" | "time" | "kbd" | "samp" | "var"
             | "ins" | "del" | "big" | "tt" | "bdi" | "bdo" | "data" | "dfn" | "strike" | "wbr"
-            | "ruby" | "rb" | "acronym" | "output" | "nobr" => {
-                self.walk_children(element, flow, place)
-            }
+            | "ruby" | "rb" | "acronym" | "output" | "nobr" => match self.shift_of_text(element) {
+                Some(shift) => self.shifted(element, flow, place, shift),
+                None => self.walk_children(element, flow, place),
+            },
             _ => {
                 flow.flush();
                 self.walk_children(element, flow, place);
@@ -220,33 +224,12 @@ impl Page {
     /// Elements within a line that are more than the text they hold.
     fn walk_special(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place) {
         match element.value().name() {
-            "a" => self.link(element, flow, place),
-            "sup" => {
-                let text = self.inline_text(
-                    element,
-                    Place {
-                        links: false,
-                        ..place
-                    },
-                );
-                let is_note = holds_note_link(element)
-                    || element
-                        .parent()
-                        .and_then(ElementRef::wrap)
-                        .is_some_and(is_note_link);
-                let is_formula = is_variable_near(element);
-                inline::push_raised(&mut flow.inline, &text, is_note, is_formula);
-            }
-            "sub" => {
-                let text = self.inline_text(
-                    element,
-                    Place {
-                        links: false,
-                        ..place
-                    },
-                );
-                inline::push_lowered(&mut flow.inline, &text);
-            }
+            "a" => match self.shift_of_text(element) {
+                Some(shift) => self.shifted(element, flow, place, shift),
+                None => self.link(element, flow, place),
+            },
+            "sup" => self.shifted(element, flow, place, Shift::Raised),
+            "sub" => self.shifted(element, flow, place, Shift::Lowered),
             "math" if place.ink.is_unseen() => {}
             "math" => flow.inline.push_str(&inline::formula(element, 0)),
             "rt" => {
@@ -273,6 +256,49 @@ impl Page {
                     push_image(&mut flow.inline, alt);
                 }
             }
+        }
+    }
+
+    /// How the style shifts the text of an element within a line; `None` for what stands on the line, what is too long
+    /// for a number or a mark, and what holds a `sup` or `sub` that says it.
+    fn shift_of_text(&self, element: ElementRef<'_>) -> Option<Shift> {
+        let shift = self.visibility.shift(element);
+        if shift == Shift::Level {
+            return None;
+        }
+        let says_it = |inner: ElementRef<'_>| matches!(inner.value().name(), "sup" | "sub");
+        let text = flat_text(element);
+        let is_short = (1..=MAX_SHIFTED).contains(&text.trim().chars().count());
+        (is_short && !element.descendent_elements().any(says_it)).then_some(shift)
+    }
+
+    /// Raised or lowered text.
+    fn shifted(&self, element: ElementRef<'_>, flow: &mut Flow, place: Place, shift: Shift) {
+        let place = Place {
+            links: false,
+            ..place
+        };
+        let text = self.inline_text(element, place);
+        let whole: String = element.text().collect();
+        if whole.starts_with(char::is_whitespace) {
+            flow.inline.push(' ');
+        }
+        let is_note = holds_note_link(element)
+            || is_note_link(element)
+            || element
+                .parent()
+                .and_then(ElementRef::wrap)
+                .is_some_and(is_note_link);
+        match shift {
+            Shift::Level => flow.inline.push_str(&text),
+            Shift::Lowered => inline::push_lowered(&mut flow.inline, &text),
+            Shift::Raised => {
+                let is_formula = is_variable_near(element);
+                inline::push_raised(&mut flow.inline, &text, is_note, is_formula);
+            }
+        }
+        if whole.ends_with(char::is_whitespace) {
+            flow.inline.push(' ');
         }
     }
 
@@ -441,6 +467,61 @@ mod tests {
             <article><header>four</header><!-- hid6 --><p>fi<b>ve</b></p></article><footer>(c)</footer></body></html>"##;
         assert_eq!(texts(html), ["one", "two", "three", "four", "five"]);
         assert_eq!(texts("<nav>only <a>this</a></nav>"), ["only this"]);
+    }
+
+    #[test]
+    fn text_that_a_style_raises_stays_apart_from_what_it_stands_at() {
+        let sheet = "<style>.c5{vertical-align:super;font-size:6.6pt}.c7{vertical-align:sub}\
+                     sup{position:relative;top:-.5em;font-size:75%;vertical-align:baseline}\
+                     .up{position:relative;font-size:70%;bottom:4px}.icon{vertical-align:middle}\
+                     @media (min-width:9px){.wide{vertical-align:super}}</style>";
+        let cases = [
+            ("10<span class=c5>5</span> KBE", "10^5 KBE"),
+            (
+                "since 2021<span class=c5>2</span>, CO<span class=c7>2</span>",
+                "since 2021^2, CO2",
+            ),
+            (
+                "10<span style='vertical-align: SUPER'>6</span> lux",
+                "10^6 lux",
+            ),
+            (
+                "10<font style='vertical-align:super'>4</font> units",
+                "10^4 units",
+            ),
+            ("10<span style='vertical-align:0.5em'>7</span> W", "10^7 W"),
+            (
+                "10<span style='vertical-align:40%;font-size:8pt'>7</span> W",
+                "10^7 W",
+            ),
+            (
+                "10<span style='position:relative;top:-.5em;font-size:70%'>6</span> cells",
+                "10^6 cells",
+            ),
+            ("10<b class=up>6</b> cells", "10^6 cells"),
+            ("word<a class=c5 href='#n1'>1</a> on", "word [^1] on"),
+            ("2021<span class=c5>2 </span>and", "2021^2 and"),
+            ("10<sup>6</sup>", "10^6"),
+            ("10<span class=c5><sup>6</sup></span>", "10^6"),
+            (
+                "5<span style='vertical-align:baseline'>5</span> kg",
+                "55 kg",
+            ),
+            ("5<span class=icon>5</span> kg", "55 kg"),
+            ("5<span class=wide>5</span> kg", "55 kg"),
+            ("5<span style='vertical-align:1px'>5</span> kg", "55 kg"),
+            (
+                "5<span style='position:relative;top:-.5em'>5</span> kg",
+                "55 kg",
+            ),
+            (
+                "5<span style='position:absolute;top:-.5em;font-size:70%'>5</span> kg",
+                "55 kg",
+            ),
+        ];
+        for (html, want) in cases {
+            assert_eq!(texts(&format!("{sheet}<p>{html}</p>")), [want], "{html}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use ego_tree::NodeId;
 use scraper::{ElementRef, Html, Selector};
 
-use super::css::{Cascade, Property, Style};
+use super::css::{Cascade, Property, Shift, Style, Value};
 use super::furniture::is_navigation;
 
 /// Elements that hold no text for readers.
@@ -171,6 +171,17 @@ impl Visibility {
         self.cascade
             .decides(element, &own_style(element), Property::Strike)
             == Some(true)
+    }
+
+    /// Whether the style raises the element's text above its line or lowers it.
+    pub(super) fn shift(&self, element: ElementRef<'_>) -> Shift {
+        match self
+            .cascade
+            .value(element, &own_style(element), Property::Shift)
+        {
+            Some(Value::Shift(shift)) => shift,
+            _ => Shift::Level,
+        }
     }
 
     /// Whether the element and what it holds are not read.
