@@ -3,12 +3,74 @@
 //!
 //! A banner is told from text by its structure: a dialog, a fixed position, something to press. Bare words in a
 //! box beside the main element are left out, paragraphs there are read.
+//!
+//! The foot of a page may hold who approved it and when. Of such a foot the *statements* are read (several words that
+//! are no link and no copyright); its menus and copyrights are not.
 
 use scraper::{ElementRef, Html, Selector};
 
 use super::visibility::{HEADINGS, NEVER_READ, Visibility, is_control, is_dialog, own_style};
 
+/// A piece of a foot is a statement with so many words, or with one less if it has a number; fewer are the name of
+/// something or "all rights reserved".
+const MIN_STATEMENT_WORDS: usize = 4;
+/// So many letters without blanks are as much as one word more.
+const LETTERS_A_WORD: usize = 10;
+/// What stands apart from the text around it.
+const BLOCKS: &[&str] = &[
+    "p",
+    "div",
+    "ul",
+    "ol",
+    "li",
+    "dl",
+    "dt",
+    "dd",
+    "table",
+    "tbody",
+    "tr",
+    "td",
+    "th",
+    "section",
+    "address",
+    "nav",
+    "form",
+    "figure",
+    "blockquote",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+];
+
 impl Visibility {
+    /// Finds the feet of the page that hold statements, and what in them is left out.
+    pub(super) fn find_feet(&mut self, html: &Html) {
+        let selector =
+            Selector::parse("footer, [role=contentinfo]").expect("the selector is a constant");
+        let feet: Vec<ElementRef<'_>> = html
+            .select(&selector)
+            .filter(|foot| is_of_site(*foot) && self.is_furniture(*foot))
+            .collect();
+        for foot in feet {
+            let mut pieces = vec![];
+            add_pieces(foot, &mut pieces);
+            let (statements, rest): (Vec<_>, Vec<_>) =
+                pieces.into_iter().partition(|piece| is_statement(*piece));
+            if !statements.is_empty() {
+                self.read_feet.insert(foot.id());
+                self.left_out.extend(rest.iter().map(|piece| piece.id()));
+            }
+        }
+    }
+
+    /// Whether the element is a foot with statements, or nothing but a box around one.
+    fn holds_only_read_foot(&self, element: ElementRef<'_>) -> bool {
+        only_children(element).any(|inner| self.read_feet.contains(&inner.id()))
+    }
+
     /// Finds the main element: the only one, and with more text than what would be left out because of it.
     pub(super) fn find_main(&mut self, html: &Html) {
         let selector = Selector::parse("main, [role=main]").expect("the selector is a constant");
@@ -47,8 +109,11 @@ impl Visibility {
         if self.keep_page_furniture {
             return false;
         }
-        if is_site_navigation(element) {
+        if is_site_navigation(element) || self.left_out.contains(&element.id()) {
             return true;
+        }
+        if self.holds_only_read_foot(element) {
+            return false;
         }
         if is_of_site(element)
             && (is_navigation(element)
@@ -85,11 +150,7 @@ impl Visibility {
     /// Whether the element lies over the page. An aside says itself what it is, wherever it is put.
     fn is_overlay(&self, element: ElementRef<'_>) -> bool {
         let is_pinned = || {
-            std::iter::successors(Some(element), |outer| {
-                let mut inner = outer.child_elements();
-                inner.next().filter(|_| inner.next().is_none())
-            })
-            .any(|element| {
+            only_children(element).any(|element| {
                 own_style(element).is_pinned
                     || self.cascade.any_rule(element, |style| style.is_pinned)
             })
@@ -97,6 +158,48 @@ impl Visibility {
         (is_dialog(element) && !self.is_referenced(element))
             || (element.value().name() != "aside" && is_pinned())
     }
+}
+
+/// The element, its only child, the only child of that, and so on.
+fn only_children(element: ElementRef<'_>) -> impl Iterator<Item = ElementRef<'_>> {
+    std::iter::successors(Some(element), |outer| {
+        let mut inner = outer.child_elements();
+        inner.next().filter(|_| inner.next().is_none())
+    })
+}
+
+/// The parts of an element that stand apart from each other and hold no such parts.
+fn add_pieces<'a>(element: ElementRef<'a>, pieces: &mut Vec<ElementRef<'a>>) {
+    if !holds(element, BLOCKS) {
+        return pieces.push(element);
+    }
+    for child in element.child_elements() {
+        add_pieces(child, pieces);
+    }
+}
+
+fn is_statement(piece: ElementRef<'_>) -> bool {
+    let text: String = piece.text().collect();
+    let letters_of = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).count();
+    let num_words: usize = text
+        .split_whitespace()
+        .map(letters_of)
+        .filter(|num_letters| *num_letters > 0)
+        .map(|num_letters| 1 + num_letters / LETTERS_A_WORD)
+        .sum();
+    let has_number = text.contains(|c: char| c.is_ascii_digit());
+    let leads_away = |inner: ElementRef<'_>| {
+        let href = inner.value().attr("href").unwrap_or("#");
+        !["#", "mailto:", "tel:"]
+            .iter()
+            .any(|start| href.starts_with(start))
+    };
+    num_words + usize::from(has_number) >= MIN_STATEMENT_WORDS
+        && !text.contains('©')
+        && !NEVER_READ.contains(&piece.value().name())
+        && !piece
+            .descendent_elements()
+            .any(|inner| leads_away(inner) || is_control(inner) || is_site_navigation(inner))
 }
 
 /// Whether a box without a heading holds paragraphs or the like, and nothing of a menu, a form, a banner or the
@@ -216,6 +319,55 @@ mod tests {
         ];
         for (head, piece, want) in cases {
             assert_eq!(is_read_beside_main(head, piece), want, "{head} {piece}");
+        }
+    }
+
+    #[test]
+    fn statements_in_the_foot_of_a_page_are_read_and_its_menus_are_not() {
+        let menu =
+            "<ul><li><a href='/'>NAV home</a></li></ul><p>© 2026 NAV all rights of 3 firms</p>";
+        let cases = [
+            (
+                "<footer>MARK approved by Ines Duarte on 20 April 2026</footer>",
+                true,
+            ),
+            ("<footer>Issued by dept. MARK</footer>", true),
+            ("<footer><p>Signed MARK 2026</p>{menu}</footer>", true),
+            (
+                "<div><footer><p>MARK by the head of Logistics</p>{menu}</footer></div>",
+                true,
+            ),
+            (
+                "<div role=contentinfo>MARK by <a href='mailto:q@a.example'>dept. Q</a></div>",
+                true,
+            ),
+            (
+                "<footer>{menu}<div><span>承認者は品質保証部長の田中太郎、二〇二六年四月 MARK</span></div></footer>",
+                true,
+            ),
+            ("<footer>MARK rights reserved</footer>", false),
+            (
+                "<footer><p>Powered by the famous <a href='https://a.example'>MARK</a></p></footer>",
+                false,
+            ),
+            ("<footer><p>© 2026 MARK of three firms</p></footer>", false),
+            (
+                "<footer><nav>MARK and many other words</nav></footer>",
+                false,
+            ),
+            (
+                "<footer><a href='/a'>MARK and terms</a> <a href='/b'>of this site</a></footer>",
+                false,
+            ),
+        ];
+        for (foot, want) in cases {
+            let foot = foot.replace("{menu}", menu);
+            assert_eq!(is_read_beside_main("", &foot), want, "{foot}");
+            let page = format!("<h1>Rule</h1><p>It covers all tower cranes.</p>{foot}");
+            let blocks = extract(page.as_bytes()).unwrap().blocks;
+            let reads = |word: &str| blocks.iter().any(|block| block.text.contains(word));
+            assert!(reads("MARK") || !want, "{foot}");
+            assert!(!reads("NAV") || foot.contains("<p>"), "{foot}");
         }
     }
 

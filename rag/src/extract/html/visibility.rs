@@ -76,6 +76,9 @@ pub(super) struct Visibility {
     /// The main element, if the page has one that holds most of its text, and everything around it.
     pub(super) main_line: HashSet<NodeId>,
     pub(super) main: Option<NodeId>,
+    /// Feet of the page that hold statements, and what in them is not read.
+    pub(super) read_feet: HashSet<NodeId>,
+    pub(super) left_out: HashSet<NodeId>,
     /// Whether header, footer, navigation and aside are read whatever they hold.
     pub(super) keep_page_furniture: bool,
 }
@@ -101,6 +104,8 @@ impl Visibility {
                 .any(|function| sheets.contains(function)),
             main_line: HashSet::new(),
             main: None,
+            read_feet: HashSet::new(),
+            left_out: HashSet::new(),
             keep_page_furniture: false,
         };
         for element in html.root_element().descendent_elements() {
@@ -109,6 +114,7 @@ impl Visibility {
         visibility.has_foreign_styles |=
             visibility.cascade.is_partial || sheets.contains("@import");
         visibility.find_main(html);
+        visibility.find_feet(html);
         visibility
     }
 
