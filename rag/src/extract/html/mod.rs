@@ -525,6 +525,62 @@ mod tests {
     }
 
     #[test]
+    fn what_is_named_with_the_line_above_it_unfolds() {
+        let cases = [
+            // As Confluence and Divi write them, and by the names of BEM.
+            (
+                "<div class=expand-container><div class=expand-control><span class=expand-control-text>VPN</span></div>\
+                 <div class=expand-content style='display:none'>MARK</div></div>",
+                true,
+            ),
+            (
+                "<div class='et_pb_toggle closed'><h5 class=et_pb_toggle_title>Versand</h5>\
+                 <div class='et_pb_toggle_content clearfix' style='display:none'>MARK</div></div>",
+                true,
+            ),
+            (
+                "<div class=faq__list><p class=faq__q>One?<p class=faq__a hidden>MARK<p class=faq__q>Two?<p class=faq__a hidden>b</div>",
+                true,
+            ),
+            (
+                "<p>Start<span>...</span><span style='display:none'>MARK</span></p><button onclick='f()'>More</button>",
+                true,
+            ),
+            (
+                "<p>Start <span style='display:none'>MARK</span> end</p><button onclick='f()'>More</button>",
+                false,
+            ),
+            // Nothing shows that these are parts of one thing.
+            (
+                "<div><div>VPN</div><div style='display:none'>MARK</div></div>",
+                false,
+            ),
+            (
+                "<div class=box><div class=box-title>VPN</div><div class=hint style='display:none'>MARK</div></div>",
+                false,
+            ),
+            // More is seen of the thing than its title.
+            (
+                "<div class=box><div class=box-title>VPN</div><div class=box-note style='display:none'>MARK</div><p>Gateway</div>",
+                false,
+            ),
+            (
+                "<form><div class=field><span class=field-name>VPN</span><div class=field-error hidden>MARK</div></div></form>",
+                false,
+            ),
+            (
+                "<div class=menu><span class=menu-title>VPN</span><ul class=menu-list hidden><li><a href=/a>MARK</a></ul></div>",
+                false,
+            ),
+        ];
+        for (html, want) in cases {
+            let texts = texts(&format!("<p>Text.</p>{html}"));
+            let is_read = texts.iter().any(|text| text.contains("MARK"));
+            assert_eq!(is_read, want, "{html}");
+        }
+    }
+
+    #[test]
     fn prefers_the_main_element() {
         assert_eq!(
             texts("<div>cookies</div><main><h1>A</h1>text of the page</main>"),

@@ -57,6 +57,11 @@ pub(super) const HEADINGS: &[&str] = &[
 /// Longest string of a script that is taken for a name, in bytes.
 const MAX_LITERAL: usize = 200;
 
+/// Longest title of what unfolds, in bytes: a question of two lines.
+const MAX_TITLE: usize = 250;
+/// Shortest common part of the names of a title and of what it opens; shorter ones are prefixes of style sheets.
+const MIN_STEM: usize = 3;
+
 /// A page and what is known about the visibility of its elements.
 pub(super) struct Visibility {
     pub(super) cascade: Cascade,
@@ -315,6 +320,7 @@ impl Visibility {
             || self.cascade.is_shown_in_another_state(element, property)
             || is_beside_control(element)
             || self.is_all_below_its_heading(element)
+            || self.is_part_of_fold(element)
             || self.has_visible_twin(element)
     }
 
@@ -347,6 +353,33 @@ impl Visibility {
         };
         heading.is_some_and(|heading| is_heading(&heading))
             && next.map_or_else(is_one_of_several, |next| is_heading(&next))
+    }
+
+    /// Whether names show that the element is what the line before it opens: both are parts of the same thing by their
+    /// classes (`expand-control` and `expand-content` in an `expand-container`), and all that is seen of the thing are
+    /// such lines.
+    fn is_part_of_fold(&self, element: ElementRef<'_>) -> bool {
+        let Some(whole) = element.parent().and_then(ElementRef::wrap) else {
+            return false;
+        };
+        let is_in_form = element
+            .ancestors()
+            .filter_map(ElementRef::wrap)
+            .any(|above| above.value().name() == "form");
+        let is_title = |sibling: ElementRef<'_>| {
+            is_line(sibling) && have_common_stem(&[whole, sibling, element])
+        };
+        let mut shown = whole
+            .child_elements()
+            .filter(|child| self.is_displayed(*child))
+            .peekable();
+        let mut before = element.prev_siblings().filter_map(ElementRef::wrap);
+        !is_in_form
+            && before
+                .next()
+                .is_some_and(|before| self.is_displayed(before))
+            && shown.peek().is_some()
+            && shown.all(is_title)
     }
 
     /// Alternatives (tabs, slides) are alike, and one of them is shown.
@@ -446,8 +479,45 @@ pub(super) fn is_dialog(element: ElementRef<'_>) -> bool {
         || value.attr("aria-modal").is_some()
 }
 
+/// Whether the element is one line of text, as the title of something is.
+fn is_line(element: ElementRef<'_>) -> bool {
+    let name = element.value().name();
+    let len: usize = element.text().map(|text| text.trim().len()).sum();
+    (1..=MAX_TITLE).contains(&len)
+        && name != "label"
+        && (HEADINGS.contains(&name) || element.descendent_elements().skip(1).all(is_inline))
+}
+
+fn is_inline(element: ElementRef<'_>) -> bool {
+    INLINE.contains(&element.value().name())
+}
+
+/// Whether each of the elements has a class that begins with the same words: the whole may have them alone, its parts
+/// have another word after them.
+fn have_common_stem(whole_and_parts: &[ElementRef<'_>; 3]) -> bool {
+    let [whole, first, second] = whole_and_parts;
+    let stem = |class: &str| -> Option<String> {
+        let (stem, _) = class.rsplit_once(['-', '_'])?;
+        let stem = stem.trim_end_matches(['-', '_']);
+        (stem.len() >= MIN_STEM).then(|| stem.to_owned())
+    };
+    let stems: Vec<String> = second.value().classes().filter_map(stem).collect();
+    stems.iter().any(|own| {
+        let begins = |class: &str| {
+            class
+                .strip_prefix(own.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+        };
+        whole.value().classes().any(begins)
+            && first
+                .value()
+                .classes()
+                .any(|class| stem(class).is_some_and(|stem| stem == *own))
+    })
+}
+
 /// Whether something to press stands directly before the element (a question), or after it ("read more"); rows
-/// and items have it after their table or list.
+/// and items have it after their table or list, the last words of a paragraph after the paragraph.
 fn is_beside_control(element: ElementRef<'_>) -> bool {
     let holds_control = |candidate: ElementRef<'_>| candidate.descendent_elements().any(is_control);
     if element
@@ -467,12 +537,25 @@ fn is_beside_control(element: ElementRef<'_>) -> bool {
     let is_in_form = above(&["form"]).is_some();
     let whole = match element.value().name() {
         "li" | "tr" | "tbody" => above(&["ul", "ol", "table"]),
+        name if INLINE.contains(&name) && is_last(element) => element
+            .parent()
+            .and_then(ElementRef::wrap)
+            .filter(|parent| parent.value().name() == "p"),
         _ => Some(element),
     };
     !is_in_form
         && whole
             .and_then(|whole| whole.next_siblings().find_map(ElementRef::wrap))
             .is_some_and(is_control)
+}
+
+/// Whether nothing follows the element in its parent.
+fn is_last(element: ElementRef<'_>) -> bool {
+    element.next_siblings().all(|node| {
+        node.value()
+            .as_text()
+            .is_some_and(|text| text.trim().is_empty())
+    })
 }
 
 pub(super) fn is_control(element: ElementRef<'_>) -> bool {
