@@ -11,9 +11,11 @@
 //!
 //! Absent on purpose: files, formats, tokens.
 
+use std::fmt;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What stands between two blocks in a [`DocumentText`].
 pub const BLOCK_SEPARATOR: &str = "\n\n";
@@ -100,7 +102,64 @@ pub struct Extracted {
     pub pages: Option<u32>,
     pub blocks: Vec<Block>,
     /// What was left out and why, one sentence each ("pages 3-4 are images without text").
+    #[serde(deserialize_with = "first_warnings")]
     pub warnings: Vec<String>,
+}
+
+/// Longest title, in characters: it is in the header of every passage and in every list of documents.
+const MAX_TITLE_CHARS: usize = 300;
+/// Most warnings of a document, and the longest, in characters.
+const MAX_WARNINGS: usize = 100;
+const MAX_WARNING_CHARS: usize = 500;
+
+impl Extracted {
+    /// The same with what stands outside of the text cut to a length that people can read. A reader may be deceived by its
+    /// file, so nothing that it says is taken at any length.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        if let Some(title) = &mut self.title {
+            cut(title, MAX_TITLE_CHARS);
+        }
+        self.warnings.truncate(MAX_WARNINGS);
+        for warning in &mut self.warnings {
+            cut(warning, MAX_WARNING_CHARS);
+        }
+        self
+    }
+}
+
+/// Cuts a text to `max_chars` characters, the last of which says so.
+pub(crate) fn cut(text: &mut String, max_chars: usize) {
+    if let Some((at, _)) = text.char_indices().nth(max_chars) {
+        let before = text[..at].char_indices().next_back();
+        text.truncate(before.map_or(0, |(at, _)| at));
+        text.push('…');
+    }
+}
+
+/// Reads as many warnings as are kept; those behind take no memory.
+fn first_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct First;
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of sentences")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut kept = Vec::new();
+            while kept.len() < MAX_WARNINGS {
+                match list.next_element()? {
+                    Some(warning) => kept.push(warning),
+                    None => return Ok(kept),
+                }
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_seq(First)
 }
 
 /// Where one block lies in a [`DocumentText`], in chars.
@@ -218,6 +277,29 @@ pub fn char_slice(text: &str, start: usize, end: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_outside_of_the_text_has_a_bounded_length() {
+        let extracted = Extracted {
+            title: Some("ä".repeat(1_000)),
+            warnings: vec!["w".repeat(1_000)],
+            ..Extracted::default()
+        }
+        .bounded();
+        let title = extracted.title.unwrap();
+        assert_eq!(title.chars().count(), MAX_TITLE_CHARS);
+        assert!(title.ends_with("ä…"));
+        assert_eq!(extracted.warnings[0].chars().count(), MAX_WARNING_CHARS);
+        let list = format!("[{}\"last\"]", "\"w\",".repeat(10_000));
+        let answer = format!("{{\"title\":null,\"pages\":null,\"blocks\":[],\"warnings\":{list}}}");
+        let read: Extracted = serde_json::from_str(&answer).unwrap();
+        assert_eq!(read.warnings.len(), MAX_WARNINGS);
+        let short = Extracted {
+            title: Some("Title".to_owned()),
+            ..Extracted::default()
+        };
+        assert_eq!(short.clone().bounded(), short);
+    }
 
     fn paragraph(text: &str) -> Block {
         Block {

@@ -22,6 +22,10 @@ use crate::sentence::split_sentences;
 /// Share of `max_tokens` at which a passage ends with the paragraph it is in: paragraphs shorter than half a
 /// passage are kept together, longer ones stay alone.
 const FULL_ENOUGH: f32 = 0.5;
+/// What is longer than this for each token that it may have is cut without being counted. Words have 4 to 6 characters a
+/// token, and a piece of a vocabulary is hardly ever longer than 20; what is longer is one unknown piece, like the data of
+/// a picture.
+const MAX_CHARS_OF_TOKEN: usize = 40;
 /// Stands between the parts of a header.
 const PATH_SEPARATOR: &str = " > ";
 
@@ -91,6 +95,7 @@ pub fn split_passages(
         count_tokens,
         limits,
         passages: Vec::new(),
+        last_header: LastHeader::default(),
     };
     splitter.split()
 }
@@ -101,6 +106,15 @@ struct Splitter<'a> {
     count_tokens: &'a dyn Fn(&str) -> usize,
     limits: &'a PassageLimits,
     passages: Vec<Passage>,
+    last_header: LastHeader,
+}
+
+/// The header that was made last: all passages of a section, or of a table, have the same.
+#[derive(Default)]
+struct LastHeader {
+    heading: Vec<String>,
+    row: String,
+    header: String,
 }
 
 impl Splitter<'_> {
@@ -237,9 +251,11 @@ impl Splitter<'_> {
         let span = self.text.spans[block_idx];
         if block.kind != BlockKind::Table {
             let (start, end) = self.trimmed(span.start, span.end);
-            let whole = self.unit(start, end);
-            if whole.tokens <= self.limits.max_tokens && start < end {
-                return vec![whole];
+            if start < end && !self.is_surely_too_long(start, end) {
+                let whole = self.unit(start, end);
+                if whole.tokens <= self.limits.max_tokens {
+                    return vec![whole];
+                }
             }
         }
         let ranges: Vec<(usize, usize)> = match block.kind {
@@ -262,9 +278,11 @@ impl Splitter<'_> {
         if start >= end {
             return;
         }
-        let unit = self.unit(start, end);
-        if unit.tokens <= self.limits.max_tokens || end - start < 2 {
-            return units.push(unit);
+        if !self.is_surely_too_long(start, end) {
+            let unit = self.unit(start, end);
+            if unit.tokens <= self.limits.max_tokens || end - start < 2 {
+                return units.push(unit);
+            }
         }
         let chars: Vec<char> = self.text.slice(start, end).chars().collect();
         let middle = chars.len() / 2;
@@ -289,6 +307,10 @@ impl Splitter<'_> {
         )
     }
 
+    fn is_surely_too_long(&self, start: usize, end: usize) -> bool {
+        end - start > self.limits.max_tokens.max(1) * MAX_CHARS_OF_TOKEN
+    }
+
     fn unit(&self, start: usize, end: usize) -> Unit {
         Unit {
             start,
@@ -306,6 +328,7 @@ impl Splitter<'_> {
         open.clear();
         let heading = self.extracted.blocks[section_block].heading.clone();
         let block_idx = self.text.blocks_in(&(start..start + 1)).start;
+        let header = self.known_header(&heading, header_row);
         self.passages.push(Passage {
             index: 0,
             start,
@@ -315,7 +338,7 @@ impl Splitter<'_> {
                 .blocks
                 .get(block_idx)
                 .and_then(|block| block.page),
-            header: self.header(&heading, header_row),
+            header,
             heading,
             text: self.text.slice(start, end).to_owned(),
         });
@@ -338,6 +361,18 @@ impl Splitter<'_> {
                 at += 1;
             }
         }
+    }
+
+    fn known_header(&mut self, heading: &[String], header_row: &str) -> String {
+        let last = &self.last_header;
+        if self.passages.is_empty() || last.heading != heading || last.row != header_row {
+            self.last_header = LastHeader {
+                heading: heading.to_vec(),
+                row: header_row.to_owned(),
+                header: self.header(heading, header_row),
+            };
+        }
+        self.last_header.header.clone()
     }
 
     /// `title > H1 > H2` within its share of the tokens: inner headings are left out first, then the title, and at
@@ -372,14 +407,26 @@ impl Splitter<'_> {
 
     /// As many words of `text` as fit into `budget` tokens.
     fn shortened(&self, text: &str, budget: usize) -> String {
-        let mut shortened = text.to_owned();
-        while (self.count_tokens)(&shortened) > budget {
+        // A word has a token at least, and what is longer than that has too many.
+        let end = text.char_indices().nth(budget * MAX_CHARS_OF_TOKEN);
+        let mut shortened = match end {
+            Some((end, _)) => &text[..end],
+            None => text,
+        };
+        let mut words = shortened.char_indices().filter(|(at, c)| {
+            let before = shortened[..*at].chars().next_back();
+            c.is_whitespace() && before.is_some_and(|c| !c.is_whitespace())
+        });
+        if let Some((end, _)) = words.nth(budget) {
+            shortened = &shortened[..end];
+        }
+        while (self.count_tokens)(shortened) > budget {
             let Some((shorter, _)) = shortened.trim_end().rsplit_once(char::is_whitespace) else {
                 return String::new();
             };
-            shortened = shorter.to_owned();
+            shortened = shorter;
         }
-        shortened
+        shortened.to_owned()
     }
 }
 

@@ -105,7 +105,7 @@ impl Extractor {
         let answer = self.run(Stdio::from(input), &extension_of(name))?;
         warn_of_missing(&answer.missing);
         match answer.result {
-            ExtractionResult::Ok(extracted) => Ok(extracted),
+            ExtractionResult::Ok(extracted) => Ok(extracted.bounded()),
             ExtractionResult::Error(error) => Err(error),
         }
     }

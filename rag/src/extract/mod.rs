@@ -139,7 +139,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
         .position(|window| window == needle)
 }
 
-fn too_large(got: u64) -> ExtractError {
+pub(crate) fn too_large(got: u64) -> ExtractError {
     ExtractError::TooLarge {
         what: "bytes".into(),
         got,

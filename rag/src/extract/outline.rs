@@ -180,6 +180,7 @@ impl BlockWriter {
             blocks: self.blocks,
             warnings: self.warnings,
         }
+        .bounded()
     }
 }
 

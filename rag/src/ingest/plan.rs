@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 
 use super::FailedFile;
 use super::pipeline::is_current;
 use super::scan::{Scan, ScannedFile};
 use super::source::unreadable;
 use crate::catalogue::{DocumentRow, FileFacts};
+use crate::extract::{MAX_FILE_BYTES, too_large};
 use crate::{DocumentId, DocumentState};
 
 /// Why a file is worked on.
@@ -61,10 +62,22 @@ pub(super) struct Plan {
 }
 
 /// Hex BLAKE3 of a file's content. Moves the file's position.
+///
+/// # Errors
+/// Those of reading, and [`io::ErrorKind::FileTooLarge`] for a file that would not be extracted either: a sparse file or
+/// one that grows all the time has no end worth waiting for.
 pub(super) fn hash_file(mut file: &File) -> io::Result<String> {
+    let too_large = |bytes| io::Error::new(io::ErrorKind::FileTooLarge, too_large(bytes));
+    let stated = file.metadata()?.len();
+    if stated > MAX_FILE_BYTES {
+        return Err(too_large(stated));
+    }
     let mut hasher = blake3::Hasher::new();
     file.rewind()?;
-    io::copy(&mut file, &mut hasher)?;
+    let read = io::copy(&mut file.take(MAX_FILE_BYTES + 1), &mut hasher)?;
+    if read > MAX_FILE_BYTES {
+        return Err(too_large(read));
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 

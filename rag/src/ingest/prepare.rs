@@ -8,12 +8,16 @@ use super::plan::hash_file;
 use super::scan::{ScannedFile, modified_ns};
 use super::source::unreadable;
 use crate::catalogue::FileFacts;
+use crate::document::cut;
 use crate::{
     DocumentText, ExtractError, Extracted, Library, PassageLimits, StoredBlock, split_passages,
 };
 
 /// How often a file that changes while it is read is read again.
 const MAX_READS: usize = 3;
+
+/// Longest reason that is kept and shown, in characters.
+const MAX_REASON_CHARS: usize = 1000;
 
 /// A document that is ready to be embedded.
 pub(super) struct Prepared {
@@ -143,10 +147,13 @@ fn observe(file: &File) -> io::Result<(u64, i64)> {
 }
 
 fn failure(facts: FileFacts, hash: Option<String>, reason: &str) -> Box<Unprepared> {
+    let mut reason = reason.to_owned();
+    // Part of it may be the file's own words.
+    cut(&mut reason, MAX_REASON_CHARS);
     Box::new(Unprepared {
         facts,
         hash,
-        reason: reason.to_owned(),
+        reason,
     })
 }
 

@@ -81,6 +81,7 @@ pub(super) fn unreadable(error: &io::Error) -> String {
         _ if error.kind() == io::ErrorKind::NotFound => {
             "the file went away while it was read; run the ingestion again".to_owned()
         }
+        _ if error.kind() == io::ErrorKind::FileTooLarge => error.to_string(),
         _ => format!("the file cannot be read ({error}); check its permissions"),
     }
 }

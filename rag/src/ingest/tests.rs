@@ -608,6 +608,24 @@ fn a_lost_store_and_another_embedder_are_made_up_for_when_the_library_opens() {
     );
 }
 
+#[test]
+fn a_file_without_an_end_worth_waiting_for_is_refused_before_it_is_read() {
+    let mut world = World::new();
+    world.write("a.txt", CONTENTS[0]);
+    world.write("sparse.txt", "");
+    let sparse = fs::File::options()
+        .write(true)
+        .open(world.docs().join("sparse.txt"));
+    sparse.unwrap().set_len(1 << 40).unwrap();
+    let report = ingest(&world.open(), &world.docs()).unwrap();
+    assert_eq!(report.added, 1, "{report:?}");
+    let [failed] = &report.failed[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!(failed.path, "sparse.txt");
+    assert!(failed.reason.contains("too large"), "{failed:?}");
+}
+
 /// A library on the embedded store with three collections of the same kind of documents.
 fn three_collections(dir: &Path, seed: u64, sizes: [usize; 3]) -> Library {
     let catalogue = Catalogue::open(&dir.join("catalogue.db")).unwrap();

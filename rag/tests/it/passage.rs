@@ -241,3 +241,33 @@ fn long_paths_lose_their_middle_first() {
     assert_eq!(passages[0].header, "Title > Last part");
     assert_eq!(passages[0].heading.len(), 5);
 }
+
+#[test]
+fn the_work_grows_with_the_document_and_not_with_its_title_or_head_row() {
+    let words = "word ".repeat(20_000);
+    let table = format!(
+        "| {words} | b |\n| --- | --- |\n{}",
+        "| cell | other |\n".repeat(2_000)
+    );
+    let extracted = Extracted {
+        title: Some(words.clone()),
+        pages: None,
+        blocks: vec![
+            block(BlockKind::Paragraph, &words.repeat(10), 1, &["One"]),
+            block(BlockKind::Code, &"x".repeat(1_000_000), 1, &["Two"]),
+            block(BlockKind::Table, &table, 1, &["Three"]),
+        ],
+        warnings: vec![],
+    };
+    let text = DocumentText::build(&extracted);
+    let counted = std::cell::Cell::new(0);
+    let count = |text: &str| {
+        counted.set(counted.get() + text.len());
+        count_tokens(text)
+    };
+    let limits = PassageLimits::default();
+    let passages = split_passages(&extracted, &text, &count, &limits);
+    check_invariants(&extracted, &text, &passages, &limits);
+    let share = counted.get() / text.text.len();
+    assert!(share <= 6, "counted {share} times its length");
+}
