@@ -3,7 +3,7 @@
 //! An entry has `yes` and `no` (answers, and what a cell of a table says; CLDR's `yesstr` and `nostr` with common
 //! variants), `before` (negators that deny what follows), `around` (negators that deny what stands on either side of
 //! them, as in "deckt die Reise nicht"), `prefix` and `suffix` (negation inside a word), `unless` (what makes "not" no
-//! denial: "not only"), `denying` (words that deny without a negator), `function` (frequent words by which the language is
+//! denial: "not only"), `but` (what opposes two clauses; `unspaced_but` is characters), `denying` (words that deny without a negator), `function` (frequent words by which the language is
 //! recognised), and for scripts without spaces `unspaced_before`, `unspaced_after` and `unspaced_not` (words that only look
 //! like a denial). `symbols` holds signs that no language owns.
 //!
@@ -73,6 +73,8 @@ struct Entry {
     suffix: Vec<String>,
     unless: Vec<String>,
     denying: Vec<String>,
+    but: Vec<String>,
+    unspaced_but: Vec<String>,
     unspaced_before: Vec<String>,
     unspaced_after: Vec<String>,
     unspaced_not: Vec<String>,
@@ -92,6 +94,9 @@ struct Lexicon {
     prefix: Vec<(String, u64)>,
     suffix: Vec<(String, u64)>,
     denying: HashSet<String>,
+    /// With a space on either side.
+    but: Vec<String>,
+    unspaced_but: Vec<char>,
     /// Stems of `unless`.
     restricting: HashSet<String>,
     unspaced_before: Vec<Vec<char>>,
@@ -163,6 +168,10 @@ impl Lexicon {
         };
         self.prefix.extend(with_bit(&entry.prefix));
         self.suffix.extend(with_bit(&entry.suffix));
+        self.but
+            .extend(entry.but.iter().map(|w| format!(" {} ", folded(w))));
+        let unspaced = entry.unspaced_but.iter().flat_map(|w| w.chars());
+        self.unspaced_but.extend(unspaced);
         self.denying
             .extend(entry.denying.iter().map(|w| stem(&folded(w))));
         self.restricting
@@ -276,6 +285,18 @@ pub(crate) fn without_negating_prefix(word: &str, languages: Languages) -> Optio
         let fits = bit & languages.0 != 0 && rest.chars().count() >= MIN_REST;
         (fits && !rest.starts_with('j')).then_some(rest)
     })
+}
+
+/// The clauses of a sentence: what stands between commas, semicolons and words such as "but".
+pub(crate) fn clauses(sentence: &str) -> Vec<String> {
+    let lexicon = lexicon();
+    let mut text = folded(sentence);
+    for but in &lexicon.but {
+        text = text.replace(but, " ; ");
+    }
+    let is_end =
+        |c: char| matches!(c, ',' | ';' | '，' | '；' | '、') || lexicon.unspaced_but.contains(&c);
+    text.split(is_end).map(str::to_owned).collect()
 }
 
 /// Whether a term's key denies without a negator ("prohibited").

@@ -23,6 +23,13 @@ pub struct Span {
     pub end: usize,
 }
 
+impl Span {
+    /// Whether all of another range is in this one.
+    pub(crate) fn holds(self, other: Span) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+}
+
 /// Whether a sentence ends after a run of terminators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Boundary {
@@ -266,7 +273,7 @@ pub fn split_sentences(text: &str) -> Vec<Span> {
         if c == '\n' && line_break_ends(&chars, start, at) {
             push_span(&mut spans, &chars, start, at);
             start = at + 1;
-        } else if is_terminator(c) {
+        } else if is_terminator(c) && !is_in_row(&chars, at) {
             let mut end = at + 1;
             while end < chars.len() && (is_terminator(chars[end]) || is_closer(chars[end])) {
                 end += 1;
@@ -284,6 +291,40 @@ pub fn split_sentences(text: &str) -> Vec<Span> {
     }
     push_span(&mut spans, &chars, start, chars.len());
     spans
+}
+
+/// Whether the line of `at` is a row of a table, which is one sentence with all full stops of its cells.
+fn is_in_row(chars: &[char], at: usize) -> bool {
+    let before = chars[..at].iter().rposition(|&c| c == '\n');
+    let line = &chars[before.map_or(0, |i| i + 1)..at];
+    line.iter().find(|c| !c.is_whitespace()) == Some(&'|')
+}
+
+/// Longest key, in words and characters, and longest value, in words, of a line `Key: value`. Longer ones are prose.
+const MAX_KEY_WORDS: usize = 5;
+const MAX_KEY_CHARS: usize = 40;
+const MAX_VALUE_WORDS: usize = 12;
+
+/// The key and the value of a line `Key: value`, maybe an item of a list.
+pub(crate) fn key_and_value(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let line = ["- ", "* ", "• "]
+        .iter()
+        .find_map(|mark| line.strip_prefix(mark))
+        .unwrap_or(line);
+    let (at, colon) = line.char_indices().find(|(_, c)| matches!(c, ':' | '：'))?;
+    let (key, value) = (line[..at].trim(), &line[at + colon.len_utf8()..]);
+    let is_set_off = colon == '：' || value.starts_with([' ', '\t']);
+    let value = value.trim();
+    let is_key = key.starts_with(char::is_alphabetic)
+        && !key.contains(['.', '?', '!', ',', '|'])
+        && key.split_whitespace().count() <= MAX_KEY_WORDS
+        && key.chars().count() <= MAX_KEY_CHARS;
+    let is_value = !value.is_empty()
+        && !value.contains(". ")
+        && !value.ends_with(|c| is_terminator(c) && c != '.')
+        && value.split_whitespace().count() <= MAX_VALUE_WORDS;
+    (is_set_off && is_key && is_value).then_some((key, value))
 }
 
 /// Skips `[12]`, `[a]` directly behind a full stop, the way encyclopaedias cite.
@@ -315,7 +356,16 @@ fn line_break_ends(chars: &[char], start: usize, at: usize) -> bool {
         .rposition(|&c| c == '\n')
         .map_or(start, |i| start + i + 1);
     let this = chars[line_start..at].iter().find(|c| !c.is_whitespace());
-    starts_item(next) || matches!(this, Some('|' | '#')) || this.is_none()
+    starts_item(next)
+        || matches!(this, Some('|' | '#'))
+        || this.is_none()
+        || is_form_line(chars, line_start) && is_form_line(chars, at + 1)
+}
+
+/// Whether the line that begins at `start` is `Key: value`.
+fn is_form_line(chars: &[char], start: usize) -> bool {
+    let line: String = chars[start..].iter().take_while(|&&c| c != '\n').collect();
+    key_and_value(&line).is_some()
 }
 
 /// Whether a line begins a list item, a table row, a heading or a code fence.
@@ -458,6 +508,20 @@ mod tests {
                 | A | 5 |
                 2.1. Scope
                 Next"#]],
+        );
+    }
+
+    #[test]
+    fn rows_and_lines_of_a_form_are_sentences_of_their_own() {
+        check(
+            "| Tool no. | Obsolete |\n| 10459 | 7740 pcs. of it. Sold out |\n\nModel: C-310\nOil-free: no\nWeight: 240 kg\n\nPlease note: this line\ngoes on here.",
+            expect![[r#"
+                | Tool no. | Obsolete |
+                | 10459 | 7740 pcs. of it. Sold out |
+                Model: C-310
+                Oil-free: no
+                Weight: 240 kg
+                Please note: this line⏎goes on here."#]],
         );
     }
 

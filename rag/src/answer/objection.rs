@@ -5,10 +5,12 @@
 //! be from one of them. Where the question names none, its words must be found in the row or around the table, because
 //! else any value of the row passes as an answer ("it costs NBR, 44 x 3 mm").
 
+use std::collections::HashSet;
+
 use super::{
     entity::{Entity, Mentions},
     support::{Claim, Doubt, Quote, QuoteIndex},
-    table::Row,
+    table::{Cell, Row},
     window::Window,
 };
 use crate::{
@@ -102,13 +104,16 @@ impl QuoteIndex {
     }
 
     /// Whether the window denies what the claim affirms, or the other way round.
-    fn is_opposite(&self, claim: &Claim, window: &Window) -> bool {
+    pub(super) fn is_opposite(&self, claim: &Claim, window: &Window) -> bool {
         if let Some(row) = &window.row
             && let Some(opposite) = self.row_is_opposite(claim, row)
         {
             return opposite;
         }
         if self.answer_is_opposite(claim, window) || self.affirms_what_is_forbidden(claim, window) {
+            return true;
+        }
+        if window.clauses.len() > 1 && clause_is_opposite(claim, window) {
             return true;
         }
         claim
@@ -221,9 +226,7 @@ impl QuoteIndex {
     fn sentences_of<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = &'a Window> {
         let (at, span) = (window.quote.passage_idx, window.quote.span);
         self.windows.iter().filter(move |part| {
-            let quote = part.quote;
-            let is_inside = span.start <= quote.span.start && quote.span.end <= span.end;
-            part.sentences == 1 && quote.passage_idx == at && is_inside
+            part.sentences == 1 && part.quote.passage_idx == at && span.holds(part.quote.span)
         })
     }
 
@@ -255,9 +258,10 @@ impl QuoteIndex {
         !names_this && !telling.any(|(_, term)| holds(window, term))
     }
 
-    /// Whether the question names another row of the same table than this one, and the claim not this one.
+    /// Whether the question names another row of the same table than this one, or one that is not there, and the claim not
+    /// this one.
     fn is_other_row(&self, claim: &Claim, window: &Window) -> bool {
-        let Some(row) = &window.row else {
+        let Some(row) = window.row.as_ref().filter(|row| !row.is_form()) else {
             return false;
         };
         let rows: Vec<&Row> = self
@@ -265,29 +269,42 @@ impl QuoteIndex {
             .iter()
             .filter(|w| w.quote.passage_idx == window.quote.passage_idx)
             .filter_map(|w| w.row.as_ref())
+            .filter(|row| !row.is_form())
             .collect();
-        let holds = |row: &Row, term: &Term| {
-            row.cells
-                .iter()
-                .any(|c| match_strength(term, &c.keys) > 0.0)
+        // A cell of an unspaced script is named by its characters.
+        let is_named = |row: &Row| row.cells[0].is_in(&self.question_text);
+        if rows.iter().any(|row| is_named(row)) {
+            return !names_row(claim, row, |_| true) && !is_named(row);
+        }
+        let selection = Selection { rows: &rows };
+        let is_asked = |head: &HashSet<String>| {
+            let mut terms = self.question.iter().chain(&claim.terms);
+            terms.any(|t| match_strength(t, head) > 0.0)
         };
-        let is_head = |term: &Term| {
-            row.cells
-                .iter()
-                .any(|c| match_strength(term, &c.head_keys) > 0.0)
-        };
+        let holds = |row: &Row, term: &Term| selection.holds(row, term, &is_asked);
+        let is_head = |term: &Term| in_any_cell(row, |cell| match_strength(term, &cell.head_keys));
         let counts: Vec<(usize, &Term)> = self
             .question
             .iter()
             .filter(|term| !is_head(term))
             .map(|term| (rows.iter().filter(|row| holds(row, term)).count(), term))
-            .filter(|(count, _)| *count > 0 && *count < rows.len())
             .collect();
-        let Some(fewest) = counts.iter().map(|(count, _)| *count).min() else {
-            return false;
+        let names_this = names_row(claim, row, is_asked);
+        let is_telling = |(count, _): &&(usize, &Term)| *count > 0 && *count < rows.len();
+        let Some(fewest) = counts
+            .iter()
+            .filter(is_telling)
+            .map(|(count, _)| *count)
+            .min()
+        else {
+            // What the question names may be in none of the rows: another thing than any of them.
+            let around = &self.passages[window.quote.passage_idx].text_keys;
+            let is_nowhere = |(count, term): &(usize, &Term)| {
+                let is_number_word = term.kind == TermKind::SmallNumber;
+                *count == 0 && !is_number_word && match_strength(term, around) == 0.0
+            };
+            return rows.len() > 1 && !names_this && counts.iter().any(is_nowhere);
         };
-        let in_key = |t: &Term| match_strength(t, &row.cells[0].keys) > 0.0;
-        let names_this = !claim.restates && claim.novel_terms().any(in_key);
         let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
         !names_this && !telling.any(|(_, term)| holds(row, term))
     }
@@ -298,9 +315,19 @@ impl QuoteIndex {
             return false;
         };
         if claim.restates {
-            return false;
+            // A line of a form says nothing of what its key does not name.
+            let mut terms = claim.terms.iter().chain(&self.question);
+            let names_key =
+                terms.any(|t| match_strength(t, &row.cells[row.cells.len() - 1].head_keys) > 0.0);
+            return row.is_form() && !names_key;
         }
-        let novel: Vec<&Term> = claim.novel_terms().collect();
+        let mut novel: Vec<&Term> = claim.novel_terms().collect();
+        // Where the claim has a number of the row, that is its value, and not the unit that many cells have.
+        let is_number = |t: &&Term| t.kind == TermKind::Number;
+        let in_row = |t: &&Term| in_any_cell(row, |cell| match_strength(t, &cell.keys));
+        if novel.iter().any(|t| is_number(t) && in_row(t)) {
+            novel.retain(is_number);
+        }
         let holds_value = |i: &usize| {
             novel
                 .iter()
@@ -308,16 +335,11 @@ impl QuoteIndex {
         };
         let values: Vec<usize> = (0..row.cells.len()).filter(holds_value).collect();
         // It says itself which column it speaks of.
-        let said = row.columns_named(&claim.terms);
+        let said = row.columns_best_named(&claim.terms);
         if values.iter().any(|i| *i > 0 && said.contains(i)) {
             return false;
         }
-        // A column whose cell is in the question is a condition: "what is in cabinet K5?"
-        let mut asked = row.columns_named(&self.question);
-        asked.retain(|&i| {
-            let cell = &row.cells[i].keys;
-            !self.question.iter().any(|t| match_strength(t, cell) > 0.0)
-        });
+        let asked = self.asked_columns(row);
         if values.is_empty()
             || asked
                 .iter()
@@ -326,6 +348,26 @@ impl QuoteIndex {
             return false;
         }
         !asked.is_empty() || self.asks_for_what_is_not_there(window, row, &values)
+    }
+
+    /// The columns that the question names. One whose cell is in the question, too, is a condition ("what is in cabinet K5?"),
+    /// and the words of its head ask for no other column.
+    fn asked_columns(&self, row: &Row) -> Vec<usize> {
+        let is_condition = |i: &usize| {
+            let cell = &row.cells[*i].keys;
+            self.question.iter().any(|t| match_strength(t, cell) > 0.0)
+        };
+        let mut conditions = row.columns_named(&self.question);
+        conditions.retain(is_condition);
+        let names_condition = |term: &Term| {
+            let mut heads = conditions.iter().map(|&i| &row.cells[i].head_keys);
+            heads.any(|head| match_strength(term, head) > 0.0)
+        };
+        let mut asking = self.question.clone();
+        asking.retain(|term| !names_condition(term));
+        let mut asked = row.columns_best_named(&asking);
+        asked.retain(|i| !conditions.contains(i));
+        asked
     }
 
     /// Whether a word of the question is nowhere to be found while none leads to the cells `values` of the claim: by the
@@ -348,6 +390,76 @@ impl QuoteIndex {
         let mut words = self.question.iter().filter(|t| t.kind == TermKind::Word);
         !words.clone().any(leads) && !words.all(is_there)
     }
+}
+
+/// The rows among which the terms of a question choose.
+struct Selection<'a> {
+    rows: &'a [&'a Row],
+}
+
+impl Selection<'_> {
+    /// Whether a row is about a term: by its key, or by another cell. The key of one row in another cell of this one ("reports
+    /// to") counts only where the head of that cell is asked.
+    fn holds(&self, row: &Row, term: &Term, is_asked: &dyn Fn(&HashSet<String>) -> bool) -> bool {
+        let in_key = |row: &Row| match_strength(term, &row.cells[0].keys) > 0.0;
+        let is_key = || self.rows.iter().any(|row| in_key(row));
+        let others = row.cells.iter().skip(1);
+        let mut others = others.filter(|cell| match_strength(term, &cell.keys) > 0.0);
+        in_key(row) || others.any(|cell| is_asked(&cell.head_keys) || !is_key())
+    }
+}
+
+/// Whether the claim, beyond the question, names the row: by its key, or by a cell that is not what was asked for.
+fn names_row(claim: &Claim, row: &Row, is_asked: impl Fn(&HashSet<String>) -> bool) -> bool {
+    let in_cell = |term: &Term| {
+        let cells = row.cells.iter().enumerate();
+        let is_word = term.kind != TermKind::Number;
+        let mut naming =
+            cells.filter(|(i, cell)| *i == 0 || (is_word && !is_asked(&cell.head_keys)));
+        naming.any(|(_, cell)| match_strength(term, &cell.keys) > 0.0)
+    };
+    !claim.restates && claim.novel_terms().any(in_cell)
+}
+
+fn in_any_cell(row: &Row, strength: impl Fn(&Cell) -> f32) -> bool {
+    row.cells.iter().any(|cell| strength(cell) > 0.0)
+}
+
+/// Whether the clause of a window that has most of the claim has the other polarity: "We do not offer rooms, but we offer lunch."
+fn clause_is_opposite(claim: &Claim, window: &Window) -> bool {
+    claim.terms.iter().any(|term| {
+        // How many other terms of the claim the best clause has that denies or does not, and has the term itself or may lack it.
+        let best = |denies: bool, with_term: bool| -> usize {
+            let clauses = window.clauses.iter();
+            let of_kind = clauses.filter(|(keys, is_denial)| {
+                *is_denial == denies && (!with_term || keys.contains(&term.key))
+            });
+            let others = |keys: &HashSet<String>| {
+                let others = claim.terms.iter().filter(|t| t.key != term.key);
+                others.filter(|t| match_strength(t, keys) > 0.0).count()
+            };
+            of_kind.map(|(keys, _)| others(keys)).max().unwrap_or(0)
+        };
+        if term.negated {
+            let plain = best(false, true);
+            !tells_denied_clause(claim, window) && plain > 0 && plain > best(true, false)
+        } else {
+            let denied = best(true, true);
+            let is_negated = window.negated.contains(&term.key) && !claim.denies;
+            is_negated && denied > 0 && denied > best(false, false)
+        }
+    })
+}
+
+/// Whether the claim has a number or name that only clauses have that deny.
+fn tells_denied_clause(claim: &Claim, window: &Window) -> bool {
+    let in_clause = |term: &Term, denies: bool| {
+        let mut clauses = window.clauses.iter().filter(|(_, d)| *d == denies);
+        clauses.any(|(keys, _)| keys.contains(&term.key))
+    };
+    let facts = claim.terms.iter();
+    let mut facts = facts.filter(|t| matches!(t.kind, TermKind::Number | TermKind::Name));
+    facts.any(|term| in_clause(term, true) && !in_clause(term, false))
 }
 
 /// Whether a window denies a term and affirms it nowhere.

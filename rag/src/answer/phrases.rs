@@ -64,7 +64,8 @@ fn phrases() -> &'static Phrases {
             phrases.names.extend(fold(&entry.names));
             phrases.marker_names.extend(fold(&entry.names));
             phrases.marker_names.extend(fold(&entry.marks));
-            phrases.joins.extend(fold(&entry.joins));
+            // Not folded: "é" is no "e".
+            phrases.joins.extend(entry.joins);
             phrases.see.extend(fold(&entry.see));
             phrases
                 .meta
@@ -124,7 +125,7 @@ pub(crate) fn is_passage_name(word: &str) -> bool {
 
 /// Whether a word joins the numbers of passages.
 pub(crate) fn is_join(word: &str) -> bool {
-    phrases().joins.contains(&folded(word))
+    phrases().joins.contains(&word.to_lowercase())
 }
 
 /// Whether a term speaks of the passages and claims nothing.
@@ -145,12 +146,13 @@ pub(crate) enum MarkerWord {
 
 /// Reads a word inside the brackets of a marker.
 pub(crate) fn marker_word(word: &str) -> Option<MarkerWord> {
+    if is_join(word) {
+        return Some(MarkerWord::Join);
+    }
     let word = folded(word);
     let phrases = phrases();
     if phrases.marker_names.contains(&word) {
         Some(MarkerWord::Name)
-    } else if phrases.joins.contains(&word) {
-        Some(MarkerWord::Join)
     } else {
         phrases.see.contains(&word).then_some(MarkerWord::See)
     }
@@ -158,13 +160,11 @@ pub(crate) fn marker_word(word: &str) -> Option<MarkerWord> {
 
 /// Whether a word may become one of a marker when more of it arrives.
 pub(crate) fn begins_marker_word(word: &str) -> bool {
-    let word = folded(word);
+    let (lower, word) = (word.to_lowercase(), folded(word));
     let phrases = phrases();
-    let lists = [&phrases.marker_names, &phrases.joins, &phrases.see];
-    lists
-        .into_iter()
-        .flatten()
-        .any(|known| known.starts_with(&word))
+    let mut names = phrases.marker_names.iter().chain(&phrases.see);
+    let mut joins = phrases.joins.iter();
+    names.any(|known| known.starts_with(&word)) || joins.any(|known| known.starts_with(&lower))
 }
 
 #[cfg(test)]

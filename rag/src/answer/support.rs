@@ -27,7 +27,7 @@ use super::{
 use crate::{
     context::ContextPassage,
     extractive::on_one_line,
-    polarity::{Languages, languages_of, leading_answer},
+    polarity::{self, Languages, languages_of, leading_answer},
     sentence::Span,
     terms::{Term, TermKind, capitalises_nouns, match_strength, normalise, terms, terms_in},
     unspaced::{bigram_runs, fill_junctions, is_unspaced},
@@ -61,6 +61,10 @@ const HIRAGANA: f32 = 0.3;
 
 /// How many quotes are tried as the first of two.
 const FIRST_QUOTES: usize = 6;
+
+/// Share of the question that a sentence must have to veto a statement, and how much more than what supports it.
+const MIN_VETO_TOPIC: f32 = 0.6;
+const MIN_VETO_LEAD: f32 = 0.1;
 
 /// Most quotes of one sentence: a list of what is in many rows.
 const MAX_QUOTES: usize = 8;
@@ -145,7 +149,7 @@ pub(crate) struct QuoteIndex {
     pub(super) question: Vec<Term>,
     pub(super) question_keys: HashSet<String>,
     pub(super) question_mentions: Mentions,
-    question_text: String,
+    pub(super) question_text: String,
     pub(super) entities: Vec<Entity>,
     /// Parallel to `question`.
     question_strengths: Vec<Strengths>,
@@ -289,9 +293,14 @@ impl QuoteIndex {
             .filter(|(_, fit, _)| fit.novel > 0.0)
             .collect();
         fits.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
-        let single = fits
-            .iter()
-            .find(|(i, fit, _)| fit.covers() && self.objection(&claim, &[*i]).is_none());
+        let single = fits.iter().find(|(i, fit, _)| {
+            fit.covers() && self.is_near_topic(*i) && self.objection(&claim, &[*i]).is_none()
+        });
+        if let Some((i, ..)) = single
+            && let Some(quote) = self.veto(&claim, *i)
+        {
+            return Verdict::Unsupported(Doubt::Opposite(quote));
+        }
         if let Some((i, fit, _)) = single
             && fit.novel >= GOOD_NOVEL_COVERAGE
         {
@@ -316,6 +325,41 @@ impl QuoteIndex {
             }
             None => Verdict::Unsupported(doubt.unwrap_or(Doubt::NotFound)),
         }
+    }
+
+    /// Whether a window or its passage has a term of the question, if that has any.
+    fn is_near_topic(&self, window: usize) -> bool {
+        let mut strengths = self.question_strengths.iter();
+        self.question.is_empty() || strengths.any(|s| self.combine(s, &[window], false).1 > 0.0)
+    }
+
+    /// A sentence that says the opposite of the claim and has more of the question than the window that supports it ("Alcohol is
+    /// not reimbursed" beside "Meals are reimbursed up to 42 EUR"), or is a part of it.
+    fn veto(&self, claim: &Claim, support: usize) -> Option<Quote> {
+        let asked = |window: usize| {
+            let mut sum = Sum::default();
+            for (_, strengths, weight) in self.question_terms() {
+                sum.add(weight, strengths.windows[window], 0.0);
+            }
+            sum.inside()
+        };
+        let (known, whole) = (asked(support), self.windows[support].quote);
+        let is_part = |quote: Quote| {
+            quote != whole && quote.passage_idx == whole.passage_idx && whole.span.holds(quote.span)
+        };
+        let speaks_more = |i: &usize| {
+            let share = asked(*i);
+            let lead = match is_part(self.windows[*i].quote) {
+                true => 0.0,
+                false => MIN_VETO_LEAD,
+            };
+            share >= MIN_VETO_TOPIC && share >= known + lead
+        };
+        (0..self.windows.len())
+            .filter(|&i| i != support && self.windows[i].sentences == 1 && !self.windows[i].is_head)
+            .filter(speaks_more)
+            .find(|&i| self.is_opposite(claim, &self.windows[i]))
+            .map(|i| self.windows[i].quote)
     }
 
     /// Whether a sentence has a number that is neither the question's nor counts or names passages.
@@ -419,12 +463,14 @@ impl QuoteIndex {
             self.num_passages(),
             &mut claimed,
         );
-        let (answer, rest) = match leading_answer(&text) {
+        let (answer, rest) = match leading_answer(&text).or_else(|| trailing_answer(&text)) {
             Some((says, rest)) => (Some(says), rest),
             None => (None, text.as_str()),
         };
         let mut terms = unique(terms_in(rest, self.languages_of(&text)));
         terms.retain(|t| !is_meta(&t.key));
+        // "Yes it is.", "The answer is yes."
+        let answer = answer.or_else(|| terms.is_empty().then(|| outer_answer(&text))?);
         let is_bare = answer.is_some() && terms.is_empty();
         if is_bare {
             let affirmed = |term: &Term| Term {
@@ -652,6 +698,26 @@ impl QuoteIndex {
         let share = if restates { IN_HEADINGS } else { ELSEWHERE };
         (0.0, share * elsewhere)
     }
+}
+
+/// The yes or no of `Glycerol: yes` and `| Glycerol | yes |`, and what stands before it.
+fn trailing_answer(text: &str) -> Option<(bool, &str)> {
+    let text = text.trim().trim_end_matches('|').trim_end();
+    let at = text.rfind([':', '：', '|'])?;
+    let separator = text[at..].chars().next()?;
+    let says = polarity::cell(&text[at + separator.len_utf8()..])?;
+    Some((says, &text[..at]))
+}
+
+/// The yes or no that is the first or the last word.
+fn outer_answer(text: &str) -> Option<bool> {
+    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    let mut next = || words.by_ref().find(|word| !word.is_empty());
+    let (first, mut last) = (next(), None);
+    while let Some(word) = next() {
+        last = Some(word);
+    }
+    [first, last].into_iter().flatten().find_map(polarity::cell)
 }
 
 #[derive(Default)]

@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use crate::{
     extract::is_table_rule,
     polarity::{self, Languages},
+    sentence::key_and_value,
     terms::{Term, match_strength, terms_in},
+    unspaced::is_unspaced,
 };
 
 /// A cell with its head.
@@ -21,6 +23,14 @@ pub(crate) struct Cell {
     pub keys: HashSet<String>,
     /// The whole cell is a yes or a no.
     pub says: Option<bool>,
+}
+
+impl Cell {
+    /// Whether a text has the whole cell, of an unspaced script: a name of one character has no bigram.
+    pub fn is_in(&self, text: &str) -> bool {
+        let is_unspaced = !self.text.is_empty() && self.text.chars().all(is_unspaced);
+        is_unspaced && text.contains(&self.text)
+    }
 }
 
 /// A row of a table. Its first cell is its *key*: what the row is about.
@@ -113,6 +123,13 @@ impl Row {
         }
     }
 
+    /// Reads a line `Key: value`; `None` where it is none.
+    pub fn of_form(line: &str, languages: Languages) -> Option<Self> {
+        let (key, value) = key_and_value(line)?;
+        let [key, value] = [key, value].map(|text| text.replace('|', "\\|"));
+        Some(Self::new(&format!("| {key} | {value} |"), &[], languages))
+    }
+
     /// The terms of all cells and heads; a cell that says no denies through [`Cell::says`], not here.
     pub fn terms(&self) -> Vec<Term> {
         let cells = self
@@ -122,7 +139,12 @@ impl Row {
         let heads = self
             .cells
             .iter()
-            .flat_map(|cell| terms_in(&cell.head, self.languages));
+            .flat_map(|cell| terms_in(&cell.head, self.languages))
+            // A head denies nothing: the "no." of "Tool no." is a number.
+            .map(|term| Term {
+                negated: false,
+                ..term
+            });
         cells.chain(heads).collect()
     }
 
@@ -154,6 +176,24 @@ impl Row {
             .filter(|(_, cell)| named(cell))
             .map(|(i, _)| i)
             .collect()
+    }
+
+    /// Those of them whose heads have the most of the terms.
+    pub fn columns_best_named(&self, terms: &[Term]) -> Vec<usize> {
+        let count = |i: &usize| {
+            let head = &self.cells[*i].head_keys;
+            let terms = terms.iter().filter(|t| match_strength(t, head) > 0.0);
+            terms.count()
+        };
+        let mut named = self.columns_named(terms);
+        let most = named.iter().map(count).max();
+        named.retain(|i| Some(count(i)) == most);
+        named
+    }
+
+    /// Whether it is a key and a value.
+    pub fn is_form(&self) -> bool {
+        self.cells.len() == 2 && self.is_head_of_next(0)
     }
 
     /// Whether any cell says no.

@@ -477,10 +477,12 @@ impl AnswerTracker {
         let sentence = std::mem::take(&mut self.sentence);
         let text: String = sentence.text.iter().collect();
         let stop: String = terminators.iter().collect();
-        let verdict = if is_lead_in(&text) {
-            Verdict::Nothing
-        } else {
-            self.index.check(&text, &sentence.claimed)
+        let verdict = match self.index.check(&text, &sentence.claimed) {
+            // A lead-in need not be found, but it must not say what the documents deny.
+            Verdict::Supported(_) | Verdict::Unsupported(Doubt::NotFound) if is_lead_in(&text) => {
+                Verdict::Nothing
+            }
+            verdict => verdict,
         };
         // "The price is not mentioned, but it is 500 euros" states a price.
         let denies = denies_answer(&text) && !self.index.adds_number(&text);
@@ -510,9 +512,7 @@ impl AnswerTracker {
                 self.show(&sentence);
                 self.emit(&stop);
             }
-            Verdict::Unsupported(doubt)
-                if denies || (doubt == Doubt::NotFound && self.is_open_end(terminators)) =>
-            {
+            Verdict::Unsupported(Doubt::NotFound) if denies || self.is_open_end(terminators) => {
                 self.checked += 1;
                 self.denied |= denies;
                 self.show(&sentence);

@@ -945,3 +945,188 @@ fn parallel_sentences_are_about_different_things() {
         ],
     );
 }
+
+const REQUESTS: Passages = &[
+    (
+        "Laboratory",
+        "Samples cannot be returned. Helmets are mandatory in hall 1 but not in hall 2. We do not offer rooms, but we offer lunch.",
+    ),
+    (
+        "Expenses",
+        "Meals of a journey are reimbursed up to 42 EUR a day. Alcohol is not reimbursed.",
+    ),
+    (
+        "Tools",
+        "| Tool no. | Tool | Obsolete | Place |\n|---|---|---|---|\n| 10459 | Reamer, approx. 8 mm | no | Cabinet 5 |\n| 10460 | Tap | yes | Cabinet 6 |",
+    ),
+    (
+        "Compressor C-310",
+        "Model: C-310\nOil-free: no\nWeight: 240 kg\nPrice net: 4,900 EUR",
+    ),
+    (
+        "Shifts",
+        "| Day | Early shift | Late shift |\n|---|---|---|\n| Monday | Berg | Olsen |\n| Tuesday | Lund | Berg |",
+    ),
+    (
+        "Extensions",
+        "| Name | Extension | Reports to |\n|---|---|---|\n| Jun Mori | 4203 | Leila Haddad |\n| Leila Haddad | 4100 | Kim Roe |",
+    ),
+    (
+        "定員",
+        "| 部屋 | 定員 |\n|---|---|\n| 松 | 6名 |\n| 竹 | 12名 |",
+    ),
+];
+
+#[test]
+fn short_questions_are_in_the_language_of_their_words() {
+    check(
+        REQUESTS,
+        &[
+            (
+                "Can samples be returned?",
+                "Yes, samples can be returned.",
+                Opposite,
+            ),
+            (
+                "Can samples be returned?",
+                "No, samples cannot be returned.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn clauses_have_polarities_of_their_own_and_a_denial_vetoes() {
+    check(
+        REQUESTS,
+        &[
+            (
+                "Are helmets mandatory in hall 1?",
+                "Helmets are mandatory in hall 1.",
+                Supported,
+            ),
+            (
+                "Are helmets mandatory in hall 2?",
+                "Yes, helmets are mandatory in hall 2.",
+                Opposite,
+            ),
+            ("Is lunch offered?", "Yes, lunch is offered.", Supported),
+            ("Are rooms offered?", "Yes, rooms are offered.", Opposite),
+            (
+                "Up to how much is alcohol reimbursed?",
+                "Alcohol is reimbursed up to 42 EUR.",
+                Unsupported,
+            ),
+            (
+                "Up to how much are meals reimbursed?",
+                "Meals are reimbursed up to 42 EUR a day.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_head_with_a_number_sign_denies_nothing_and_a_row_is_whole() {
+    check(
+        REQUESTS,
+        &[
+            (
+                "Where is tool 10459?",
+                "Tool 10459 is in Cabinet 5.",
+                Supported,
+            ),
+            (
+                "Is tool 10460 obsolete?",
+                "No, tool 10460 is not obsolete.",
+                Opposite,
+            ),
+            (
+                "Is tool 10459 obsolete?",
+                "Yes, tool 10459 is obsolete.",
+                Opposite,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn lines_of_key_and_value_are_rows() {
+    check(
+        REQUESTS,
+        &[
+            (
+                "Is the C-310 oil-free?",
+                "Yes, the C-310 is oil-free.",
+                Opposite,
+            ),
+            (
+                "Is the C-310 oil-free?",
+                "No, the C-310 is not oil-free.",
+                Supported,
+            ),
+            (
+                "What is the weight of the C-310?",
+                "The weight of the C-310 is 240 kg.",
+                Supported,
+            ),
+            (
+                "What is the price of the C-310?",
+                "The price of the C-310 is 240 kg.",
+                Unsupported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn cells_are_of_the_best_named_column_and_of_their_own_row() {
+    check(
+        REQUESTS,
+        &[
+            (
+                "Who has the late shift on Monday?",
+                "Olsen has the late shift on Monday.",
+                Supported,
+            ),
+            (
+                "Who has the late shift on Monday?",
+                "Berg has the late shift on Monday.",
+                Unsupported,
+            ),
+            (
+                "What is the extension of Leila Haddad?",
+                "The extension of Leila Haddad is 4100.",
+                Supported,
+            ),
+            (
+                "What is the extension of Leila Haddad?",
+                "The extension of Leila Haddad is 4203.",
+                Unsupported,
+            ),
+            ("竹の定員は何名ですか？", "竹の定員は12名です。", Supported),
+            ("竹の定員は何名ですか？", "竹の定員は6名です。", Unsupported),
+            (
+                "In which cabinet is ethanol?",
+                "Ethanol is in Cabinet 5.",
+                Unsupported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_yes_is_heard_wherever_it_stands() {
+    check(
+        SUBSTANCES,
+        &[
+            ("Is glycerol flammable?", "Yes it is.", Opposite),
+            ("Is glycerol flammable?", "The answer is yes.", Opposite),
+            ("Is glycerol flammable?", "Glycerol: yes", Opposite),
+            ("Is glycerol flammable?", "| Glycerol | yes |", Opposite),
+            ("Is glycerol flammable?", "Glycerol: no", Supported),
+            ("Is acetone flammable?", "The answer is yes.", Supported),
+        ],
+    );
+}

@@ -11,9 +11,8 @@ use super::{
 };
 use crate::{
     context::ContextPassage,
-    polarity::is_denying,
-    polarity::{Languages, languages_of},
-    sentence::split_sentences,
+    polarity::{Languages, clauses, is_denying, languages_of},
+    sentence::{Span, key_and_value, split_sentences},
     terms::{Term, TermKind, normalise, terms_in},
 };
 
@@ -34,6 +33,8 @@ pub(crate) struct Window {
     pub negated: HashSet<String>,
     /// Terms of sentences without any denial.
     pub plain: HashSet<String>,
+    /// The terms of each clause, and whether it denies; none of a row.
+    pub clauses: Vec<(HashSet<String>, bool)>,
     /// Numbers and names.
     pub facts: HashMap<String, TermKind>,
     pub quantities: Quantities,
@@ -83,9 +84,12 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
     cut.text_mentions = cut.heading_mentions.clone();
     let mut heads: Vec<String> = passage.table_head.as_deref().map(cells).unwrap_or_default();
     let mut previous: Option<usize> = None;
-    for span in split_sentences(&passage.text) {
+    let spans = split_sentences(&passage.text);
+    let forms = lines_of_forms(&chars, &spans);
+    for span in spans {
         let text: String = chars[span.start..span.end].iter().collect();
         let quote = Quote { passage_idx, span };
+        let is_form = forms.contains(&span.start);
         let window = if is_row(&text) {
             if is_header(&chars, span.end) {
                 heads = cells(&text);
@@ -103,6 +107,11 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
                 Window::of_row(quote, Row::new(&text, &heads, languages), &text)
                     .with_quantities(&text)
             }
+        } else if is_form && let Some(row) = Row::of_form(&text, languages) {
+            heads.clear();
+            let window = Window::of_row(quote, row, &text).with_quantities(&text);
+            cut.text_mentions.extend(&window.mentions);
+            window
         } else {
             heads.clear();
             let window = {
@@ -114,6 +123,7 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
                     None,
                 )
                 .with_quantities(&text)
+                .with_clauses(&text, languages)
             };
             cut.text_mentions.extend(&window.mentions);
             cut.text_keys.extend(window.keys.iter().cloned());
@@ -123,7 +133,7 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
         let at = cut.windows.len();
         cut.windows.push(window);
         let near = |i: usize| span.end - cut.windows[i].quote.span.start <= MAX_PAIR_CHARS;
-        let is_row = is_row(&text);
+        let is_row = is_row(&text) || is_form;
         let is_parallel = |i: usize| cut.windows[i].is_parallel(&cut.windows[at]);
         // Parallel sentences are about different things, so they are none of each other's context.
         if let Some(before) = previous.filter(|&i| !is_row && near(i) && !is_parallel(i)) {
@@ -134,6 +144,19 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
         previous = (!is_row).then_some(at);
     }
     cut
+}
+
+/// Where the lines `Key: value` begin that have a neighbour of the kind: one alone may introduce a sentence.
+fn lines_of_forms(chars: &[char], spans: &[Span]) -> HashSet<usize> {
+    let is_form = |span: &Span| {
+        let text: String = chars[span.start..span.end].iter().collect();
+        !is_row(&text) && !text.contains('\n') && key_and_value(&text).is_some()
+    };
+    let pairs = spans.windows(2);
+    pairs
+        .filter(|pair| pair.iter().all(is_form))
+        .flat_map(|pair| [pair[0].start, pair[1].start])
+        .collect()
 }
 
 impl Window {
@@ -177,6 +200,7 @@ impl Window {
             affirmed,
             negated: pick(true),
             plain,
+            clauses: Vec::new(),
             facts,
             quantities: Quantities::default(),
             mentions,
@@ -207,6 +231,18 @@ impl Window {
             && mine != theirs
     }
 
+    fn with_clauses(self, text: &str, languages: Languages) -> Self {
+        let clauses = clauses(text).into_iter().map(|clause| {
+            let terms = terms_in(&clause, languages);
+            let denies = terms.iter().any(|t| t.negated || is_denying(&t.key));
+            (terms.into_iter().map(|t| t.key).collect(), denies)
+        });
+        Self {
+            clauses: clauses.collect(),
+            ..self
+        }
+    }
+
     fn with_quantities(self, text: &str) -> Self {
         Self {
             quantities: Quantities::of(text),
@@ -234,6 +270,7 @@ impl Window {
                 .cloned()
                 .collect(),
             plain: join(&self.plain, &next.plain),
+            clauses: [&self.clauses[..], &next.clauses[..]].concat(),
             negated,
             facts: facts.map(|(key, kind)| (key.clone(), *kind)).collect(),
             quantities: self.quantities.joined(&next.quantities),
