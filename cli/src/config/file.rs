@@ -211,7 +211,7 @@ pub struct ServerSection {
     /// https, cookies are for TLS alone, so nobody can sign in over plain HTTP any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
-    /// Addresses and networks of the proxies in front, e.g. `["127.0.0.1", "10.0.0.0/8"]`. Default none. What they say in
+    /// Addresses and networks of the proxies in front, e.g. `["127.0.0.1", "10.0.0.5"]`. Default none. What they say in
     /// `X-Forwarded-For` or `Forwarded` is the client that limits count; naming more than the proxies lets others claim any address.
     pub trusted_proxies: Vec<String>,
     /// Connections open at once, in all. Default 4096. More need memory (20 kB each) and open files (`ulimit -n`).
