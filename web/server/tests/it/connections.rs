@@ -1,12 +1,13 @@
 //! Clients that hold connections, dawdle with headers and bodies, or come in great numbers.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::app::{ADMIN, App, MEMBER, Options, spawn};
+use crate::crowds::connect_from;
 use crate::fakes::Script;
 use crate::raw::{connect, exchange, read_to_close, send};
 
@@ -157,21 +158,6 @@ fn a_client_that_closes_its_writing_side_early_is_treated_as_gone() {
     assert!(read_to_close(&mut stream).is_some());
 }
 
-/// A connection from another address of this machine.
-fn connect_from(app: &App, source: [u8; 4]) -> TcpStream {
-    let target = app.ready.address;
-    let stream = app.runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from((source, 0))).unwrap();
-        socket.connect(target).await.unwrap().into_std().unwrap()
-    });
-    stream.set_nonblocking(false).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    stream
-}
-
 #[test]
 fn half_open_connections_beyond_a_clients_share_are_closed_and_everybody_is_served() {
     const MOST: usize = 12;
@@ -189,7 +175,10 @@ fn half_open_connections_beyond_a_clients_share_are_closed_and_everybody_is_serv
     let answer = exchange(connect(app.ready.address), healthz);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for n in 2..6 {
-        let answer = exchange(connect_from(&app, [127, 0, 0, n]), healthz);
+        let answer = exchange(
+            connect_from(&app, [127, 0, 0, n], app.ready.address),
+            healthz,
+        );
         assert!(answer.starts_with("HTTP/1.1 200"), "127.0.0.{n}: {answer}");
     }
     let open = held
@@ -242,7 +231,10 @@ fn a_client_that_holds_all_its_connections_busy_gets_no_more_and_others_do() {
     // The server may have closed it before.
     let _ = refused.write_all(healthz.as_bytes());
     assert_eq!(read_to_close(&mut refused).as_deref(), Some(""));
-    let other = exchange(connect_from(&app, [127, 0, 0, 2]), healthz);
+    let other = exchange(
+        connect_from(&app, [127, 0, 0, 2], app.ready.address),
+        healthz,
+    );
     assert!(other.starts_with("HTTP/1.1 200"), "{other}");
     drop(streams);
 }

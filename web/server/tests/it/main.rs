@@ -9,6 +9,7 @@ mod arriving_bodies;
 mod authorisation;
 mod clients;
 mod connections;
+mod crowds;
 mod deletion;
 mod disk;
 mod fakes;
