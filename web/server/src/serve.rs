@@ -142,9 +142,9 @@ pub async fn serve(
     let local_task = tokio::spawn(socket::accept(Arc::clone(&suite), local, stopped.clone()));
     let uploads_task = tokio::spawn(read_uploads(Arc::clone(&suite)));
     let tidy_task = tokio::spawn(tidy(Arc::clone(&suite)));
+    let metrics_handle = Handle::new();
     let metrics_task = metrics.map(|(listener, _)| {
-        let service = metrics_router(Arc::clone(&suite));
-        tokio::spawn(async move { axum::serve(listener, service).await })
+        start_metrics(&suite, listener, config.connections, metrics_handle.clone())
     });
     let handle = Handle::new();
     let (mut http_task, tls_task) = start_http(
@@ -191,6 +191,7 @@ pub async fn serve(
     {
         tracing::warn!("an answer did not end in time; the next start marks it as failed");
     }
+    metrics_handle.shutdown();
     if let Some(metrics_task) = metrics_task {
         metrics_task.abort();
     }
@@ -265,6 +266,21 @@ fn start_http(
         tokio::spawn(server.serve(service)),
         Some(tokio::spawn(follow)),
     )
+}
+
+/// Starts to accept connections to the metrics alone.
+fn start_metrics(
+    suite: &Arc<Suite>,
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    handle: Handle<SocketAddr>,
+) -> HttpTask {
+    let service = metrics_router(Arc::clone(suite)).into_make_service();
+    let limits = limits.of_metrics();
+    let admission = Admission::new(limits, Vec::new());
+    let server = Server::<SocketAddr>::from_listener(listener).handle(handle);
+    let server = limits.prepare(server.acceptor(admission));
+    tokio::spawn(server.serve(service))
 }
 
 /// Where people find the page.

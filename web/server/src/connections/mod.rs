@@ -6,7 +6,7 @@
 //! - A client that takes nothing of an answer for too long is cut off; one that takes a little now and then is not.
 //!
 //! Bodies have their deadlines in `http::body`. HTTP/1.1 alone is spoken: there a connection is one request at a time, which is
-//! what these limits count.
+//! what these limits count. The address of the metrics has the same deadlines and caps of its own.
 
 mod admission;
 mod places;
@@ -20,8 +20,11 @@ pub(crate) use admission::Admission;
 
 /// Largest head of a request, and most of a body or an answer that is held for a connection.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Open files that are left for databases, indexes, uploads and children.
-const FILES_KEPT: u64 = 256;
+/// Open at once on the address of the metrics, in all and of one client: a few programs that read them.
+const MOST_OF_METRICS: usize = 32;
+const MOST_OF_METRICS_PER_CLIENT: usize = 16;
+/// Open files that are left for databases, indexes, uploads, children, and whoever reads the metrics.
+const FILES_KEPT: u64 = 256 + MOST_OF_METRICS as u64;
 
 /// How many connections, and how patient the server is with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,15 @@ impl ConnectionLimits {
             "the limit of open files (`ulimit -n`) leaves room for fewer connections than `max_connections` under [server]"
         );
         Self { most, ..self }
+    }
+
+    /// The same deadlines, with the caps of the address that has only the metrics.
+    pub(crate) fn of_metrics(self) -> Self {
+        Self {
+            most: MOST_OF_METRICS,
+            most_per_client: MOST_OF_METRICS_PER_CLIENT,
+            ..self
+        }
     }
 
     /// Gives a server its deadlines.

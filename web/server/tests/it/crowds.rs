@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::app::{App, MEMBER, Options, PASSWORD, spawn};
-use crate::raw::read_to_close;
+use crate::raw::{exchange, read_to_close};
 
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const HALF_A_SIGN_IN: &str = "POST /api/auth/sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -112,4 +112,40 @@ fn connections_between_requests_keep_nobody_out() {
 #[test]
 fn bodies_that_do_not_come_keep_nobody_out() {
     check_that_a_known_browser_gets_in(12, 6, HALF_A_SIGN_IN);
+}
+
+#[test]
+fn the_address_of_the_metrics_has_a_cap_and_deadlines() {
+    let app = spawn(Options {
+        serve: Box::new(|serve| {
+            serve.metrics_listen = Some("127.0.0.1:0".parse().unwrap());
+            serve.connections.head = Duration::from_secs(2);
+        }),
+        with_documents: false,
+        ..Options::default()
+    });
+    let metrics = app.ready.metrics.unwrap();
+    let mut held: Vec<TcpStream> = (0..120)
+        .map(|n| {
+            let mut stream = connect_from(&app, [127, 0, 7, 1 + n % 8], metrics);
+            let _ = stream.write_all(b"GET /met");
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let open = held
+        .iter_mut()
+        .filter_map(|stream| is_open(stream).then_some(()));
+    let open = open.count();
+    assert!((1..=64).contains(&open), "{open} are open");
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let scraped = exchange(connect_from(&app, [127, 0, 9, 9], metrics), scrape);
+    assert!(
+        scraped.contains("cloister_http_requests_total"),
+        "{scraped}"
+    );
+    crate::app::eventually("the end of the half requests", || {
+        held.retain_mut(is_open);
+        held.is_empty().then_some(())
+    });
 }
