@@ -474,13 +474,14 @@ impl Suite {
         check_password(password, &known)
     }
 
-    /// Whether this is the password of an account whose session asks, as before a change of it. Counted and slowed down by
-    /// itself, so that strangers at the sign-in do not hinder it and whoever found a signed-in machine cannot guess.
-    pub(crate) async fn is_own_password(
+    /// What is stored of the password of an account whose session asks, as before a change of it; `None` when it is another
+    /// password. Counted and slowed down by itself, so that strangers at the sign-in do not hinder it and whoever found a
+    /// signed-in machine cannot guess.
+    pub(crate) async fn own_password(
         &self,
         email: &str,
         password: &str,
-    ) -> Result<bool, AccountError> {
+    ) -> Result<Option<String>, AccountError> {
         let attempt = self
             .throttle
             .begin(email, &Visitor::SignedIn, Instant::now())
@@ -494,12 +495,13 @@ impl Suite {
         let is_right = password.len() <= PASSWORD_MAX_BYTES
             && self
                 .password_hashing
-                .verify_own(password.to_owned(), stored)
+                .verify_own(password.to_owned(), stored.clone())
                 .await;
-        if is_right {
-            self.throttle.succeeded(&attempt);
+        if !is_right {
+            return Ok(None);
         }
-        Ok(is_right)
+        self.throttle.succeeded(&attempt);
+        Ok(stored)
     }
 
     /// Hashes the password of somebody who was let in by something else than a password.

@@ -37,13 +37,20 @@ pub(crate) fn renew(
     password_hash: &str,
     now: UnixMs,
 ) -> Vec<String> {
+    exchange(tokens, email, (password_hash, password_hash), now)
+}
+
+/// The same after another password was set: of the earlier hash and the new one, the second counts from now on.
+pub(super) fn exchange(
+    tokens: &[String],
+    email: &str,
+    (earlier, new): (&str, &str),
+    now: UnixMs,
+) -> Vec<String> {
     let is_of_another =
-        |token: &&String| recognise([token.as_str()], email, password_hash, now).is_none();
+        |token: &&String| recognise([token.as_str()], email, earlier, now).is_none();
     let others = tokens.iter().filter(is_of_another).cloned();
-    [issue(email, password_hash, now)]
-        .into_iter()
-        .chain(others)
-        .collect()
+    [issue(email, new, now)].into_iter().chain(others).collect()
 }
 
 /// The first of the tokens that this account gave to a browser and that is not too old.

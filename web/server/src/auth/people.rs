@@ -3,10 +3,10 @@
 //! Each takes effect at once: sessions end, keys of a suspended account open nothing until it is resumed, answers under way
 //! stop, and open streams end. The last administrator who can sign in stays one.
 
-use super::CurrentUser;
 use super::accounts::{AccountError, check_email};
+use super::{CurrentUser, device};
 use crate::db::users::User;
-use crate::db::{keys, sessions, users};
+use crate::db::{keys, now_ms, sessions, users};
 use crate::security;
 use crate::suite::Suite;
 use crate::suite::removed_sources::ForgetError;
@@ -87,20 +87,24 @@ impl Suite {
         Ok((user, ended, keys))
     }
 
-    /// Gives the asking account another password, if it knows the current one, and ends its other sessions; returns how many.
-    /// Guessing is slowed down, because whoever found a signed-in machine could guess here, too.
+    /// Gives the asking account another password, if it knows the current one, and ends its other sessions; returns how many, and
+    /// the tokens with which this browser stays known. Guessing is slowed down, because whoever found a signed-in machine could
+    /// guess here, too.
     pub(crate) async fn change_own_password(
         &self,
         user: &CurrentUser,
         current: &str,
         new: &str,
-    ) -> Result<usize, AccountError> {
-        if !self.is_own_password(&user.email, current).await? {
+        device_tokens: &[String],
+    ) -> Result<(usize, Vec<String>), AccountError> {
+        let Some(earlier) = self.own_password(&user.email, current).await? else {
             security::password_change_failed(&user.actor());
             return Err(AccountError::WrongPassword);
-        }
+        };
         self.check_new_password(new, &user.email)?;
         let password_hash = self.hash_password(new).await;
+        let hashes = (earlier.as_str(), password_hash.as_str());
+        let tokens = device::exchange(device_tokens, &user.email, hashes, now_ms());
         let (id, kept) = (
             user.id,
             user.session.as_ref().map(|session| session.id_hash.clone()),
@@ -114,7 +118,7 @@ impl Suite {
             .await?;
         security::password_changed(&user.actor());
         self.revocations.announce();
-        Ok(ended)
+        Ok((ended, tokens))
     }
 
     /// After accounts were made or removed: notes beside the documents whether there are any, and writes them into the file

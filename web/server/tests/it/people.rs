@@ -206,6 +206,31 @@ fn an_account_changes_its_own_password_knowing_the_current_one() {
 }
 
 #[test]
+fn a_browser_that_changed_the_password_stays_known() {
+    let app = spawn_app();
+    let credentials = json!({ "email": MEMBER, "password": PASSWORD });
+    let first = app.client().post("/api/auth/sign-in", credentials);
+    let mut here = app.client();
+    here.take_session(&first);
+    here.set("cookie", &first.cookies().join("; "));
+    let changed = change_password(&here, PASSWORD, NEW_PASSWORD);
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    let device = changed.cookies().swap_remove(0);
+    assert!(device.starts_with("cloister_device="), "{device}");
+    // One token, because the earlier one is of no use any more.
+    assert!(!device.contains('~'), "{device}");
+
+    // Guesses of others at this account make strangers wait, and not this browser.
+    let guess = |password: &str| sign_in(&app, MEMBER, password).0;
+    assert!((0..20).any(|n| guess(&format!("guess number {n}")) == 429));
+    let mut known = app.client();
+    known.set("cookie", &device);
+    let credentials = json!({ "email": MEMBER, "password": NEW_PASSWORD });
+    let reply = known.post("/api/auth/sign-in", credentials);
+    assert_eq!(reply.status, 200, "{}", reply.text);
+}
+
+#[test]
 fn the_current_password_cannot_be_guessed_from_a_signed_in_machine() {
     let app = spawn_app();
     let here = app.signed_in(MEMBER);

@@ -85,12 +85,16 @@ pub(crate) async fn sign_out(
 pub(crate) async fn change_password(
     State(suite): State<Arc<Suite>>,
     Extension(user): Extension<CurrentUser>,
+    headers: HeaderMap,
     Json(request): Json<ChangePassword>,
-) -> Result<JsonResponse<PasswordChanged>, Failure> {
-    let sessions_ended = suite
-        .change_own_password(&user, &request.current, &request.new)
+) -> Result<Response, Failure> {
+    let tokens = device_tokens(&headers, suite.config.secure_cookies);
+    let (sessions_ended, tokens) = suite
+        .change_own_password(&user, &request.current, &request.new, &tokens)
         .await?;
-    Ok(JsonResponse(PasswordChanged { sessions_ended }))
+    let mut response = JsonResponse(PasswordChanged { sessions_ended }).into_response();
+    set_devices(&suite, &mut response, &tokens);
+    Ok(response)
 }
 
 pub(crate) async fn me(
@@ -153,7 +157,12 @@ fn signed_in(suite: &Suite, session: NewSession) -> Response {
     let is_secure = suite.config.secure_cookies;
     let max_age_s = i64::try_from(suite.config.session_max.as_secs()).unwrap_or(i64::MAX);
     Cookie::Session.set(&mut response, &session.id, max_age_s, is_secure);
-    let devices = device_value(&session.device_tokens);
-    Cookie::Device.set(&mut response, &devices, DEVICE_LIFETIME_S, is_secure);
+    set_devices(suite, &mut response, &session.device_tokens);
     response
+}
+
+/// Makes the browser known to the accounts of these tokens.
+fn set_devices(suite: &Suite, response: &mut Response, tokens: &[String]) {
+    let (devices, is_secure) = (device_value(tokens), suite.config.secure_cookies);
+    Cookie::Device.set(response, &devices, DEVICE_LIFETIME_S, is_secure);
 }
