@@ -10,7 +10,7 @@ use super::secret::{Purpose, hash_secret, new_secret};
 use super::throttle::Visitor;
 use super::{CurrentUser, SessionRef, csrf_token, device, strength};
 use crate::db::users::User;
-use crate::db::{DatabaseError, keys, now_ms, sessions, users};
+use crate::db::{DatabaseError, UserId, keys, now_ms, sessions, users};
 use crate::http::ClientKey;
 use crate::security::{self, Actor};
 use crate::suite::Suite;
@@ -268,6 +268,7 @@ impl Suite {
             .read(move |connection| users::with_password(connection, &lookup))
             .await?;
         let (user, stored) = found.unzip();
+        let id = user.as_ref().map(|user| user.id);
         let tokens = visit.device_tokens.iter().map(String::as_str);
         // Without an account no token is known, as none is with a wrong one.
         let known = device::recognise(
@@ -277,7 +278,13 @@ impl Suite {
             now_ms(),
         );
         let is_right = self
-            .attempt(&email, password, stored.clone(), known, visit.client)
+            .attempt(
+                &email,
+                password,
+                stored.clone(),
+                id.zip(known),
+                visit.client,
+            )
             .await?;
         match (user, stored) {
             (Some(user), Some(stored)) if is_right => Ok(NewSession {
@@ -294,14 +301,13 @@ impl Suite {
         email: &str,
         password: &str,
         stored: Option<String>,
-        known: Option<device::DeviceId>,
+        known: Option<(UserId, device::DeviceId)>,
         client: ClientKey,
     ) -> Result<bool, AccountError> {
-        let waiter = match known {
-            Some(_) => Waiter::Known(client),
-            None => Waiter::Stranger(client),
+        let (waiter, visitor) = match known {
+            Some((account, device)) => (Waiter::Known(account), Visitor::Known(device)),
+            None => (Waiter::Stranger(client), Visitor::Stranger(client)),
         };
-        let visitor = known.map_or(Visitor::Stranger(client), Visitor::Known);
         let attempt = self
             .throttle
             .begin(email, &visitor, Instant::now())

@@ -1,21 +1,21 @@
-//! A bounded queue that goes round by client: whoever sends much waits behind itself and not before others.
+//! A bounded queue that goes round by client (an address, or an account): whoever sends much waits behind itself and not before
+//! others.
 
 use std::collections::{HashMap, VecDeque};
-
-use crate::http::ClientKey;
+use std::hash::Hash;
 
 /// Waiting items by client. Clients take turns, and the items of one come in their order.
 ///
 /// Invariant: a client is in `turns` exactly once iff it has an item waiting, so memory is bounded by `capacity`.
-pub(super) struct FairQueue<T> {
-    turns: VecDeque<ClientKey>,
-    waiting: HashMap<ClientKey, VecDeque<T>>,
+pub(super) struct FairQueue<K, T> {
+    turns: VecDeque<K>,
+    waiting: HashMap<K, VecDeque<T>>,
     len: usize,
     capacity: usize,
     capacity_per_client: usize,
 }
 
-impl<T> FairQueue<T> {
+impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
     pub fn new(capacity: usize, capacity_per_client: usize) -> Self {
         Self {
             turns: VecDeque::new(),
@@ -35,7 +35,7 @@ impl<T> FairQueue<T> {
     ///
     /// # Errors
     /// The item itself, when there is no room for it.
-    pub fn push(&mut self, client: ClientKey, item: T) -> Result<Option<T>, T> {
+    pub fn push(&mut self, client: K, item: T) -> Result<Option<T>, T> {
         let own = self.waiting.get(&client).map_or(0, VecDeque::len);
         if own >= self.capacity_per_client {
             return Err(item);
@@ -86,6 +86,7 @@ impl<T> FairQueue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::ClientKey;
 
     fn client(n: u8) -> ClientKey {
         ClientKey::of(std::net::IpAddr::from([10, 0, 0, n]))

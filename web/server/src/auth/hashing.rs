@@ -2,7 +2,8 @@
 //!
 //! A hash takes 19 MiB and tens of milliseconds, and strangers can ask for it. So the memory is that of the threads, whatever
 //! arrives; who waits is bounded; clients take turns ([`FairQueue`]); and those who proved themselves before (a browser that
-//! signed in earlier, see `device`) come before strangers. Beyond the queue the answer is "come back in n seconds".
+//! signed in earlier, see `device`) come before strangers. Of known browsers, accounts take turns instead: many share an address, and
+//! nobody is known to an account that is not theirs. Beyond the queue the answer is "come back in n seconds".
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::fair_queue::FairQueue;
 use super::password::{self, Memory};
+use crate::db::UserId;
 use crate::http::ClientKey;
 
 /// Threads. Each takes 19 MiB and a core while it works.
@@ -20,9 +22,9 @@ const THREADS: usize = 2;
 /// Attempts of strangers that may wait, in all and of one client: about a second of work, so that a place means an answer soon.
 const MOST_STRANGERS: usize = 64;
 const MOST_OF_ONE_STRANGER: usize = 16;
-/// The same of known browsers.
+/// The same of known browsers, in all and of one account.
 const MOST_KNOWN: usize = 64;
-const MOST_OF_ONE_KNOWN: usize = 16;
+const MOST_OF_ONE_ACCOUNT: usize = 16;
 /// Known browsers that are served before one stranger is, so that many of them do not shut strangers out.
 const KNOWN_IN_A_ROW: u32 = 3;
 /// What a hash is taken to cost until one was measured.
@@ -32,7 +34,7 @@ const FIRST_ESTIMATE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiter {
     /// A browser that has signed in to this account before.
-    Known(ClientKey),
+    Known(UserId),
     /// Anybody else.
     Stranger(ClientKey),
 }
@@ -67,8 +69,8 @@ struct Job {
 struct Queues {
     /// Of people who hold a session, the setup link or the machine: few, so not bounded here.
     house: VecDeque<Job>,
-    known: FairQueue<Job>,
-    strangers: FairQueue<Job>,
+    known: FairQueue<UserId, Job>,
+    strangers: FairQueue<ClientKey, Job>,
     /// Jobs since a stranger's.
     others_in_a_row: u32,
     /// Of one hash, smoothed.
@@ -165,12 +167,11 @@ impl Shared {
 
     fn enqueue(&self, waiter: Waiter, job: Job) -> Result<(), QueueFull> {
         let mut queues = self.lock();
-        let (queue, client) = match waiter {
-            Waiter::Known(client) => (&mut queues.known, client),
-            Waiter::Stranger(client) => (&mut queues.strangers, client),
-        };
         // Whoever is displaced learns it because its reply is dropped.
-        let pushed = queue.push(client, job).map(drop);
+        let pushed = match waiter {
+            Waiter::Known(account) => queues.known.push(account, job),
+            Waiter::Stranger(client) => queues.strangers.push(client, job),
+        };
         if pushed.is_err() {
             return Err(queues.full());
         }
@@ -229,7 +230,7 @@ impl Queues {
     fn new() -> Self {
         Self {
             house: VecDeque::new(),
-            known: FairQueue::new(MOST_KNOWN, MOST_OF_ONE_KNOWN),
+            known: FairQueue::new(MOST_KNOWN, MOST_OF_ONE_ACCOUNT),
             strangers: FairQueue::new(MOST_STRANGERS, MOST_OF_ONE_STRANGER),
             others_in_a_row: 0,
             mean: FIRST_ESTIMATE,
@@ -307,7 +308,7 @@ mod tests {
             assert!(queues.strangers.push(client(n), job("stranger")).is_ok());
         }
         for n in 0..5 {
-            assert!(queues.known.push(client(n), job("known")).is_ok());
+            assert!(queues.known.push(UserId(n), job("known")).is_ok());
         }
         queues.house.push_back(job("house"));
         let order: Vec<String> = std::iter::from_fn(|| queues.next().map(name)).collect();
@@ -340,8 +341,36 @@ mod tests {
         let refused = shared.enqueue(Waiter::Stranger(client(200)), job("late"));
         assert!(refused.is_err_and(|full| full.retry_after >= Duration::from_secs(1)));
         assert_eq!(
-            shared.enqueue(Waiter::Known(client(201)), job("known")),
+            shared.enqueue(Waiter::Known(UserId(1)), job("known")),
             Ok(())
         );
+    }
+
+    #[test]
+    fn an_account_keeps_no_other_one_out_whatever_its_address() {
+        let shared = Shared {
+            queues: Mutex::new(Queues::new()),
+            work: Condvar::new(),
+        };
+        let enqueue = |account: i64, name: &str| {
+            let (reply, answer) = oneshot::channel();
+            let job = Job { reply, ..job(name) };
+            let result = shared.enqueue(Waiter::Known(UserId(account)), job);
+            (result.is_ok(), answer)
+        };
+        let colleague: Vec<_> = (0..2 * MOST_OF_ONE_ACCOUNT)
+            .map(|_| enqueue(1, "colleague"))
+            .collect();
+        let waiting = colleague.iter().filter(|(waits, _)| *waits).count();
+        assert_eq!(waiting, MOST_OF_ONE_ACCOUNT);
+        let _me = enqueue(2, "me");
+        let order: Vec<String> = std::iter::from_fn(|| shared.lock().next().map(name)).collect();
+        assert_eq!(order[1], "me");
+
+        // Where accounts fill the whole queue, one that has nothing in it gets a place.
+        let _full: Vec<_> = (0..MOST_KNOWN as i64)
+            .map(|n| enqueue(n % 4, "colleague"))
+            .collect();
+        assert!(enqueue(9, "me").0);
     }
 }
