@@ -166,6 +166,14 @@ fn refused() -> BTreeMap<&'static str, Values> {
         ("lora", empty()), ("lora_path", empty()), ("lora_request", never()), ("image_data", empty()),
         ("dimensions", values(&[json!(64), json!("128")], &[])), ("truncate", values(&[json!(100), json!(true)], &[])),
         ("normalize", on()), ("embd_normalize", is(2.0)),
+        ("n_cmpl", is(1.0)), ("response_fields", empty()), ("post_sampling_probs", off()), ("prompt_embeds", never()),
+        ("adaptive_target", is(-1.0)), ("adaptive_decay", is(0.9)),
+        ("stopping_strings", empty()), ("stop_sequences", empty()), ("suppress_tokens", empty()),
+        ("output_dimension", values(&[json!(64), json!("128")], &[])),
+        ("output_dtype", values(&[json!("int8"), json!(5)], &[json!("float")])),
+        ("embedding_types", values(&[json!(["int8"]), json!(["float", "ubinary"]), json!("float")], &[json!(["float"])])),
+        ("prompt_name", never()),
+        ("truncation_direction", values(&[json!("Left"), json!(true)], &[json!("Right"), json!("right")])),
     ])
 }
 
@@ -221,6 +229,10 @@ fn every_parameter_is_read_refused_by_name_or_ignored() {
     let (read, refused) = (read(), refused());
     let table = parameter_table();
     assert!(table.len() > 150, "{}", table.len());
+    for name in read.keys().chain(refused.keys()) {
+        let is_there = table.iter().any(|info| info.name == *name);
+        assert!(is_there, "{name} is not in the table");
+    }
     for info in table {
         let row = Row {
             client: &client,

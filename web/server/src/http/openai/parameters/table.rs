@@ -1,7 +1,7 @@
 //! The rows. A parameter that a known client or server of this API has, and that would change the answer, is here.
 //!
-//! Sources: OpenAI's reference, and the names that llama.cpp's server, vLLM, SGLang, text-generation-inference, Ollama,
-//! Mistral's API and the front ends that speak to them add.
+//! Sources: OpenAI's reference, and the names that llama.cpp's server, vLLM, SGLang, text-generation-inference,
+//! text-embeddings-inference, text-generation-webui, Ollama, Mistral's and Cohere's APIs and the front ends that speak to them add.
 
 use serde_json::Value;
 
@@ -169,6 +169,8 @@ const REFUSED: &[Parameter] = &[
     refused("suffix", WRITTEN, Neutral::Empty, "text is continued at its end only"),
     refused("echo", WRITTEN, Neutral::False, "the answer does not repeat the prompt"),
     refused("best_of", WRITTEN, Neutral::When(is_all_of_them, "send the same as n"), "every answer is returned"),
+    refused("n_cmpl", WRITTEN, Neutral::Is(1.0), "the number of answers is set by n"),
+    refused("response_fields", WRITTEN, Neutral::Empty, "an answer has all its fields"),
     refused("use_beam_search", WRITTEN, Neutral::False, OTHER_SAMPLER),
     refused("num_beams", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("do_sample", WRITTEN, Neutral::True, "the best token is always chosen at temperature 0"),
@@ -180,6 +182,8 @@ const REFUSED: &[Parameter] = &[
     refused("min_new_tokens", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
     refused("ban_eos_token", WRITTEN, Neutral::False, "end tokens are passed by ignore_eos"),
     refused("stop_regex", WRITTEN, Neutral::Empty, "answers end by texts; use stop"),
+    refused("stopping_strings", WRITTEN, Neutral::Empty, "texts that end an answer are set by stop"),
+    refused("stop_sequences", WRITTEN, Neutral::Empty, "texts that end an answer are set by stop"),
     refused("no_stop_trim", WRITTEN, Neutral::False, "a stop text is never part of the answer"),
     refused("stop_token_ids", WRITTEN, Neutral::Empty, "answers end by texts; use stop"),
     refused("include_stop_str_in_output", WRITTEN, Neutral::False, "a stop text is never part of the answer"),
@@ -195,11 +199,13 @@ const REFUSED: &[Parameter] = &[
     refused("top_n_tokens", WRITTEN, Neutral::Is(0.0), "log-probabilities are asked by logprobs"),
     refused("prompt_logprobs", WRITTEN, Neutral::Null, ONLY_ANSWERS),
     refused("n_probs", WRITTEN, Neutral::Is(0.0), "log-probabilities are asked by logprobs"),
+    refused("post_sampling_probs", WRITTEN, Neutral::False, "log-probabilities are those before the samplers"),
     refused("return_token_ids", WRITTEN, Neutral::False, NO_IDS),
     refused("return_tokens", WRITTEN, Neutral::False, NO_IDS),
     refused("return_tokens_as_token_ids", WRITTEN, Neutral::False, NO_IDS),
     refused("allowed_token_ids", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
     refused("bad_words", WRITTEN, Neutral::Empty, "texts are forbidden by banned_strings"),
+    refused("suppress_tokens", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
     refused("logits_processors", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
     refused("custom_logit_processor", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
     refused("custom_token_bans", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
@@ -220,6 +226,8 @@ const REFUSED: &[Parameter] = &[
     refused("top_a", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("epsilon_cutoff", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("eta_cutoff", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
+    refused("adaptive_target", WRITTEN, Neutral::Is(-1.0), OTHER_SAMPLER),
+    refused("adaptive_decay", WRITTEN, Neutral::Is(0.9), OTHER_SAMPLER),
     refused("penalty_alpha", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("guidance_scale", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("negative_prompt", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
@@ -229,8 +237,14 @@ const REFUSED: &[Parameter] = &[
     refused("lora_path", WRITTEN, Neutral::Empty, NO_ADAPTERS),
     refused("lora_request", WRITTEN, Neutral::Null, NO_ADAPTERS),
     refused("image_data", WRITTEN, Neutral::Empty, IN_TEXT),
+    refused("prompt_embeds", WRITTEN, Neutral::Null, "a prompt is text or token ids"),
     refused("dimensions", WRITTEN, Neutral::Null, "an answer is a text and no vector"),
     refused("dimensions", EMBEDDINGS, Neutral::When(is_whole_vector, "send the length of the model's vectors"), "vectors have the length that the model makes"),
+    refused("output_dimension", EMBEDDINGS, Neutral::When(is_whole_vector, "send the length of the model's vectors"), "vectors have the length that the model makes"),
+    refused("output_dtype", EMBEDDINGS, Neutral::Text("float"), "vectors are of floating-point numbers"),
+    refused("embedding_types", EMBEDDINGS, Neutral::When(is_float_only, "send [\"float\"]"), "vectors are of floating-point numbers"),
+    refused("prompt_name", EMBEDDINGS, Neutral::Null, "nothing is put before a text"),
+    refused("truncation_direction", EMBEDDINGS, Neutral::When(is_right, "send \"right\""), "a text that is too long is cut at its end"),
     refused("normalize", EMBEDDINGS, Neutral::True, "vectors always have the length 1"),
     refused("embd_normalize", EMBEDDINGS, Neutral::Is(2.0), "vectors always have the length 1"),
 ];
@@ -294,6 +308,18 @@ fn is_free_choice(choice: &Value, _: &Request) -> bool {
 
 fn is_text_format(format: &Value, _: &Request) -> bool {
     format["type"] == "text"
+}
+
+fn is_float_only(types: &Value, _: &Request) -> bool {
+    types
+        .as_array()
+        .is_some_and(|types| types.iter().all(|kind| kind == "float"))
+}
+
+fn is_right(direction: &Value, _: &Request) -> bool {
+    direction
+        .as_str()
+        .is_some_and(|direction| direction.eq_ignore_ascii_case("right"))
 }
 
 fn is_text_only(modalities: &Value, _: &Request) -> bool {
