@@ -200,7 +200,7 @@ impl Suite {
         let database = open_accounts(&config, &library)?;
         database.write_blocking(crate::db::messages::fail_interrupted)?;
         let suite = Suite {
-            uploads: upload::Uploads::new(config.data_dir.join("incoming")),
+            uploads: upload::Uploads::new(incoming(&config)),
             bodies: held_bytes::HeldBytes::new(config.max_held_body_bytes),
             config,
             database,
@@ -288,25 +288,38 @@ impl Suite {
     }
 }
 
-/// Opens the database of accounts, unless it is plain that another one belongs to these documents: it was there before, or
-/// documents are older than it. `Suite::open` itself makes the file before the first document comes.
+/// Opens the database of accounts, unless it is plain that another one belongs to the documents: it was there before, or
+/// documents are older than it. `Suite::open` itself makes the file before the first document comes. Without documents there is
+/// nothing that whoever comes first could read.
 fn open_accounts(config: &SuiteConfig, library: &Library) -> Result<Database, SuiteError> {
     let path = config.data_dir.join("suite.db");
     let had_accounts = library.had_accounts()?;
     let lost = || SuiteError::AccountsLost { path: path.clone() };
-    if !config.new_accounts && Database::is_new(&path) {
-        let documents = library.collections(&AccessScope::all())?;
-        if had_accounts || !documents.is_empty() {
-            return Err(lost());
-        }
+    let is_guarded = !config.new_accounts && has_documents(config, library)?;
+    if is_guarded && Database::is_new(&path) {
+        return Err(lost());
     }
     let database = Database::open(&path)?;
     let has_accounts = database.read_blocking(users::any)?;
-    if had_accounts && !has_accounts && !config.new_accounts {
+    if is_guarded && had_accounts && !has_accounts {
         return Err(lost());
     }
     library.note_accounts(has_accounts)?;
     Ok(database)
+}
+
+/// Where uploads are received.
+fn incoming(config: &SuiteConfig) -> PathBuf {
+    config.data_dir.join("incoming")
+}
+
+/// Whether there are documents, read or still to be read.
+fn has_documents(config: &SuiteConfig, library: &Library) -> Result<bool, SuiteError> {
+    let collections = library.collections(&AccessScope::all())?;
+    let has_any = collections
+        .iter()
+        .any(|collection| collection.documents > 0);
+    Ok(has_any || upload::are_left(&incoming(config)))
 }
 
 /// The result of a blocking task; a panic goes on in the caller, where the server catches it and names the request.

@@ -227,6 +227,13 @@ impl Drop for Incoming {
     }
 }
 
+/// Whether a previous process received something that it did not read. Blocking.
+pub(super) fn are_left(folder: &Path) -> bool {
+    let collections = entries(folder).unwrap_or_default();
+    let mut uploads = collections.iter().map(|collection| entries(collection));
+    uploads.any(|uploads| uploads.is_ok_and(|uploads| !uploads.is_empty()))
+}
+
 /// Reads uploads into the library until the server stops. One at a time: the library ingests one at a time anyway. Without
 /// room on the disk they wait for it.
 pub async fn read_uploads(suite: Arc<Suite>) {

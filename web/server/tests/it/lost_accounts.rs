@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use web_server::{LocalRequest, Suite, SuiteConfig, SuiteError};
 
-use crate::app::{App, MEMBER, Options, open_suite, spawn, spawn_app};
+use crate::app::{ADMIN, App, MEMBER, Options, open_suite, spawn, spawn_app};
 
 /// A copy of the data directory without the files that `but` names.
 fn copy(app: &App, but: &[&str]) -> TempDir {
@@ -123,6 +123,22 @@ fn accounts_that_were_there_are_missed_even_where_the_tables_are() {
     .unwrap();
     let error = open(&data, false).err().unwrap();
     assert!(matches!(error, SuiteError::AccountsLost { .. }), "{error}");
+}
+
+#[test]
+fn accounts_that_are_lost_after_the_last_document_was_deleted_are_not_missed() {
+    let mut app = spawn_app();
+    let admin = app.signed_in(ADMIN);
+    let collection = admin.get("/api/collections").json[0]["id"].clone();
+    let documents = admin.get(&format!("/api/collections/{collection}/documents"));
+    for document in documents.json.as_array().unwrap() {
+        let path = format!("/api/documents/{}", document["id"]);
+        assert_eq!(admin.send("DELETE", &path, None).status, 204);
+    }
+    app.stop();
+    let data = copy(&app, &["suite.db"]);
+    let suite = open(&data, false);
+    assert!(link_of(&suite.unwrap()).is_some());
 }
 
 #[test]
