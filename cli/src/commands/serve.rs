@@ -1,6 +1,6 @@
 //! `cloister serve`
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use web_server::{Ready, ServeConfig, ServeError, serve};
 
 use crate::args::ServeArgs;
@@ -26,17 +26,18 @@ pub async fn run(config: Config, args: ServeArgs) -> Outcome<()> {
     let mut opening = config.clone();
     opening.new_accounts = args.new_accounts;
     let need = Need::Answers(args.model);
+    let mut stop = StopSignals::listen();
     let open = tokio::task::spawn_blocking(move || compose::open(&opening, &need));
     let opened = tokio::select! {
         opened = open => opened.map_err(|_| Failure::internal("opening the data directory broke down"))??,
-        () = asked_to_stop() => return Ok(()),
+        () = stop.received() => return Ok(()),
     };
     let model = opened.model_name.clone();
     serve_config.on_ready = Box::new(move |ready| announce(&ready, model.as_deref(), json));
     let outcome = serve(
         std::sync::Arc::clone(&opened.suite),
         serve_config,
-        asked_to_stop(),
+        async move { stop.received().await },
     )
     .await;
     let _ = tokio::task::spawn_blocking(move || drop(opened)).await;
@@ -78,15 +79,36 @@ fn announce(ready: &Ready, model: Option<&str>, json: bool) {
     output::line("Ctrl-C stops it.");
 }
 
-/// Completes at Ctrl-C or SIGTERM.
-async fn asked_to_stop() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        // Without the handler, Ctrl-C still works.
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM, heard from the moment that this is made: one that comes while nobody waits is not lost.
+struct StopSignals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl StopSignals {
+    /// Without a handler the signal ends the program at once.
+    fn listen() -> Self {
+        let [interrupt, terminate] =
+            [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+        Self {
+            interrupt,
+            terminate,
+        }
+    }
+
+    /// Completes at the first of them.
+    async fn received(&mut self) {
+        async fn next(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = next(&mut self.interrupt) => {}
+            () = next(&mut self.terminate) => {}
+        }
     }
 }

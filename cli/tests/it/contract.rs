@@ -339,6 +339,17 @@ impl Drop for Server {
 }
 
 #[test]
+fn a_stop_as_soon_as_the_server_is_ready_is_heard() {
+    let Some(place) = Place::with_test_models(&[EMBEDDER]) else {
+        return;
+    };
+    for _ in 0..5 {
+        let server = Server::start(&place, &["--no-model"]);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
 fn while_a_server_runs_every_command_goes_through_it() {
     let Some(place) = Place::with_test_models(&[EMBEDDER, CHAT]) else {
         return;
