@@ -348,7 +348,13 @@ impl Scene {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         // The folder of the build may be closed to other users.
         let program = path.join("program");
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        // By another process: a file that this one has open for writing, and so any child that another test starts meanwhile,
+        // cannot be run ("text file busy").
+        let copied = Command::new("cp")
+            .arg(std::env::current_exe().unwrap())
+            .arg(&program)
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let listener = UnixListener::bind(path.join("owner.sock")).unwrap();
         fs::set_permissions(path.join("owner.sock"), fs::Permissions::from_mode(0o777)).unwrap();

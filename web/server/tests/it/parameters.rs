@@ -166,7 +166,7 @@ fn refused() -> BTreeMap<&'static str, Values> {
         ("lora", empty()), ("lora_path", empty()), ("lora_request", never()), ("image_data", empty()),
         ("dimensions", values(&[json!(64), json!("128")], &[])), ("truncate", values(&[json!(100), json!(true)], &[])),
         ("normalize", on()), ("embd_normalize", is(2.0)),
-        ("n_cmpl", is(1.0)), ("response_fields", empty()), ("post_sampling_probs", off()), ("prompt_embeds", never()),
+        ("n_cmpl", is(1.0)), ("min_keep", is(0.0)), ("response_fields", empty()), ("post_sampling_probs", off()), ("prompt_embeds", never()),
         ("adaptive_target", is(-1.0)), ("adaptive_decay", is(0.9)),
         ("stopping_strings", empty()), ("stop_sequences", empty()), ("suppress_tokens", empty()),
         ("output_dimension", values(&[json!(64), json!("128")], &[])),

@@ -81,11 +81,14 @@ fn measure() -> String {
     let after = resident_mib();
     assert!(looked_at > 400, "{looked_at} of 500 passwords were hashed");
     assert!(
-        after < before + 48,
+        after < before + 48 && after < MOST_MIB,
         "{before} MiB before, {after} MiB after"
     );
     format!("{before} MiB before, {after} MiB after 500 attempts, {looked_at} of them hashed")
 }
+
+/// Most memory of the process at any time, two passwords under way: 60 at once took 1,100 MiB.
+const MOST_MIB: u64 = 400;
 
 fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -169,6 +169,7 @@ const REFUSED: &[Parameter] = &[
     refused("suffix", WRITTEN, Neutral::Empty, "text is continued at its end only"),
     refused("echo", WRITTEN, Neutral::False, "the answer does not repeat the prompt"),
     refused("best_of", WRITTEN, Neutral::When(is_all_of_them, "send the same as n"), "every answer is returned"),
+    refused("min_keep", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("n_cmpl", WRITTEN, Neutral::Is(1.0), "the number of answers is set by n"),
     refused("response_fields", WRITTEN, Neutral::Empty, "an answer has all its fields"),
     refused("use_beam_search", WRITTEN, Neutral::False, OTHER_SAMPLER),
