@@ -17,7 +17,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::terms::{normalise, stem};
+use crate::terms::{folded, normalise, stem};
 
 const DATA: &str = include_str!("../data/polarity.json");
 
@@ -184,13 +184,6 @@ impl Lexicon {
             list.extend(words.iter().map(|w| normalise(w)));
         }
     }
-}
-
-fn folded(word: &str) -> String {
-    normalise(word)
-        .into_iter()
-        .collect::<String>()
-        .to_lowercase()
 }
 
 /// The languages that the words of a normalised text speak for; `None` where no word tells.

@@ -254,6 +254,12 @@ pub(crate) fn normalise(text: &str) -> Vec<char> {
         .collect()
 }
 
+/// [`normalise`], in lower case: how words of data files and of texts are compared.
+pub(crate) fn folded(text: &str) -> String {
+    let text: String = normalise(text).into_iter().collect();
+    text.to_lowercase()
+}
+
 /// Accents of Latin, Greek and Cyrillic fold; the vowel signs of Indic and other scripts are letters and stay.
 fn folds_away(mark: char) -> bool {
     matches!(mark, '\u{300}'..='\u{36f}')

@@ -53,6 +53,5 @@ pub(crate) fn before_numbers() -> Units {
 
 /// Whether a word is the name of a month in any language.
 pub(crate) fn is_month(word: &str) -> bool {
-    let word: String = crate::terms::normalise(word).into_iter().collect();
-    of(&word.to_lowercase()) & lexicon().date != 0
+    of(&crate::terms::folded(word)) & lexicon().date != 0
 }

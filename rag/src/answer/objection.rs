@@ -249,13 +249,10 @@ impl QuoteIndex {
             .question
             .iter()
             .map(|term| (group.iter().filter(|w| holds(w, term)).count(), term))
-            .filter(|(count, _)| *count > 0 && *count < group.len())
             .collect();
-        let Some(fewest) = counts.iter().map(|(count, _)| *count).min() else {
-            return false;
-        };
-        let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
-        !names_this && !telling.any(|(_, term)| holds(window, term))
+        let telling = most_telling(&counts, group.len());
+        let is_other = !telling.is_empty() && !telling.iter().any(|term| holds(window, term));
+        is_other && !names_this
     }
 
     /// Whether the question names another row of the same table than this one, or one that is not there, and the claim not
@@ -290,13 +287,8 @@ impl QuoteIndex {
             .map(|term| (rows.iter().filter(|row| holds(row, term)).count(), term))
             .collect();
         let names_this = names_row(claim, row, is_asked);
-        let is_telling = |(count, _): &&(usize, &Term)| *count > 0 && *count < rows.len();
-        let Some(fewest) = counts
-            .iter()
-            .filter(is_telling)
-            .map(|(count, _)| *count)
-            .min()
-        else {
+        let telling = most_telling(&counts, rows.len());
+        if telling.is_empty() {
             // What the question names may be in none of the rows: another thing than any of them.
             let around = &self.passages[window.quote.passage_idx].text_keys;
             let is_nowhere = |(count, term): &(usize, &Term)| {
@@ -304,9 +296,8 @@ impl QuoteIndex {
                 *count == 0 && !is_number_word && match_strength(term, around) == 0.0
             };
             return rows.len() > 1 && !names_this && counts.iter().any(is_nowhere);
-        };
-        let mut telling = counts.iter().filter(|(count, _)| *count == fewest);
-        !names_this && !telling.any(|(_, term)| holds(row, term))
+        }
+        !names_this && !telling.iter().any(|term| holds(row, term))
     }
 
     /// Whether the value of the claim is in another column than the asked one.
@@ -390,6 +381,15 @@ impl QuoteIndex {
         let mut words = self.question.iter().filter(|t| t.kind == TermKind::Word);
         !words.clone().any(leads) && !words.all(is_there)
     }
+}
+
+/// Of terms that some of `num` alternatives hold, and not all, those that the fewest do; `counts` says how many do.
+fn most_telling<'a>(counts: &[(usize, &'a Term)], num: usize) -> Vec<&'a Term> {
+    let tells = |count: usize| count > 0 && count < num;
+    let some = counts.iter().map(|(count, _)| *count);
+    let fewest = some.filter(|count| tells(*count)).min();
+    let telling = counts.iter().filter(|(count, _)| Some(*count) == fewest);
+    telling.map(|(_, term)| *term).collect()
 }
 
 /// The rows among which the terms of a question choose.

@@ -16,7 +16,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::terms::{normalise, stem};
+use crate::terms::{folded, stem};
 
 const DATA: &str = include_str!("../../data/wording.json");
 
@@ -80,13 +80,6 @@ fn phrases() -> &'static Phrases {
         }
         phrases
     })
-}
-
-fn folded(text: &str) -> String {
-    normalise(text)
-        .into_iter()
-        .collect::<String>()
-        .to_lowercase()
 }
 
 /// Whether a sentence says that the documents do not hold the answer.
