@@ -60,21 +60,27 @@ pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
     }
     let Some(best) = scored.first().map(|(score, _)| *score) else {
         let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
-        return refusal(&hits);
+        return refusal(question, &hits);
     };
     let mut answer = Answer::default();
-    let chosen = scored
+    let close = scored
         .iter()
-        .take_while(|(score, _)| *score >= CLOSE_TO_BEST * best)
-        .take(MAX_SENTENCES);
-    for (i, (_, sentence)) in chosen.enumerate() {
-        let citation = make_citation(i + 1, &context[sentence.quote.passage_idx], sentence.quote);
+        .take_while(|(score, _)| *score >= CLOSE_TO_BEST * best);
+    let mut chosen: Vec<Quote> = Vec::new();
+    for quote in close.map(|(_, sentence)| index.whole_form(sentence.quote)) {
+        if !chosen.contains(&quote) {
+            chosen.push(quote);
+        }
+    }
+    chosen.truncate(MAX_SENTENCES);
+    for (i, quote) in chosen.into_iter().enumerate() {
+        let citation = make_citation(i + 1, &context[quote.passage_idx], quote);
         if i > 0 {
             answer.text.push_str("\n\n");
         }
         answer.text.push_str(&format!(
             "{} [{}]",
-            index.shown(sentence.quote, context, false),
+            index.shown(quote, context, false),
             citation.n
         ));
         answer.citations.push(citation);

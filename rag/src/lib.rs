@@ -27,6 +27,7 @@ pub mod context;
 pub mod document;
 pub mod extract;
 pub mod extractive;
+mod notices;
 pub mod passage;
 mod polarity;
 pub mod prompt;

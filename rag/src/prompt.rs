@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
-pub const PROMPT_VERSION: &str = "2026-11-30.1";
+pub const PROMPT_VERSION: &str = "2026-12-01.1";
 
 /// Rules for every answer. Never contains anything of the request.
 const SYSTEM: &str = "You answer questions from a company's documents. Read the passages and answer the question in one full \
@@ -197,8 +197,15 @@ fn closest_sentences(question: &str, context: &[ContextPassage]) -> String {
     }
     let mut left = MAX_CLOSEST_CHARS;
     let mut out = String::new();
+    let mut quotes: Vec<Quote> = Vec::new();
     for (_, sentence) in ranked.into_iter().take(NUM_CLOSEST) {
-        let text = harmless(&index.shown(sentence.quote, context, false));
+        let quote = index.whole_form(sentence.quote);
+        if !quotes.contains(&quote) {
+            quotes.push(quote);
+        }
+    }
+    for quote in quotes {
+        let text = harmless(&index.shown(quote, context, false));
         let Some(rest) = left.checked_sub(text.chars().count()) else {
             break;
         };
@@ -259,6 +266,10 @@ fn focus(question: &str, context: &[ContextPassage]) -> Vec<String> {
                 let head = above.last().copied().filter(|&i| sentences[i].is_head);
                 head.into_iter().chain([at]).collect()
             };
+        }
+        if let Some(form) = sentences[at].form.filter(|_| !is_row(at)) {
+            let in_form = |i: &usize| same_passage(i) && form.holds(sentences[*i].quote.span);
+            group = (0..sentences.len()).filter(in_form).collect();
         }
         for group in [group, vec![at]] {
             let new: Vec<usize> = group.into_iter().filter(|i| !kept.contains(i)).collect();

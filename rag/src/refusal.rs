@@ -28,6 +28,7 @@ use crate::{
     Hit,
     answer::{Answer, support::QuoteIndex},
     context::ContextPassage,
+    notices::Notices,
 };
 
 /// What retrieval says about a question.
@@ -50,6 +51,9 @@ const MISSING_FACTS: f32 = -3.634;
 
 /// How many hits are looked at; the calibration used as many.
 const NUM_HITS: usize = 5;
+
+/// How many titles a refusal names.
+const MAX_TITLES: usize = 3;
 
 /// Below this probability the suite refuses without asking the model.
 const REFUSE_BELOW: f32 = 0.15;
@@ -154,23 +158,17 @@ pub fn assess(question: &str, hits: &[Hit]) -> Assessment {
     }
 }
 
-/// The answer that says that the documents do not answer, naming the closest ones.
-pub fn refusal(hits: &[Hit]) -> Answer {
-    let mut text = String::from("The documents do not seem to answer this question.");
+/// The answer that says that the documents do not answer, in the language of the question, naming the closest ones.
+pub fn refusal(question: &str, hits: &[Hit]) -> Answer {
     let mut titles: Vec<&str> = Vec::new();
     for hit in hits {
-        if !titles.contains(&hit.title.as_str()) && titles.len() < 3 {
+        if !titles.contains(&hit.title.as_str()) && titles.len() < MAX_TITLES {
             titles.push(&hit.title);
         }
     }
-    if !titles.is_empty() {
-        text.push_str(&format!(
-            " The closest passages are in: {}.",
-            titles.join("; ")
-        ));
-    }
+    let notices = Notices::for_question(question, hits.iter().map(|hit| hit.text.as_str()));
     Answer {
-        text,
+        text: notices.refusal_with_titles(&titles),
         refused: true,
         ..Answer::default()
     }
@@ -257,7 +255,7 @@ mod tests {
             ("C", "z", 0.1, None),
             ("D", "z", 0.1, None),
         ]);
-        let answer = refusal(&hits);
+        let answer = refusal("Who won?", &hits);
         assert!(answer.refused && answer.citations.is_empty());
         assert_eq!(
             answer.text,

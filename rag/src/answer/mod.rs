@@ -12,6 +12,7 @@
 //! Absent on purpose: the language model, the network, the screen.
 
 mod entity;
+mod form;
 mod marker;
 mod objection;
 mod phrases;

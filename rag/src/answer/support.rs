@@ -21,6 +21,7 @@ use super::{
     entity::{Entity, Mentions, entities},
     phrases::is_meta,
     quantity::Quantities,
+    table::Row,
     window::{PassageWindows, Window, cut},
     wording::{strip_passage_names, unique, without_item_mark},
 };
@@ -94,6 +95,8 @@ pub(crate) struct RankedSentence {
     pub num_terms: usize,
     /// It is the header row of a table.
     pub is_head: bool,
+    /// The whole form that it is a line of.
+    pub form: Option<Span>,
     kinds: HashSet<TermKind>,
 }
 
@@ -261,8 +264,8 @@ impl QuoteIndex {
         self.passages.len()
     }
 
-    /// A quote as it is read aloud: on one line, a row of a table with the heads of its columns. `only_asked` leaves out the
-    /// columns that the question does not name, if it names any.
+    /// A quote as it is read aloud: on one line, a row of a table with the heads of its columns, a form with its keys.
+    /// `only_asked` leaves out the columns or lines that the question does not name, if it names any.
     pub fn shown(&self, quote: Quote, context: &[ContextPassage], only_asked: bool) -> String {
         let window = self.windows.iter().find(|w| w.quote == quote);
         if let Some(row) = window.and_then(|w| w.row.as_ref()) {
@@ -272,10 +275,41 @@ impl QuoteIndex {
             };
             return row.shown(&asked);
         }
+        if let Some(form) = self.shown_form(quote, only_asked) {
+            return form;
+        }
         let Quote { passage_idx, span } = quote;
         let chars = context[passage_idx].text.chars();
         let text: String = chars.skip(span.start).take(span.end - span.start).collect();
         on_one_line(&text)
+    }
+
+    /// A quote of several lines of a form; `None` where it is none.
+    fn shown_form(&self, quote: Quote, only_asked: bool) -> Option<String> {
+        let is_line = |w: &&Window| {
+            w.form.is_some()
+                && w.quote.passage_idx == quote.passage_idx
+                && quote.span.holds(w.quote.span)
+        };
+        let lines = self.windows.iter().filter(is_line);
+        let rows: Vec<&Row> = lines.filter_map(|w| w.row.as_ref()).collect();
+        let is_named = |row: &&Row| !row.columns_named(&self.question).is_empty();
+        let shows_some = only_asked && rows.iter().skip(1).any(is_named);
+        // The first line says what the form is about.
+        let is_shown = |(i, row): &(usize, &Row)| !shows_some || *i == 0 || is_named(row);
+        let shown = rows.iter().copied().enumerate().filter(is_shown);
+        let parts: Vec<String> = shown.map(|(_, row)| row.shown(&[])).collect();
+        (!parts.is_empty()).then(|| parts.join(" | "))
+    }
+
+    /// The whole form that a quote is a line of; the quote itself where it is none.
+    pub fn whole_form(&self, quote: Quote) -> Quote {
+        let window = self.windows.iter().find(|w| w.quote == quote);
+        let form = window.and_then(|w| w.form);
+        Quote {
+            span: form.unwrap_or(quote.span),
+            ..quote
+        }
     }
 
     /// Finds the quotes that support `sentence`. `claimed` are the passage numbers (from 1) that the model named; they
@@ -600,6 +634,7 @@ impl QuoteIndex {
                     near: sum.near(),
                     num_terms: window.keys.len(),
                     is_head: window.is_head,
+                    form: window.form,
                     kinds,
                 }
             })

@@ -377,14 +377,14 @@ fn denials_refuse_unless_something_is_supported() {
         "What is the price?",
         "The passages do not mention the price.",
         expect![[r#"
-        The passages do not mention the price.
+        The documents do not seem to answer this question. The closest passages are in: Panthers; Staff handbook; Notes.
           refused"#]],
     );
     check(
         "What is the price?",
         "I'm sorry, but I don't have that information. Please ask someone else.",
         expect![[r#"
-        I'm sorry, but I don't have that information.
+        The documents do not seem to answer this question. The closest passages are in: Panthers; Staff handbook; Notes.
           refused"#]],
     );
     check(
@@ -395,10 +395,38 @@ fn denials_refuse_unless_something_is_supported() {
           [1] Staff handbook: Employees receive 25 days of paid leave a year."#]],
     );
     check(
-        "Was kostet es?",
+        "Wie hoch ist der Preis?",
         "Die Dokumente enthalten keine Angaben zum Preis.",
         expect![[r#"
-        Die Dokumente enthalten keine Angaben zum Preis.
+        Die Dokumente scheinen diese Frage nicht zu beantworten. Am nächsten kommen Stellen in: Panthers; Staff handbook; Notes.
+          refused"#]],
+    );
+    // A denial may name what is not there as if it were, so none of its words are shown.
+    check(
+        "What does pump P7 cost?",
+        "Here is what I found:\n\nThe cost of pump P7 is not specified in the given passage. Pump P7 is a good pump.",
+        expect![[r#"
+        The documents do not seem to answer this question. The closest passages are in: Panthers; Staff handbook; Notes.
+          refused"#]],
+    );
+    check(
+        "How much leave?",
+        "The passages do not mention sick leave.\n\nHowever:\n- Employees receive 25 days of paid leave.",
+        expect![[r#"
+        The passages do not mention sick leave.
+
+        However:
+        - Employees receive 25 days of paid leave [1].
+          [1] Staff handbook: Employees receive 25 days of paid leave a year."#]],
+    );
+    check(
+        "What is the price?",
+        "The price is not mentioned.\n```\nprice = None\n```",
+        expect![[r#"
+        The price is not mentioned.
+        ```
+        price = None
+        ```
           refused"#]],
     );
     check(
@@ -412,14 +440,14 @@ fn denials_refuse_unless_something_is_supported() {
         "Anything?",
         "",
         expect![[r#"
-        The documents do not seem to answer this question.
+        The documents do not seem to answer this question. The closest passages are in: Panthers; Staff handbook; Notes.
           refused"#]],
     );
     check(
         "Anything?",
         " \n ",
         expect![[r#"
-        The documents do not seem to answer this question.
+        The documents do not seem to answer this question. The closest passages are in: Panthers; Staff handbook; Notes.
           refused"#]],
     );
 }
@@ -495,7 +523,7 @@ fn other_languages_are_checked_too() {
         "会社はいつ設立されましたか。",
         "会社は1989年に設立された。",
         expect![[r#"
-            The closest passage says: 会社は1998年に東京で設立された。 [1]
+            最も近い箇所には次のようにあります：会社は1998年に東京で設立された。 [1]
               [1] 会社: 会社は1998年に東京で設立された。"#]],
     );
     run(
@@ -621,6 +649,34 @@ fn a_question_about_what_is_not_there_is_refused() {
         answer.text,
         "The documents do not seem to answer this question.\n\n\
          The closest passage says: Substance: Glycerol | Flammable: no | Cabinet: K4. [1]"
+    );
+}
+
+#[test]
+fn the_closest_quote_of_a_form_is_the_whole_form() {
+    let sheet = "Maschine: C-310\nÖlfrei: nein\nGewicht: 240 kg";
+    let passages = [("Datenblatt", sheet)];
+    let (events, answer) = run_pieces("Wie schwer ist die C-310?", &passages, ["Sie ist grün."]);
+    assert_invariants(&passages, &events, &answer);
+    assert_eq!(
+        answer.text,
+        "Die nächstliegende Stelle lautet: Maschine: C-310 | Ölfrei: nein | Gewicht: 240 kg. [1]"
+    );
+    assert_eq!(answer.citations[0].quote, sheet);
+
+    let mut tracker = AnswerTracker::new("Ist die C-310 ölfrei?", context(&passages));
+    tracker.push("Ja, die C-310 ist ölfrei.");
+    let prompt = tracker.ask_again().1.unwrap();
+    let prompt = &prompt.last().unwrap().content;
+    assert!(
+        prompt.contains("Maschine: C-310 | Ölfrei: nein | Gewicht: 240 kg"),
+        "{prompt}"
+    );
+    let answer = tracker.finish().1;
+    assert!(
+        answer.text.ends_with("Maschine: C-310 | Ölfrei: nein. [1]"),
+        "{}",
+        answer.text
     );
 }
 

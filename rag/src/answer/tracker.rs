@@ -9,6 +9,10 @@
 //! prompt of a second answer, from the closest sentences alone; what is then still withheld is replaced by the closest
 //! sentence, verbatim. Without a close sentence it is shown after all, flagged.
 //!
+//! A sentence that says that the documents do not answer is *held* with what follows until something is supported. An
+//! answer that has nothing else is refused in Cloister's own words, because a model denies in words that nothing checks
+//! ("the cost of a part that does not exist is not stated").
+//!
 //! Citations are numbered in order of first appearance, one number per quote, so that `[n]` always stands for
 //! exactly one highlighted piece of text.
 //!
@@ -25,18 +29,13 @@ use super::{
 use crate::{
     context::ContextPassage,
     extractive::best_sentences,
+    notices::Notices,
     prompt::{PromptMessage, build_second_prompt},
     refusal::refusal,
     sentence::{Boundary, boundary, is_closer, is_terminator},
 };
 
-/// Shown when the model stops without a word.
-const EMPTY_ANSWER: &str = "The documents do not seem to answer this question.";
-
-/// Stands before the sentence that replaces an unsupported answer.
-const CLOSEST: &str = "The closest passage says: ";
-
-/// Share of the weight of the question's terms that such a sentence must have.
+/// Share of the weight of the question's terms that the sentence which replaces an unsupported answer must have.
 const MIN_CLOSEST_COVERAGE: f32 = 0.3;
 
 /// Sentences that the model is asked about once more.
@@ -48,6 +47,8 @@ pub struct AnswerTracker {
     question: String,
     context: Vec<ContextPassage>,
     index: QuoteIndex,
+    /// Cloister's own sentences, in the language of the question.
+    notices: &'static Notices,
     /// Read but not yet decided.
     held: Vec<char>,
     code: Code,
@@ -60,6 +61,8 @@ pub struct AnswerTracker {
     gap: String,
     /// Statements that no passage supports, not shown so far.
     withheld: Vec<Withheld>,
+    /// Sentences from the first denial on, until one is supported.
+    held_back: Vec<HeldSentence>,
     second: SecondAnswer,
     /// Quotes in order of `Citation::n`.
     quotes: Vec<Quote>,
@@ -77,6 +80,15 @@ pub struct AnswerTracker {
 struct Withheld {
     text: String,
     doubt: Doubt,
+}
+
+/// A sentence with its full stop, not shown so far.
+#[derive(Debug, Clone)]
+struct HeldSentence {
+    /// Line breaks before it.
+    gap: String,
+    sentence: OpenSentence,
+    stop: String,
 }
 
 /// How far the second answer is.
@@ -97,7 +109,7 @@ enum Code {
 }
 
 /// The sentence that is being written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct OpenSentence {
     /// White space before it.
     lead: String,
@@ -130,7 +142,9 @@ impl AnswerTracker {
     /// Starts an answer to `question` from `context`, the passages of the prompt.
     pub fn new(question: &str, context: Vec<ContextPassage>) -> Self {
         let index = QuoteIndex::new(question, &context);
+        let passages = context.iter().map(|passage| passage.text.as_str());
         Self {
+            notices: Notices::for_question(question, passages),
             question: question.to_owned(),
             context,
             index,
@@ -142,6 +156,7 @@ impl AnswerTracker {
             answer_chars: 0,
             gap: String::new(),
             withheld: Vec::new(),
+            held_back: Vec::new(),
             second: SecondAnswer::NotAsked,
             supported: 0,
             quotes: Vec::new(),
@@ -199,6 +214,7 @@ impl AnswerTracker {
         }
         let against = self.withheld.iter().filter_map(|w| w.doubt.quote());
         for quote in against.chain(self.closest()) {
+            let quote = self.index.whole_form(quote);
             if !quotes.contains(&quote) && quotes.len() < NUM_SECOND_QUOTES {
                 quotes.push(quote);
             }
@@ -225,12 +241,10 @@ impl AnswerTracker {
             SecondAnswer::Asked { supported_before } => self.supported > supported_before,
         };
         self.answer.withheld = self.withheld.iter().map(|w| w.text.clone()).collect();
-        if self.answer.text.trim().is_empty() && self.withheld.is_empty() {
-            self.emit(EMPTY_ANSWER);
-            self.denied = true;
-        }
+        let is_empty = self.answer.text.trim().is_empty() && self.withheld.is_empty();
+        self.denied |= is_empty && self.held_back.is_empty();
         if self.denied && self.answer.citations.is_empty() {
-            self.answer.refused = true;
+            self.refuse();
         } else if !is_settled {
             self.replace_withheld();
         } else if self.answer.citations.is_empty() {
@@ -252,8 +266,9 @@ impl AnswerTracker {
         self.close_sentence(&[]);
         self.gap.clear();
         self.answer.withheld = self.withheld.iter().map(|w| w.text.clone()).collect();
-        self.answer.refused = self.denied && self.answer.citations.is_empty();
-        if self.answer.text.is_empty() && !self.withheld.is_empty() {
+        if self.denied && self.answer.citations.is_empty() {
+            self.refuse();
+        } else if self.answer.text.is_empty() && !self.withheld.is_empty() {
             self.replace_withheld();
         }
         self.flush_delta();
@@ -269,17 +284,14 @@ impl AnswerTracker {
             // The row is there, but not with what was asked for.
             if is_alone && !doubts.iter().any(|d| matches!(d, Doubt::Opposite(_))) {
                 self.separate();
-                self.emit(EMPTY_ANSWER);
+                self.emit(&self.notices.refusal);
                 self.answer.refused = true;
             }
             self.add_quote(quote);
         } else if self.add_closest_sentence() || !is_alone {
             // The quote says it, or what is supported stands alone.
         } else if doubts.contains(&Doubt::OtherEntity) {
-            self.separate();
-            let hits: Vec<_> = self.context.iter().map(|p| p.hit.clone()).collect();
-            self.emit(&refusal(&hits).text);
-            self.answer.refused = true;
+            self.refuse();
         } else {
             for withheld in std::mem::take(&mut self.withheld) {
                 self.separate();
@@ -288,6 +300,19 @@ impl AnswerTracker {
                 self.flag(start, self.answer_chars);
             }
             self.answer.withheld.clear();
+        }
+    }
+
+    /// Says that the documents do not answer, and which ones are closest, in the place of the model's own denial. One that was
+    /// shown already, because code followed it, stands.
+    fn refuse(&mut self) {
+        self.answer.refused = true;
+        let was_shown = self.denied && self.held_back.is_empty() && self.answer_chars > 0;
+        self.held_back.clear();
+        if !was_shown {
+            self.separate();
+            let hits: Vec<_> = self.context.iter().map(|p| p.hit.clone()).collect();
+            self.emit(&refusal(&self.question, &hits).text);
         }
     }
 
@@ -302,12 +327,13 @@ impl AnswerTracker {
         if self.known(quote).is_some() {
             return false;
         }
+        let quote = self.index.whole_form(quote);
         let mut shown = self.index.shown(quote, &self.context, true);
         if !shown.ends_with(|c| is_terminator(c) || is_closer(c)) {
             shown.push('.');
         }
         self.separate();
-        self.emit(&format!("{CLOSEST}{shown}"));
+        self.emit(&format!("{}{shown}", self.notices.closest_says));
         let n = self.cite(quote);
         self.emit(&format!(" [{n}]"));
         true
@@ -347,13 +373,15 @@ impl AnswerTracker {
                     }
                     let space: String = self.held.drain(..length).collect();
                     // The space around a withheld sentence is the space around what comes next.
-                    if self.answer_chars > 0 && space.len() > self.gap.len() {
+                    let is_first = self.answer_chars == 0 && self.held_back.is_empty();
+                    if !is_first && space.len() > self.gap.len() {
                         self.gap = space;
                     }
                     self.line_is_blank = true;
                 }
                 Piece::Fence => {
                     self.close_sentence(&[]);
+                    self.show_held_back();
                     let fence: String = self.held.drain(..3).collect();
                     self.emit(&fence);
                     self.code = if self.code == Code::Fenced {
@@ -493,6 +521,7 @@ impl AnswerTracker {
                     return;
                 }
                 self.supported += 1;
+                self.show_held_back();
                 self.show(&sentence);
                 // `"It works." [1]` but `It works [1].`
                 let behind = terminators.iter().any(|c| is_closer(*c));
@@ -509,14 +538,12 @@ impl AnswerTracker {
             }
             Verdict::Nothing => {
                 self.denied |= denies;
-                self.show(&sentence);
-                self.emit(&stop);
+                self.show_or_hold(sentence, stop);
             }
             Verdict::Unsupported(Doubt::NotFound) if denies || self.is_open_end(terminators) => {
                 self.checked += 1;
                 self.denied |= denies;
-                self.show(&sentence);
-                self.emit(&stop);
+                self.show_or_hold(sentence, stop);
             }
             Verdict::Unsupported(doubt) => {
                 self.checked += 1;
@@ -543,6 +570,36 @@ impl AnswerTracker {
             }
             _ => false,
         }
+    }
+
+    /// Shows a sentence that nothing supports and nothing speaks against, or holds it behind a denial.
+    fn show_or_hold(&mut self, sentence: OpenSentence, stop: String) {
+        if sentence.text.is_empty() && stop.is_empty() {
+            return;
+        }
+        if self.denied && self.answer.citations.is_empty() {
+            let gap = std::mem::take(&mut self.gap);
+            let held = HeldSentence {
+                gap,
+                sentence,
+                stop,
+            };
+            self.held_back.push(held);
+        } else {
+            self.show(&sentence);
+            self.emit(&stop);
+        }
+    }
+
+    /// Shows what was held back.
+    fn show_held_back(&mut self) {
+        let gap = std::mem::take(&mut self.gap);
+        for held in std::mem::take(&mut self.held_back) {
+            self.gap = held.gap;
+            self.show(&held.sentence);
+            self.emit(&held.stop);
+        }
+        self.gap = gap;
     }
 
     fn show(&mut self, sentence: &OpenSentence) {

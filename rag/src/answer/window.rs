@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     entity::Mentions,
+    form::{blocks_of_forms, lines_of_forms},
     quantity::Quantities,
     support::Quote,
     table::{Row, cells, is_header, is_row},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     context::ContextPassage,
     polarity::{Languages, clauses, is_denying, languages_of},
-    sentence::{Span, key_and_value, split_sentences},
+    sentence::{Span, split_sentences},
     terms::{Term, TermKind, normalise, terms_in},
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Window {
     pub mentions: Mentions,
     /// The row that it is, where it is one.
     pub row: Option<Row>,
+    /// The whole form that its line is one of.
+    pub form: Option<Span>,
     /// It is the header row of a table: names, no statement.
     pub is_head: bool,
 }
@@ -143,20 +146,8 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
         // A row is a statement of its own, also beside another one.
         previous = (!is_row).then_some(at);
     }
+    blocks_of_forms(&chars, &mut cut.windows);
     cut
-}
-
-/// Where the lines `Key: value` begin that have a neighbour of the kind: one alone may introduce a sentence.
-fn lines_of_forms(chars: &[char], spans: &[Span]) -> HashSet<usize> {
-    let is_form = |span: &Span| {
-        let text: String = chars[span.start..span.end].iter().collect();
-        !is_row(&text) && !text.contains('\n') && key_and_value(&text).is_some()
-    };
-    let pairs = spans.windows(2);
-    pairs
-        .filter(|pair| pair.iter().all(is_form))
-        .flat_map(|pair| [pair[0].start, pair[1].start])
-        .collect()
 }
 
 impl Window {
@@ -205,6 +196,7 @@ impl Window {
             quantities: Quantities::default(),
             mentions,
             row,
+            form: None,
             is_head: false,
         }
     }
@@ -276,6 +268,7 @@ impl Window {
             quantities: self.quantities.joined(&next.quantities),
             mentions,
             row: None,
+            form: None,
             is_head: false,
         }
     }

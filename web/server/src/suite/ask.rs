@@ -309,7 +309,7 @@ impl Suite {
         };
         if found.refuse || found.context.is_empty() {
             return Ok(Written::at_once(
-                rag::refusal(&found.hits),
+                rag::refusal(&ask.question, &found.hits),
                 mode,
                 None,
                 sink,
