@@ -451,12 +451,13 @@ impl Library {
         self.catalogue.forget()
     }
 
-    /// Those of the ids that no document has, for whoever keeps references to documents.
+    /// The versions of documents, for whoever keeps references to them: another version means that the file's content is
+    /// another one. An id without a version is no document any more.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub fn missing_documents(&self, ids: &[i64]) -> Result<Vec<i64>, LibraryError> {
-        self.catalogue.missing_documents(ids)
+    pub fn document_versions(&self, ids: &[i64]) -> Result<HashMap<i64, String>, LibraryError> {
+        self.catalogue.document_versions(ids)
     }
 
     /// After deletions, writes the catalogue anew: SQLite leaves bytes in gaps of pages that it rearranges. About a second for

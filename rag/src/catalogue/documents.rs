@@ -1,6 +1,6 @@
 //! Documents and their passages: what ingestion reads and writes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
@@ -299,18 +299,20 @@ impl Catalogue {
         })
     }
 
-    /// Those of the ids that no document has.
-    pub(crate) fn missing_documents(&self, ids: &[i64]) -> Result<Vec<i64>, LibraryError> {
+    /// The hash of each document's file; none for an id that no document has.
+    pub(crate) fn document_versions(
+        &self,
+        ids: &[i64],
+    ) -> Result<HashMap<i64, String>, LibraryError> {
         self.read(|connection| {
             let mut statement = connection
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM documents WHERE id = ?1)")?;
-            let mut missing = Vec::new();
+                .prepare_cached("SELECT coalesce(hash, '') FROM documents WHERE id = ?1")?;
+            let mut versions = HashMap::new();
             for id in ids {
-                if !statement.query_row([id], |row| row.get::<_, bool>(0))? {
-                    missing.push(*id);
-                }
+                let version = statement.query_row([id], |row| row.get(0)).optional()?;
+                versions.extend(version.map(|version| (*id, version)));
             }
-            Ok(missing)
+            Ok(versions)
         })
     }
 

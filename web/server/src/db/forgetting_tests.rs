@@ -66,9 +66,10 @@ fn a_file_of_the_first_version_is_taken_over_and_forgets_what_was_deleted() {
             .collect::<Vec<_>>(),
         [("a@example.org", false)]
     );
-    let mut documents = database.read_blocking(sources::all_documents).unwrap();
+    let mut documents = database.read_blocking(sources::all_versions).unwrap();
     documents.sort_unstable();
-    assert_eq!(documents, [7, 9]);
+    // Not compared yet.
+    assert_eq!(documents, [7, 9].map(|id| (id, String::new())));
     let found = |query: &'static str| {
         database
             .read_blocking(|connection| conversations::search(connection, UserId(1), query))

@@ -29,6 +29,7 @@ pub mod users;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_accounts_and_conversations.sql"),
     include_str!("migrations/002_suspension_and_sources.sql"),
+    include_str!("migrations/003_versions_of_sources.sql"),
 ];
 
 /// How long a statement waits for another process (a backup, an administrator's shell) before it fails.

@@ -169,7 +169,7 @@ async fn delete_collection(suite: &Arc<Suite>, name: &str) -> Result<(), LocalEr
         .with_library(move |library| library.delete_collection(id))
         .await?;
     security::collection_deleted(&Actor::owner(), id.0);
-    suite.forget_removed_documents().await?;
+    suite.forget_removed_words().await?;
     Ok(())
 }
 
@@ -368,7 +368,7 @@ async fn ingest(
             library.ingest(&request, &mut progress, &cancel)
         })
         .await?;
-    suite.forget_removed_documents().await?;
+    suite.forget_removed_words().await?;
     serde_json::to_value(report).map_err(|error| LocalError::internal(&error))
 }
 

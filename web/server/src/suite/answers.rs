@@ -15,7 +15,6 @@ use web_api::{AnswerEvent, AnswerStatus, AskRequest, Conversation, Message};
 use super::Suite;
 use super::ask::Ask;
 use super::places::{Places, TooMuch};
-use super::removed_sources::without_documents;
 use crate::auth::CurrentUser;
 use crate::db::{DatabaseError, UserId, conversations, messages, now_ms};
 
@@ -331,10 +330,10 @@ async fn store_and_finish(suite: &Arc<Suite>, running: &Running, user: UserId, m
     if let Err(error) = result {
         tracing::error!(answer = %message.id, %error, "an answer could not be stored");
     }
-    let message = match suite.forget_if_removed(&message).await {
-        Ok(gone) => without_documents(message, &gone),
+    let message = match suite.compare_stored(user, message.clone()).await {
+        Ok(message) => message,
         Err(error) => {
-            tracing::warn!(answer = %message.id, %error, "whether an answer's documents are still there is not known");
+            tracing::warn!(answer = %message.id, %error, "whether the documents still have an answer's words is not known");
             message
         }
     };

@@ -21,6 +21,7 @@ pub(crate) mod held_bytes;
 pub mod places;
 pub mod removed_sources;
 pub mod upload;
+pub mod without_sources;
 
 /// Limits and places, with defaults that suit one machine and a few dozen colleagues.
 #[derive(Debug, Clone)]
@@ -217,8 +218,8 @@ impl Suite {
             cut_off: watch::Sender::new(false),
             revocations: Revocations::default(),
         };
-        if let Err(error) = suite.forget_removed_documents_blocking() {
-            tracing::warn!(%error, "answers were not looked through for removed documents");
+        if let Err(error) = suite.forget_removed_words_blocking() {
+            tracing::warn!(%error, "answers were not compared with their documents");
         }
         Ok(suite)
     }

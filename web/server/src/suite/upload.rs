@@ -275,6 +275,10 @@ pub async fn read_uploads(suite: Arc<Suite>) {
             );
         }
         suite.uploads.finished(upload, failure);
+        // It may have replaced a document that answers quote.
+        if let Err(error) = suite.forget_removed_words().await {
+            tracing::warn!(%error, "answers were not compared with their documents");
+        }
     }
 }
 

@@ -327,6 +327,71 @@ fn a_document_that_leaves_its_folder_or_its_collection_leaves_the_answers_too() 
 }
 
 #[test]
+fn a_document_that_changes_takes_the_words_it_loses_out_of_the_answers() {
+    let mut app = spawn_app();
+    let (admin, member) = (app.signed_in(ADMIN), app.signed_in(MEMBER));
+    let line = "Every member of the vault team has the code word zanzibarquark for the night.\n";
+    let folder = ingest(&app, "vault.md", line);
+    let said = || {
+        app.model.will(Script::Say(
+            "Every member of the vault team has the code word zanzibarquark.",
+        ));
+    };
+    let message_of = |conversation: &str| {
+        let path = format!("/api/conversations/{conversation}");
+        member.get(&path).json["messages"][0].clone()
+    };
+    let change = |text: &str| {
+        fs::write(folder.path().join("vault.md"), text).unwrap();
+        let report = app.output(LocalRequest::Ingest {
+            paths: vec![folder.path().to_owned()],
+            collection: "vault".into(),
+            full: false,
+        });
+        assert_eq!(report["updated"], 1, "{report}");
+    };
+    said();
+    let (conversation, answer) = app.ask(&member, QUESTION);
+    let before = answered(&member, &answer);
+    assert_eq!(before["citations"][0]["start"], 0, "{before}");
+
+    // The words are still there, behind others: the answer stays, and its quote is found at its new place.
+    change(&format!("Since the summer:\n\n{line}"));
+    let moved = message_of(&conversation);
+    assert_eq!(moved["answer"], before["answer"]);
+    assert_eq!(moved["citations"][0]["start"], 19, "{moved}");
+
+    change("Every member of the vault team has a new code word, ornithopter, for the night.\n");
+    assert_eq!(message_of(&conversation)["answer"], REMOVED);
+
+    // The same through an upload that replaces one.
+    let uploads = format!(
+        "/api/collections/{}/documents",
+        collection_id(&admin, "handbook")
+    );
+    let upload = |text: &str| {
+        admin.upload(&uploads, &[("night.txt", text.as_bytes())]);
+        eventually("the upload is read", || {
+            let documents = admin.get(&uploads).json;
+            let mut documents = documents.as_array()?.iter();
+            let document = documents.find(|d| d["path"] == "night.txt")?;
+            (document["state"] == "indexed" && document["bytes"] == text.len()).then_some(())
+        });
+    };
+    upload(line);
+    said();
+    let (conversation, answer) = app.ask(&member, QUESTION);
+    let before = answered(&member, &answer);
+    assert_eq!(before["citations"][0]["path"], "night.txt", "{before}");
+    upload("The canteen opens at noon.\n");
+    eventually("the answer is compared", || {
+        (message_of(&conversation)["answer"] == REMOVED).then_some(())
+    });
+    app.stop();
+    assert_eq!(files_with(app.data.path(), &["zanzibarquark"]), []);
+}
+
+#[test]
 fn a_removed_account_leaves_no_word() {
     let mut app = spawn_app();
     let other = app.signed_in(OTHER);

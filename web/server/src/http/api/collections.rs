@@ -50,7 +50,7 @@ pub(crate) async fn delete(
         .with_library(move |library| library.delete_collection(id))
         .await?;
     security::collection_deleted(&user.actor(), id.0);
-    suite.forget_removed_documents().await?;
+    suite.forget_removed_words().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

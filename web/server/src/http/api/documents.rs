@@ -66,7 +66,7 @@ pub(crate) async fn delete(
         .with_library(move |library| library.remove_document(&scope, id))
         .await?;
     security::document_deleted(&user.actor(), id.0);
-    suite.forget_removed_documents().await?;
+    suite.forget_removed_words().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
