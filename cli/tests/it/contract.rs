@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
+use crate::people::add;
 use crate::run::{Finished, Place, repository};
 
 const CHAT: &str = "smollm2-135m-instruct";
@@ -347,6 +348,39 @@ fn a_stop_as_soon_as_the_server_is_ready_is_heard() {
         let server = Server::start(&place, &["--no-model"]);
         assert_eq!(server.stop(), Some(0));
     }
+}
+
+#[test]
+fn a_stop_ends_a_stream_that_is_under_way_with_an_error() {
+    let Some(place) = Place::with_test_models(&[EMBEDDER, CHAT]) else {
+        return;
+    };
+    let server = Server::start(&place, &["--model", CHAT]);
+    add(&place, "ann@example.org", "admin");
+    let key = place.json(&["key", "create", "--user", "ann@example.org"]);
+    let body = format!(
+        r#"{{"model": "{CHAT}", "prompt": "1 2 3 4 5 6 7 8 9", "max_tokens": 1900, "temperature": 0, "stream": true}}"#
+    );
+    let address = server.ready["address"].as_str().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /v1/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        key["key"].as_str().unwrap(),
+        body.len()
+    )
+    .unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let first = lines.find(|line| line.starts_with("data: ")).unwrap();
+    assert!(first.contains("text_completion"), "{first}");
+    assert_eq!(server.stop(), Some(0));
+    let rest: Vec<String> = lines.filter(|line| line.starts_with("data: ")).collect();
+    let [.., error, done] = rest.as_slice() else {
+        panic!("{rest:?}");
+    };
+    assert!(error.contains(r#""code":"server_stopping""#), "{error}");
+    assert_eq!(done, "data: [DONE]");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn with_password(place: &Place, args: &[&str], password: &str) -> Finished {
     Finished::from(child.wait_with_output().unwrap())
 }
 
-fn add(place: &Place, email: &str, role: &str) {
+pub(crate) fn add(place: &Place, email: &str, role: &str) {
     let args = ["user", "add", email, "--role", role, "--password-stdin"];
     let added = with_password(place, &args, "correct horse battery staple");
     assert_eq!(added.code, Some(0), "{}", added.stderr);
