@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use rag::{CollectionId, DocumentId, Hit, assess, refusal::Features};
+use rag::{CollectionId, DocumentId, Hit, RefusalFeatures, assess};
 
 #[derive(serde::Deserialize)]
 struct Row {
@@ -54,7 +54,7 @@ fn main() -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         let row: Row = serde_json::from_str(&line?)?;
         let hits: Vec<Hit> = row.hits.into_iter().map(Hit::from).collect();
-        let features = Features::of(&row.question, &hits);
+        let features = RefusalFeatures::of(&row.question, &hits);
         let score = assess(&row.question, &hits).score;
         let result = serde_json::json!({ "features": features, "score": score });
         writeln!(out, "{result}")?;

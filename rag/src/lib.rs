@@ -9,52 +9,44 @@
 //! purpose: candle, CUDA, axum, the language model. An embedder and the answer text are handed in.
 
 pub mod access;
-pub mod catalogue;
-mod conjunctions;
+mod answer;
+mod catalogue;
 pub mod disk;
+pub mod document;
 pub mod embed;
+mod error;
 pub mod eval;
-pub mod ingest;
-pub mod library;
+pub mod extract;
+mod ingest;
+mod library;
+mod passage;
 pub mod private;
-pub mod retrieve;
+mod records;
+pub mod remains;
 pub mod store;
 #[cfg(test)]
 mod testing;
-
-pub mod answer;
-pub mod context;
-pub mod document;
-pub mod extract;
-pub mod extractive;
-mod notices;
-pub mod passage;
-mod polarity;
-pub mod prompt;
-pub mod refusal;
-pub mod remains;
-pub mod sentence;
-mod terms;
-mod units;
-mod unspaced;
+mod text;
 
 pub use access::{AccessScope, CollectionId, DocumentId};
+pub use answer::context::ContextPassage;
+pub use answer::pack::{ContextBudget, pack_context};
+pub use answer::prompt::{PROMPT_VERSION, PromptMessage, PromptRole, build_prompt};
+pub use answer::quote_only::quote_only;
+pub use answer::refusal::{Assessment, Features as RefusalFeatures, assess, refusal};
+pub use answer::tracker::AnswerTracker;
+pub use answer::types::{Answer, AnswerEvent, Citation};
 pub use disk::{DiskFull, DiskSpace};
+pub use document::{Block, BlockKind, DocumentText, Extracted};
 pub use embed::{EmbedError, Embedder};
+pub use error::LibraryError;
+pub use extract::{ExtractError, Extractor, Limits, Protection, extract_child_main, extract_file};
 pub use ingest::{
     FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage, SkippedFile,
 };
-pub use library::{
-    AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, Library, LibraryConfig,
-    LibraryError, StoreChoice, StoredBlock,
-};
-pub use retrieve::{Hit, SearchRequest};
-
-pub use answer::{Answer, AnswerEvent, AnswerTracker, Citation};
-pub use context::{ContextBudget, ContextPassage, pack_context};
-pub use document::{Block, BlockKind, DocumentText, Extracted};
-pub use extract::{ExtractError, Extractor, Limits, Protection, extract_child_main, extract_file};
-pub use extractive::quote_only;
+pub use library::search::{Hit, SearchRequest};
+pub use library::{Library, LibraryConfig, StoreChoice};
 pub use passage::{Passage, PassageLimits, split_passages};
-pub use prompt::{PROMPT_VERSION, PromptMessage, PromptRole, build_prompt};
-pub use refusal::{Assessment, assess, refusal};
+pub use records::{
+    AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, StoredBlock,
+};

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{Block, BlockKind, DocumentText, Extracted};
 use crate::extract::is_table_rule;
-use crate::sentence::split_sentences;
+use crate::text::sentence::split_sentences;
 
 /// Share of `max_tokens` at which a passage ends with the paragraph it is in: paragraphs shorter than half a
 /// passage are kept together, longer ones stay alone.

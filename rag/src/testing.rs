@@ -1,6 +1,6 @@
 //! What unit tests share: an embedder without a model, and random numbers with a seed.
 
-use crate::{EmbedError, Embedder};
+use crate::embed::{EmbedError, Embedder};
 
 /// Dimensions of [`HashEmbedder`].
 pub(crate) const DIM: usize = 64;

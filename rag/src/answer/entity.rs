@@ -10,10 +10,9 @@
 //!
 //! Comparison is between *runs* of letters and digits, joined: `TK 59906` holds `TK-59906`, `P50` does not hold `P5`.
 
-use crate::terms::{
-    Term, TermKind, capitalises_nouns, is_stop_word, match_strength, normalise, terms,
-};
-use crate::unspaced::is_unspaced;
+use crate::text::fold::normalise;
+use crate::text::terms::{Term, TermKind, capitalises_nouns, is_stop_word, match_strength, terms};
+use crate::text::unspaced::is_unspaced;
 
 use std::collections::HashSet;
 

@@ -5,32 +5,18 @@
 //!
 //! Must not know: claims, the question.
 
-use std::collections::HashSet;
-
-use super::{table::is_row, window::Window};
-use crate::sentence::{Span, key_and_value};
+use super::window::Window;
+use crate::text::sentence::Span;
 
 /// Longest form that is shown whole, in characters; of a longer one, what fits behind its first lines.
 const MAX_FORM_CHARS: usize = 500;
 
-/// Where the lines `Key: value` begin that have a neighbour of the kind: one alone may introduce a sentence.
-pub(super) fn lines_of_forms(chars: &[char], spans: &[Span]) -> HashSet<usize> {
-    let is_form = |span: &Span| {
-        let text: String = chars[span.start..span.end].iter().collect();
-        !is_row(&text) && !text.contains('\n') && key_and_value(&text).is_some()
-    };
-    let pairs = spans.windows(2);
-    pairs
-        .filter(|pair| pair.iter().all(is_form))
-        .flat_map(|pair| [pair[0].start, pair[1].start])
-        .collect()
-}
-
-/// Notes in every window that is a line of a form where the form begins and ends.
-pub(super) fn blocks_of_forms(chars: &[char], windows: &mut [Window]) {
+/// Notes in every window of a passage that is a line of a form where the form begins and ends.
+pub(super) fn note_forms(passage: &str, windows: &mut [Window]) {
+    let chars: Vec<char> = passage.chars().collect();
     let mut at = 0;
     while at < windows.len() {
-        let length = block_length(chars, &windows[at..]);
+        let length = block_length(&chars, &windows[at..]);
         if length > 1 {
             for i in at..at + length {
                 windows[i].form = Some(shown_span(&windows[at..at + length], i - at));
@@ -87,12 +73,14 @@ fn shown_span(block: &[Window], at: usize) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{tests::context, window::cut};
+    use crate::answer::tests::context;
+    use crate::answer::window::cut;
 
     /// The form of the line that begins with `line`.
     fn form_of(text: &str, line: &str) -> Option<String> {
         let start = text[..text.find(line).unwrap()].chars().count();
-        let cut = cut(0, &context(&[("Sheet", text)])[0]);
+        let mut cut = cut(0, &context(&[("Sheet", text)])[0]);
+        note_forms(text, &mut cut.windows);
         let window = cut.windows.iter().find(|w| w.quote.span.start == start)?;
         let span = window.form?;
         Some(

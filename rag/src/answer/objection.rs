@@ -8,15 +8,14 @@
 use std::collections::HashSet;
 
 use super::{
+    context::Quote,
     entity::{Entity, Mentions},
-    support::{Claim, Doubt, Quote, QuoteIndex},
+    support::{Claim, Doubt, QuoteIndex},
     table::{Cell, Row},
     window::Window,
 };
-use crate::{
-    polarity::is_forbidding,
-    terms::{Term, TermKind, match_strength},
-};
+use crate::text::polarity::is_forbidding;
+use crate::text::terms::{Term, TermKind, match_strength};
 
 impl QuoteIndex {
     /// What is to be said against the windows as the support of a claim, the gravest first.

@@ -1,7 +1,7 @@
 //! How models speak about the passages they were given, in many languages: `data/wording.json`, one entry a language.
 //!
 //! An entry has `names` (what a model calls a passage: "passage 2"), `marks` (what else stands in a citation marker: "[ref 2]"), `joins`
-//! (what joins the numbers in one: "[1 and 3]"; narrower than [`crate::conjunctions`], because "1 of 3" is Dutch for "1 or 3"),
+//! (what joins the numbers in one: "[1 and 3]"; narrower than [`crate::text::conjunctions`], because "1 of 3" is Dutch for "1 or 3"),
 //! `see` (what stands before one: "(see [2])"), `meta` (words about passages that claim nothing: "according to"), and for sentences that
 //! say that the documents do not answer `sources` (what speaks of the documents), `silent` (what denies that they say it; `…` is
 //! a gap), `alone` (enough on its own) and `ending` (enough at the end: "The price is not mentioned.").
@@ -16,7 +16,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::terms::{folded, stem};
+use crate::text::fold::{folded, stem};
 
 const DATA: &str = include_str!("../../data/wording.json");
 

@@ -1,6 +1,6 @@
 //! Numbers with what they count: "24 days" is not "24 December", "30 minutes" is not "30 days".
 //!
-//! A word that is no unit, as "employees", says nothing ([`crate::units`]). So only a number that has a known unit in the
+//! A word that is no unit, as "employees", says nothing ([`crate::text::units`]). So only a number that has a known unit in the
 //! statement, and others, all known, in the quote, is held to be another quantity.
 //!
 //! Must not know: the language of a text. Absent on purpose: conversion (60 minutes and an hour are different numbers), and
@@ -8,8 +8,9 @@
 
 use std::collections::HashMap;
 
-use crate::terms::{is_below_zero, normalise, number_key};
-use crate::units::{self, Units};
+use crate::text::fold::normalise;
+use crate::text::terms::{is_below_zero, number_key};
+use crate::text::units::{self, Units};
 
 /// How many words after a number may be its unit: "30 days", "30 calendar days", "24 de diciembre".
 const WORDS_TO_UNIT: usize = 2;

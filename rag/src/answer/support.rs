@@ -19,20 +19,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     entity::{Entity, Mentions, entities},
+    form::note_forms,
     phrases::is_meta,
     quantity::Quantities,
     table::Row,
     window::{PassageWindows, Window, cut},
     wording::{strip_passage_names, unique, without_item_mark},
 };
-use crate::{
-    context::ContextPassage,
-    extractive::on_one_line,
-    polarity::{self, Languages, languages_of, leading_answer},
-    sentence::Span,
-    terms::{Term, TermKind, capitalises_nouns, match_strength, normalise, terms, terms_in},
-    unspaced::{bigram_runs, fill_junctions, is_unspaced},
-};
+use crate::answer::context::{ContextPassage, Quote};
+use crate::answer::wording::on_one_line;
+use crate::text::fold::normalise;
+use crate::text::polarity::{self, Languages, languages_of, leading_answer};
+use crate::text::sentence::Span;
+use crate::text::terms::{Term, TermKind, capitalises_nouns, match_strength, terms, terms_in};
+use crate::text::unspaced::{bigram_runs, fill_junctions, is_unspaced};
 
 /// Share of the weight of the novel terms that a quote must hold.
 ///
@@ -72,15 +72,6 @@ const MAX_QUOTES: usize = 8;
 
 /// What a third or further quote must add.
 const MIN_SET_GAIN: f32 = 0.05;
-
-/// A quote: characters `span` of the window of passage `passage_idx`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Quote {
-    /// Index into the context, from 0.
-    pub passage_idx: usize,
-    /// Characters of [`ContextPassage::text`].
-    pub span: Span,
-}
 
 /// A sentence of the context, measured against the question.
 #[derive(Debug, Clone)]
@@ -233,7 +224,9 @@ impl QuoteIndex {
         let mut frequency: HashMap<String, usize> = HashMap::new();
         let mut passages = Vec::with_capacity(context.len());
         for (passage_idx, passage) in context.iter().enumerate() {
+            let text = &passage.text;
             let mut passage = cut(passage_idx, passage);
+            note_forms(text, &mut passage.windows);
             windows.append(&mut passage.windows);
             passages.push(passage);
         }

@@ -1,18 +1,16 @@
 //! Rows of tables as statements: every cell read with the head of its column.
 //!
 //! Extraction writes tables as `| a | b |`, a line of dashes behind the header row. A row says "flammable: no" only with
-//! its header, which may stand outside the window ([`crate::ContextPassage::table_head`]). A table without header whose
+//! its header, which may stand outside the window ([`crate::answer::context::ContextPassage::table_head`]). A table without header whose
 //! rows have two cells is a form: the first cell is the head of the second.
 
 use std::collections::HashSet;
 
-use crate::{
-    extract::is_table_rule,
-    polarity::{self, Languages},
-    sentence::key_and_value,
-    terms::{Term, match_strength, terms_in},
-    unspaced::is_unspaced,
-};
+use crate::extract::is_table_rule;
+use crate::text::polarity::{self, Languages};
+use crate::text::sentence::{Span, key_and_value};
+use crate::text::terms::{Term, match_strength, terms_in};
+use crate::text::unspaced::is_unspaced;
 
 /// A cell with its head.
 #[derive(Debug, Clone)]
@@ -90,6 +88,19 @@ pub(crate) fn head_above(chars: &[char], start: usize) -> Option<String> {
         }
     }
     None
+}
+
+/// Where the lines `Key: value` begin that have a neighbour of the kind: one alone may introduce a sentence.
+pub(crate) fn lines_of_forms(chars: &[char], spans: &[Span]) -> HashSet<usize> {
+    let is_form = |span: &Span| {
+        let text: String = chars[span.start..span.end].iter().collect();
+        !is_row(&text) && !text.contains('\n') && key_and_value(&text).is_some()
+    };
+    let pairs = spans.windows(2);
+    pairs
+        .filter(|pair| pair.iter().all(is_form))
+        .flat_map(|pair| [pair[0].start, pair[1].start])
+        .collect()
 }
 
 impl Row {

@@ -5,8 +5,11 @@ use std::fmt::Write;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
-use super::*;
-use crate::{CollectionId, Hit, context::ContextPassage};
+use super::tracker::AnswerTracker;
+use super::types::{Answer, AnswerEvent};
+use crate::access::{CollectionId, DocumentId};
+use crate::answer::context::ContextPassage;
+use crate::library::search::Hit;
 
 /// A context of one document a passage; the window begins at character 100 of its document.
 pub(crate) fn context(passages: &[(&str, &str)]) -> Vec<ContextPassage> {

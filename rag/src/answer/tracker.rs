@@ -21,19 +21,17 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Answer, AnswerEvent, Citation,
     marker::{Marker, read_marker},
     phrases::denies_answer,
-    support::{Doubt, Quote, QuoteIndex, Verdict},
+    support::{Doubt, QuoteIndex, Verdict},
 };
-use crate::{
-    context::ContextPassage,
-    extractive::best_sentences,
-    notices::Notices,
-    prompt::{PromptMessage, build_second_prompt},
-    refusal::refusal,
-    sentence::{Boundary, boundary, is_closer, is_terminator},
-};
+use crate::answer::context::{ContextPassage, Quote};
+use crate::answer::notices::Notices;
+use crate::answer::prompt::{PromptMessage, build_second_prompt};
+use crate::answer::ranking::best_sentences;
+use crate::answer::refusal::refusal;
+use crate::answer::types::{Answer, AnswerEvent, Citation};
+use crate::text::sentence::{Boundary, boundary, is_closer, is_terminator};
 
 /// Share of the weight of the question's terms that the sentence which replaces an unsupported answer must have.
 const MIN_CLOSEST_COVERAGE: f32 = 0.3;
@@ -626,7 +624,7 @@ impl AnswerTracker {
             return known;
         }
         self.quotes.push(quote);
-        let citation = make_citation(self.quotes.len(), &self.context[quote.passage_idx], quote);
+        let citation = Citation::of(self.quotes.len(), &self.context[quote.passage_idx], quote);
         self.flush_delta();
         self.events.push(AnswerEvent::Citation(citation.clone()));
         self.answer.citations.push(citation);
@@ -657,27 +655,6 @@ impl AnswerTracker {
             self.events
                 .push(AnswerEvent::Delta(std::mem::take(&mut self.delta)));
         }
-    }
-}
-
-/// The citation of a quote: verbatim text, its place in the document, its page.
-pub(crate) fn make_citation(n: usize, passage: &ContextPassage, quote: Quote) -> Citation {
-    let length = quote.span.end - quote.span.start;
-    let start = passage.start + quote.span.start;
-    Citation {
-        n,
-        document: passage.hit.document,
-        path: passage.hit.path.clone(),
-        title: passage.hit.title.clone(),
-        page: passage.page_at(start),
-        quote: passage
-            .text
-            .chars()
-            .skip(quote.span.start)
-            .take(length)
-            .collect(),
-        start,
-        end: start + length,
     }
 }
 

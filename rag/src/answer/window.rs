@@ -4,18 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     entity::Mentions,
-    form::{blocks_of_forms, lines_of_forms},
     quantity::Quantities,
-    support::Quote,
-    table::{Row, cells, is_header, is_row},
+    table::{Row, cells, is_header, is_row, lines_of_forms},
     wording::without_reference_marks,
 };
-use crate::{
-    context::ContextPassage,
-    polarity::{Languages, clauses, is_denying, languages_of},
-    sentence::{Span, split_sentences},
-    terms::{Term, TermKind, normalise, terms_in},
-};
+use crate::answer::context::{ContextPassage, Quote};
+use crate::text::fold::normalise;
+use crate::text::polarity::{Languages, clauses, is_denying, languages_of};
+use crate::text::sentence::{Span, split_sentences};
+use crate::text::terms::{Term, TermKind, terms_in};
 
 /// Longest quote of two neighbouring sentences, in characters.
 const MAX_PAIR_CHARS: usize = 500;
@@ -146,7 +143,6 @@ pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindow
         // A row is a statement of its own, also beside another one.
         previous = (!is_row).then_some(at);
     }
-    blocks_of_forms(&chars, &mut cut.windows);
     cut
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::phrases::{is_join, is_passage_name};
-use crate::terms::Term;
+use crate::text::terms::Term;
 
 /// A document's own `[12]` are no numbers of its sentence.
 pub(crate) fn without_reference_marks(text: &str) -> String {
@@ -74,4 +74,9 @@ pub(crate) fn strip_passage_names(
         }
     }
     kept.join(" ")
+}
+
+/// A quote as it reads on screen: the line breaks of the document are white space.
+pub(crate) fn on_one_line(quote: &str) -> String {
+    quote.split_whitespace().collect::<Vec<_>>().join(" ")
 }

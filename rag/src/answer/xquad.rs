@@ -5,9 +5,14 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{tests::context, *};
+use super::tests::context;
+use super::tracker::AnswerTracker;
+use super::types::Answer;
+use crate::access::DocumentId;
 
-use crate::{context::ContextPassage, eval::answer_contains, extractive::quote_only};
+use crate::answer::context::ContextPassage;
+use crate::answer::quote_only::quote_only;
+use crate::eval::answer_contains;
 
 struct Question {
     question: String,
@@ -35,7 +40,7 @@ fn questions() -> Vec<Question> {
             let chars: Vec<char> = paragraphs[gold].chars().collect();
             for qa in list(&paragraph["qas"]) {
                 let at = qa["answers"][0]["answer_start"].as_u64().unwrap() as usize;
-                let spans = crate::sentence::split_sentences(&paragraphs[gold]);
+                let spans = crate::text::sentence::split_sentences(&paragraphs[gold]);
                 let Some(span) = spans.iter().find(|s| (s.start..s.end).contains(&at)) else {
                     continue;
                 };

@@ -6,10 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{Catalogue, now, points_where};
-use crate::{
-    AccessScope, CollectionId, DocumentId, DocumentInfo, DocumentRecord, DocumentState,
-    LibraryError, StoredBlock,
-};
+use crate::access::{AccessScope, CollectionId, DocumentId};
+use crate::error::LibraryError;
+use crate::records::{DocumentInfo, DocumentRecord, DocumentState, StoredBlock};
 
 /// A document as ingestion sees it: what is needed to decide whether its file has changed.
 #[derive(Debug, Clone)]

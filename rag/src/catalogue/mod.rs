@@ -18,8 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::access::{AccessScope, CollectionId};
+use crate::error::LibraryError;
+use crate::records::CollectionInfo;
 use crate::remains::{Remains, empty_log};
-use crate::{AccessScope, CollectionId, CollectionInfo, LibraryError};
 
 pub(crate) use documents::{
     DocumentRow, FailedDocument, FileFacts, IndexedDocument, NewPassage, RenamedDocument, Written,

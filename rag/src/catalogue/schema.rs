@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::LibraryError;
+use crate::error::LibraryError;
 
 /// Step `i` takes a database of `user_version` `i` to `i + 1`. Steps are only ever appended.
 const MIGRATIONS: &[&str] = &[include_str!("0001_initial.sql")];

@@ -4,7 +4,8 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::Catalogue;
-use crate::{AccessScope, CollectionId, DocumentId, LibraryError};
+use crate::access::{AccessScope, CollectionId, DocumentId};
+use crate::error::LibraryError;
 
 /// A passage with everything a hit shows.
 #[derive(Debug, Clone)]

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::EvalQuestion;
-use crate::{AccessScope, CollectionId, Hit, Library, LibraryError, SearchRequest};
+use crate::access::{AccessScope, CollectionId};
+use crate::error::LibraryError;
+use crate::library::Library;
+use crate::library::search::{Hit, SearchRequest};
 
 /// Passages asked for; enough for 20 different documents in most collections.
 const DEPTH: usize = 60;

@@ -23,7 +23,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 #[derive(Debug, PartialEq)]
 pub(super) struct Decoded<'a> {
     pub(super) text: Cow<'a, str>,
-    /// Whole sentences, for [`crate::Extracted::warnings`].
+    /// Whole sentences, for [`crate::document::Extracted::warnings`].
     pub(super) warnings: Vec<String>,
 }
 

@@ -9,10 +9,12 @@
 //! The format is decided by content; the extension must agree with it ([`sniff`]).
 
 mod child;
+mod clean;
 pub mod confine;
 mod docx;
 mod encoding;
 mod error;
+mod format;
 mod html;
 mod markdown;
 mod outline;
@@ -37,7 +39,7 @@ pub use confine::Protection;
 pub use error::ExtractError;
 
 use crate::document::Extracted;
-use sniff::Format;
+use format::Format;
 
 /// Largest file that is read at all. Above it the extractors' memory would exceed the child's limit.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -150,7 +152,7 @@ pub(crate) fn too_large(got: u64) -> ExtractError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DocumentText;
+    use crate::document::DocumentText;
 
     #[test]
     fn text_is_composed_and_offsets_count_what_is_composed() {

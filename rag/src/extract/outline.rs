@@ -2,7 +2,7 @@
 
 use crate::document::{Block, BlockKind, Extracted};
 
-use super::text::{clean_line, clean_lines};
+use super::clean::{clean_line, clean_lines};
 
 /// Longest heading that is kept in heading paths, in chars: a path is repeated in every passage's header.
 const MAX_PATH_CHARS: usize = 160;

@@ -4,7 +4,7 @@
 //! file changes, its version is raised by one, and the next ingestion reads the documents of that reader
 //! again, and no others.
 
-use super::sniff::Format;
+use super::format::Format;
 
 /// Version of all readers together before each had its own; new readers start above it.
 pub(crate) const COMMON_VERSION: u32 = 2;

@@ -3,18 +3,9 @@
 use std::io::Cursor;
 
 use super::ExtractError;
+use super::format::Format;
 use super::readers::reader_for;
 use super::{encoding, find};
-
-/// A format that has an extractor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    Text,
-    Markdown,
-    Html,
-    Pdf,
-    Docx,
-}
 
 /// What the content is, before the name is looked at.
 #[derive(Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::text::clean_line;
-use crate::polarity;
+use super::clean::clean_line;
+use crate::text::polarity;
 
 /// Largest number of columns that is kept; a real table is narrower, a spreadsheet bomb is not.
 const MAX_COLUMNS: usize = 256;

@@ -6,7 +6,7 @@
 //! a repeated run computes again. So a run that is killed anywhere is completed by the next one, to the
 //! state of a run that was not killed (`tests` here crash it at every step).
 //!
-//! Before each batch the disk is asked for room ([`Library::check_room`](crate::Library::check_room)); without it the run
+//! Before each batch the disk is asked for room ([`Library::check_room`](crate::library::Library::check_room)); without it the run
 //! ends with that error, what was committed stays, and a later run goes on.
 //!
 //! A file that fails stops nothing: it is recorded with its reason, and what was searchable of it is
@@ -26,10 +26,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbedError, LibraryError};
-
-/// Points written in one run from which the index is worth optimizing.
-pub(crate) const OPTIMIZE_AFTER: usize = 2000;
+use crate::embed::EmbedError;
+use crate::error::LibraryError;
 
 /// What to ingest.
 #[derive(Debug, Clone)]

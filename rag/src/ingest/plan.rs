@@ -8,9 +8,10 @@ use super::FailedFile;
 use super::pipeline::is_current;
 use super::scan::{Scan, ScannedFile};
 use super::source::unreadable;
+use crate::access::DocumentId;
 use crate::catalogue::{DocumentRow, FileFacts};
 use crate::extract::{MAX_FILE_BYTES, too_large};
-use crate::{DocumentId, DocumentState};
+use crate::records::DocumentState;
 
 /// Why a file is worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

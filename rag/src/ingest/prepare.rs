@@ -9,9 +9,11 @@ use super::scan::{ScannedFile, modified_ns};
 use super::source::unreadable;
 use crate::catalogue::FileFacts;
 use crate::document::cut;
-use crate::{
-    DocumentText, ExtractError, Extracted, Library, PassageLimits, StoredBlock, split_passages,
-};
+use crate::document::{DocumentText, Extracted};
+use crate::extract::ExtractError;
+use crate::library::Library;
+use crate::passage::{PassageLimits, split_passages};
+use crate::records::StoredBlock;
 
 /// How often a file that changes while it is read is read again.
 const MAX_READS: usize = 3;
@@ -29,7 +31,7 @@ pub(super) struct Prepared {
     pub(super) pages: Option<u32>,
     pub(super) text: String,
     pub(super) blocks: Vec<StoredBlock>,
-    pub(super) passages: Vec<crate::Passage>,
+    pub(super) passages: Vec<crate::passage::Passage>,
 }
 
 /// A document that could not be read.

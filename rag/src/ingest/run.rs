@@ -13,16 +13,16 @@ use super::pipeline::pipeline_name;
 use super::plan::{Basis, Change, Job, Plan, Rename, Unreadable, plan};
 use super::prepare::{Prepared, Unprepared};
 use super::scan::scan;
-use super::{
-    FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage,
-    OPTIMIZE_AFTER,
-};
+use super::{FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage};
+use crate::access::{CollectionId, DocumentId};
 use crate::catalogue::{
     FailedDocument, FileFacts, IndexedDocument, NewPassage, RenamedDocument, Written,
 };
+use crate::embed::EmbedError;
+use crate::error::LibraryError;
+use crate::library::Library;
 use crate::library::{check_name, searchable_text};
-use crate::store::{Point, PointKey, point_id};
-use crate::{CollectionId, DocumentId, EmbedError, Library, LibraryError};
+use crate::store::{OPTIMIZE_AFTER, Point, PointKey, point_id};
 
 /// Passages that are embedded at a time; enough to sort them by length into even batches.
 const EMBED_BATCH: usize = 128;
@@ -605,7 +605,7 @@ impl<'a> Run<'a> {
         // A row that never became searchable is the trace of an interrupted run, not a document.
         self.report.removed += removals
             .iter()
-            .filter(|row| row.state != crate::DocumentState::Pending)
+            .filter(|row| row.state != crate::records::DocumentState::Pending)
             .count();
         Ok(())
     }

@@ -10,16 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use crate::access::AccessScope;
 use crate::catalogue::Catalogue;
+use crate::disk::DiskSpace;
+use crate::embed::Embedder;
+use crate::error::LibraryError;
+use crate::extract::ExtractError;
 use crate::library::ExtractFn;
+use crate::library::Library;
+use crate::library::search::SearchRequest;
+use crate::records::DocumentState;
 use crate::store::edge::EdgeStore;
 use crate::store::exact::ExactStore;
 use crate::store::{Filter, StoreSchema, VectorStore};
 use crate::testing::{DIM, HashEmbedder, Random};
-use crate::{
-    AccessScope, DiskSpace, DocumentState, Embedder, ExtractError, Library, LibraryError,
-    SearchRequest,
-};
 
 mod swap;
 
@@ -65,7 +69,7 @@ impl Embedder for CountingEmbedder {
         self.inner.count_tokens(text)
     }
 
-    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, crate::EmbedError> {
+    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, crate::embed::EmbedError> {
         self.texts.fetch_add(texts.len(), Ordering::Relaxed);
         self.inner.embed(texts)
     }

@@ -11,8 +11,11 @@ use super::plan::Change;
 use super::run::{Batch, Run};
 use super::scan::{ScannedFile, facts};
 use super::source::Root;
+use crate::access::{AccessScope, CollectionId};
+use crate::error::LibraryError;
+use crate::library::Library;
 use crate::library::create_dir;
-use crate::{AccessScope, AddedFile, CollectionId, DocumentState, Library, LibraryError};
+use crate::records::{AddedFile, DocumentState};
 
 /// Longest part of an upload's name that file systems take, in bytes.
 const MAX_PART_BYTES: usize = 255;

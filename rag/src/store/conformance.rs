@@ -17,8 +17,9 @@ use super::exact::ExactStore;
 use super::qdrant::{QdrantConfig, QdrantStore};
 use super::test_server::TestServer;
 use super::{Filter, HybridQuery, Point, Scored, StoreError, StoreSchema, VectorStore};
+use crate::access::{CollectionId, DocumentId};
+use crate::disk::DiskSpace;
 use crate::testing::{DIM, HashEmbedder, Random};
-use crate::{CollectionId, DiskSpace, DocumentId};
 
 const TOLERANCE: f32 = 1e-4;
 

@@ -28,7 +28,11 @@ use uuid::Uuid;
 
 pub use lock::lock_soon;
 
-use crate::{CollectionId, DiskFull, DocumentId};
+use crate::access::{CollectionId, DocumentId};
+use crate::disk::DiskFull;
+
+/// Points written in one run from which the index is worth optimizing.
+pub(crate) const OPTIMIZE_AFTER: usize = 2000;
 
 /// Name of the sparse vector of a point.
 pub(crate) const SPARSE_VECTOR: &str = "bm25";

@@ -23,7 +23,7 @@ use super::exact::{matches, search};
 use super::{
     COLLECTION_KEY, DOCUMENT_KEY, Filter, HybridQuery, Point, SPARSE_VECTOR, Scored, SparseVector,
 };
-use crate::{CollectionId, DocumentId};
+use crate::access::{CollectionId, DocumentId};
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {

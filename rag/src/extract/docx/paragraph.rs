@@ -3,8 +3,8 @@
 use super::format::{Fill, RunProperties};
 use super::inline::Inline;
 use super::xml::Element;
+use crate::extract::clean::clean_line;
 use crate::extract::html::link_target;
-use crate::extract::text::clean_line;
 
 /// A link's text that is longer is not repeated beside the address.
 const MAX_LABEL_CHARS: usize = 80;

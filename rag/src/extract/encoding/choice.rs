@@ -16,7 +16,7 @@ use encoding_rs::{
 
 use super::misfits::misfits;
 use super::whole;
-use crate::polarity::language_counts;
+use crate::text::polarity::language_counts;
 
 /// Languages by the encoding of Windows that has their letters, and a domain by which the detector knows it. Not
 /// named are those with other letters than Latin ones; their words are recognised after decoding only.

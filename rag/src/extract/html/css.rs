@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use ego_tree::NodeId;
 use scraper::{ElementRef, Html, Selector};
 
-use super::colors::Paint;
-use super::markers::MarkerStyle;
+use super::marker_style::MarkerStyle;
+use super::paint::Paint;
 
 /// How many rules of a page's style sheets are looked at.
 const MAX_RULES: usize = 4000;
@@ -220,6 +220,14 @@ impl Style {
             declaration.property == property && declaration.value != Value::Hides
         })
     }
+}
+
+pub(super) fn own_style(element: ElementRef<'_>) -> Style {
+    element
+        .value()
+        .attr("style")
+        .map(Style::parse)
+        .unwrap_or_default()
 }
 
 impl Shift {

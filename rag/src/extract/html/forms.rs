@@ -7,10 +7,10 @@
 use ego_tree::NodeRef;
 use scraper::{ElementRef, Node};
 
-use super::visibility::{INLINE, is_control};
+use super::elements::{INLINE, is_control};
 use super::{Page, Place};
+use crate::extract::clean::clean_line;
 use crate::extract::outline::Flow;
-use crate::extract::text::clean_line;
 
 const TICKED: &str = "☒";
 const EMPTY_BOX: &str = "☐";

@@ -9,7 +9,9 @@
 
 use scraper::{ElementRef, Html, Selector};
 
-use super::visibility::{HEADINGS, NEVER_READ, Visibility, is_control, is_dialog, own_style};
+use super::css::own_style;
+use super::elements::{HEADINGS, NEVER_READ, is_control, is_dialog, is_navigation, text_len};
+use super::visibility::Visibility;
 
 /// A piece of a foot is a statement with so many words, or with one less if it has a number; fewer are the name of
 /// something or "all rights reserved".
@@ -238,33 +240,11 @@ fn is_of_site(element: ElementRef<'_>) -> bool {
             .any(|above| matches!(above.value().name(), "article" | "main" | "section"))
 }
 
-/// Whether the element is mostly links.
-pub(super) fn is_navigation(element: ElementRef<'_>) -> bool {
-    let linked: usize = element
-        .descendent_elements()
-        .filter(|inner| inner.value().name() == "a" && inner.value().attr("href").is_some())
-        .map(text_len)
-        .sum();
-    linked * 2 > text_len(element)
-}
-
 fn holds(element: ElementRef<'_>, names: &[&str]) -> bool {
     element
         .descendent_elements()
         .skip(1)
         .any(|inner| names.contains(&inner.value().name()))
-}
-
-/// Bytes of text below the element that are not code.
-fn text_len(element: ElementRef<'_>) -> usize {
-    element
-        .descendants()
-        .filter_map(|node| {
-            let text = node.value().as_text()?;
-            let parent = node.parent().and_then(ElementRef::wrap)?;
-            (!NEVER_READ.contains(&parent.value().name())).then(|| text.trim().len())
-        })
-        .sum()
 }
 
 #[cfg(test)]

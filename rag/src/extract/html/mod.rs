@@ -7,11 +7,14 @@
 
 mod colors;
 mod css;
+mod elements;
 mod encoding;
 mod forms;
 mod furniture;
 mod inline;
+mod marker_style;
 mod markers;
+mod paint;
 mod tables;
 mod visibility;
 
@@ -23,7 +26,7 @@ use super::outline::Flow;
 use crate::document::{BlockKind, Extracted};
 use colors::Ink;
 use css::Shift;
-use furniture::is_navigation;
+use elements::is_navigation;
 use visibility::Visibility;
 
 pub(super) use inline::{image_text, link_target, push_lowered, push_raised};

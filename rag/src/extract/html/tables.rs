@@ -4,9 +4,9 @@ use scraper::ElementRef;
 
 use super::{Page, Place};
 use crate::document::BlockKind;
+use crate::extract::clean::clean_line;
 use crate::extract::outline::Flow;
 use crate::extract::table::Grid;
-use crate::extract::text::clean_line;
 
 /// A cell that spans more columns or rows than this is read as spanning one.
 const MAX_SPAN: usize = 100;

@@ -14,28 +14,9 @@ use std::collections::{HashMap, HashSet};
 use ego_tree::NodeId;
 use scraper::{ElementRef, Html, Selector};
 
-use super::css::{Cascade, Property, Shift, Style, Value};
-use super::furniture::is_navigation;
+use super::css::{Cascade, Property, Shift, Style, Value, own_style};
+use super::elements::{HEADINGS, INLINE, NEVER_READ, is_control, is_dialog, is_navigation};
 
-/// Elements that hold no text for readers.
-pub(super) const NEVER_READ: &[&str] = &[
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "head",
-    "iframe",
-    "object",
-    "embed",
-    "canvas",
-    "audio",
-    "video",
-    "datalist",
-    "map",
-    "rp",
-    "annotation",
-    "annotation-xml",
-];
 /// Classes by which common style sheets, which the page does not contain, hide things from the eye.
 const UNSEEN_CLASSES: &[&str] = &[
     "sr-only",
@@ -45,15 +26,7 @@ const UNSEEN_CLASSES: &[&str] = &[
     "mw-editsection",
     "mw-jump-link",
 ];
-/// Elements of running text.
-pub(super) const INLINE: &[&str] = &[
-    "a", "abbr", "b", "em", "i", "img", "label", "small", "span", "strong", "sub", "sup", "svg",
-    "u",
-];
-/// What a heading above hidden text may be.
-pub(super) const HEADINGS: &[&str] = &[
-    "h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "legend",
-];
+
 /// Longest string of a script that is taken for a name, in bytes.
 const MAX_LITERAL: usize = 200;
 
@@ -464,21 +437,6 @@ fn allows_dark(sheets: &str) -> bool {
     })
 }
 
-pub(super) fn own_style(element: ElementRef<'_>) -> Style {
-    element
-        .value()
-        .attr("style")
-        .map(Style::parse)
-        .unwrap_or_default()
-}
-
-pub(super) fn is_dialog(element: ElementRef<'_>) -> bool {
-    let value = element.value();
-    value.name() == "dialog"
-        || matches!(value.attr("role"), Some("dialog" | "alertdialog"))
-        || value.attr("aria-modal").is_some()
-}
-
 /// Whether the element is one line of text, as the title of something is.
 fn is_line(element: ElementRef<'_>) -> bool {
     let name = element.value().name();
@@ -556,18 +514,6 @@ fn is_last(element: ElementRef<'_>) -> bool {
             .as_text()
             .is_some_and(|text| text.trim().is_empty())
     })
-}
-
-pub(super) fn is_control(element: ElementRef<'_>) -> bool {
-    let value = element.value();
-    matches!(value.name(), "button" | "summary")
-        || matches!(value.attr("role"), Some("button" | "tab"))
-        || value.attr("aria-expanded").is_some()
-        || value.attr("onclick").is_some()
-        || (value.name() == "a"
-            && value
-                .attr("href")
-                .is_some_and(|href| href == "#" || href.starts_with("javascript:")))
 }
 
 /// The words in the strings of a script: names of elements are written there, as `'panel'`, `"#p1"` or

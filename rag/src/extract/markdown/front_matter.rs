@@ -2,7 +2,7 @@
 //! between lines of `+++`. Owner, dates and status are what people ask for, so all of it is kept as it is
 //! written, nested keys too; the values are not interpreted.
 
-use crate::extract::text::clean_lines;
+use crate::extract::clean::clean_lines;
 
 /// What the front matter says.
 #[derive(Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@
 //! too, but their cells are short; columns are recognised by lines that fill them.
 
 use super::glyph::Segment;
-use crate::sentence::is_terminator;
+use crate::text::sentence::is_terminator;
 
 /// Fewer segments than this on a side are no column, unless both sides are sentences that run over all their lines.
 const MIN_COLUMN_SEGMENTS: usize = 5;

@@ -5,7 +5,7 @@
 
 use super::hyphens::{Words, join_lines};
 use super::lines::{Piece, PieceKind};
-use crate::sentence::{is_closer, is_terminator, split_sentences};
+use crate::text::sentence::{is_closer, is_terminator, split_sentences};
 
 /// Fonts of one text differ by less than this, in points; notes below the text differ by more.
 const SAME_SIZE: f32 = 0.5;

@@ -14,9 +14,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::PageLines;
-use super::glyph::{self, Segment};
+use super::glyph::Segment;
 use super::lines::Line;
-use crate::unspaced::is_unspaced;
+use super::segments::body_size;
+use crate::text::unspaced::is_unspaced;
 
 /// Share of the page height at its top and at its bottom in which running heads and feet stand.
 const MARGIN: f32 = 0.12;
@@ -376,7 +377,7 @@ impl<'a> Judge<'a> {
         Self {
             pages,
             lines,
-            body_size: glyph::body_size(all().map(|line| (line.size, line.text().len()))),
+            body_size: body_size(all().map(|line| (line.size, line.text().len()))),
             offsets: HashSet::new(),
             fates: vec![Fate::Body; lines.len()],
         }

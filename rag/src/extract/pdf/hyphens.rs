@@ -9,9 +9,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lines::Line;
-use crate::conjunctions::{AfterPart, after_part};
-use crate::polarity::{Languages, is_function_word, languages_of};
-use crate::terms::normalise;
+use crate::text::conjunctions::{AfterPart, after_part};
+use crate::text::fold::normalise;
+use crate::text::polarity::{Languages, is_function_word, languages_of};
 
 /// So much of a document, in bytes, tells its languages.
 const SAMPLE_BYTES: usize = 20_000;

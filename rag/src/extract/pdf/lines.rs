@@ -1,9 +1,9 @@
 //! From segments to lines, and from lines to *pieces*: paragraphs, list items and tables, whose place in the
 //! document (heading or not, which level) is decided once all pages are known.
 
-use super::glyph::Segment;
+use super::glyph::{Segment, TableCells};
 use crate::extract::text::list_marker;
-use crate::sentence::is_closer;
+use crate::text::sentence::is_closer;
 
 /// Columns of a table are at least this far apart, in points.
 const MIN_COLUMN_GAP: usize = 3;
@@ -40,14 +40,6 @@ pub(super) enum PieceKind {
     /// A list item with its marker.
     Item(String),
     Table(TableCells),
-}
-
-/// The cells of a table, each as its lines of text.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct TableCells {
-    pub(super) rows: Vec<Vec<Vec<String>>>,
-    /// How many rows at the top are headers.
-    pub(super) num_header_rows: usize,
 }
 
 /// A paragraph, list item or table of one page.

@@ -23,6 +23,7 @@ mod lines;
 mod pages;
 mod paint;
 mod rules;
+mod segments;
 mod spelling;
 mod symbolic;
 #[cfg(test)]
@@ -34,9 +35,10 @@ use pdf_oxide::PdfDocument;
 use pdf_oxide::object::Object;
 
 use self::glyph::Frame;
+use self::glyph::TableCells;
 use self::headings::{HeadingClass, Levels, Style};
 use self::hyphens::{Words, join_lines};
-use self::lines::{Line, Piece, PieceKind, TableCells};
+use self::lines::{Line, Piece, PieceKind};
 use super::ExtractError;
 use super::outline::BlockWriter;
 use super::table::Grid;
@@ -216,7 +218,7 @@ fn metadata_title(document: &PdfDocument) -> Option<String> {
         Some(title) => title,
         None => super::text::decode(bytes)?.into_owned(),
     };
-    let title = super::text::clean_line(&title);
+    let title = super::clean::clean_line(&title);
     let lower = title.to_lowercase();
     let is_file_name = [
         ".doc", ".docx", ".pdf", ".indd", ".qxd", ".ppt", ".pptx", ".rtf", ".odt", ".xls", ".xlsx",
@@ -239,7 +241,7 @@ fn metadata_title(document: &PdfDocument) -> Option<String> {
 /// Writes the blocks of all pages.
 fn write_blocks(pages: &[PageLines], writer: &mut BlockWriter) {
     let all_lines = || pages.iter().flat_map(|page| page.regions.iter().flatten());
-    let body = glyph::body_size(all_lines().map(|line| (line.size, line.text().len())));
+    let body = segments::body_size(all_lines().map(|line| (line.size, line.text().len())));
     let bold_chars: usize = all_lines()
         .filter(|line| line.bold)
         .map(|line| line.text().len())

@@ -10,10 +10,11 @@ use pdf_oxide::optional_content::compute_default_off_ocgs;
 use super::annotations::{self, Annotations};
 use super::chars::Source;
 use super::geometry::Area;
-use super::glyph::{self, Frame};
+use super::glyph::Frame;
 use super::lines::Line;
 use super::paint::Painting;
 use super::rules::Drawing;
+use super::segments;
 use super::{PageLines, columns, lines};
 use crate::extract::ExtractError;
 use crate::extract::outline::BlockWriter;
@@ -164,9 +165,9 @@ impl Reader<'_> {
             paths
         };
         let mut visible = 0;
-        for (turn_idx, turn) in glyph::turns(chars.iter()).into_iter().enumerate() {
+        for (turn_idx, turn) in segments::turns(chars.iter()).into_iter().enumerate() {
             let frame = Frame::of(turn, area);
-            let mut glyphs = glyph::upright(&chars, frame, area);
+            let mut glyphs = segments::upright(&chars, frame, area);
             self.tally.unreadable += glyphs.iter().filter(|glyph| glyph.c == '\u{fffd}').count();
             visible += glyphs
                 .iter()
@@ -177,7 +178,7 @@ impl Reader<'_> {
             let targets = annotations.mark_links(&mut glyphs, frame, &mut self.told);
             let borders = drawing.cell_borders();
             let borders_at = |y: f32, from: f32, to: f32| borders.between(y, from, to);
-            let mut segments = glyph::segments(glyphs, &borders_at, &targets);
+            let mut segments = segments::segments(glyphs, &borders_at, &targets);
             if turn_idx == 0 {
                 visible += annotations.place_texts(&mut segments, frame);
             }

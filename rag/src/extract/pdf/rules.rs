@@ -11,8 +11,7 @@ mod unmerge;
 use pdf_oxide::elements::{PathContent, PathOperation};
 
 use super::geometry::Area;
-use super::glyph::{Frame, Glyph, Segment};
-use super::lines::TableCells;
+use super::glyph::{Frame, Glyph, Segment, TableCells};
 
 /// A filled rectangle thinner than this is a rule, in points.
 const MAX_RULE_WIDTH: f32 = 3.0;

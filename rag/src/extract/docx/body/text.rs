@@ -3,8 +3,8 @@
 use super::super::format::{Fill, Look, RunProperties};
 use super::super::xml::Element;
 use super::{Body, Open};
+use crate::extract::clean::clean_line;
 use crate::extract::symbols;
-use crate::extract::text::clean_line;
 
 /// Links within one another whose text is kept.
 const MAX_NESTED_LINKS: usize = 4;

@@ -5,7 +5,7 @@ use super::super::paragraph::Paragraph;
 use super::super::styles::Role;
 use super::{Body, Open};
 use crate::document::BlockKind;
-use crate::extract::text::clean_line;
+use crate::extract::clean::clean_line;
 
 impl Body<'_> {
     pub(super) fn close_paragraph(&mut self) {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{BlockKind, CollectionId, DocumentInfo, DocumentState};
+use crate::access::CollectionId;
+use crate::document::BlockKind;
+use crate::records::{DocumentInfo, DocumentState};
 
 /// Documents by id: (page, heading, text) of each block.
 type Blocks = &'static [(u32, &'static str, &'static str)];

@@ -4,7 +4,7 @@
 //! Bigrams need no dictionary, but a paraphrase that exchanges one particle changes two of them; [`fill_junctions`] makes
 //! up for that. Absent on purpose: word segmentation.
 
-use crate::polarity::unspaced_denials;
+use super::polarity::unspaced_denials;
 
 /// How many bigrams a denial governs.
 const DENIAL_REACH: usize = 4;

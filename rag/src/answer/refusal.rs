@@ -24,12 +24,11 @@
 
 use serde::Serialize;
 
-use crate::{
-    Hit,
-    answer::{Answer, support::QuoteIndex},
-    context::ContextPassage,
-    notices::Notices,
-};
+use crate::answer::context::ContextPassage;
+use crate::answer::notices::Notices;
+use crate::answer::support::QuoteIndex;
+use crate::answer::types::Answer;
+use crate::library::search::Hit;
 
 /// What retrieval says about a question.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,21 +1,27 @@
 //! The library: collections of documents, searchable. The one handle the rest of the suite holds.
 
+pub(crate) mod search;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::access::{AccessScope, CollectionId, DocumentId};
 use crate::catalogue::Catalogue;
+use crate::disk::{DiskFull, DiskSpace};
+use crate::document::Extracted;
+use crate::embed::Embedder;
+use crate::error::LibraryError;
+use crate::extract::{ExtractError, Extractor};
+use crate::records::{CollectionInfo, DocumentInfo, DocumentRecord};
 use crate::store::bm25::Bm25;
 use crate::store::edge::EdgeStore;
 use crate::store::qdrant::{QdrantConfig, QdrantStore};
-use crate::store::{Point, PointKey, StoreError, StoreSchema, VectorStore, point_id};
-use crate::{
-    AccessScope, BlockKind, CollectionId, DiskFull, DiskSpace, DocumentId, Embedder, ExtractError,
-    Extracted, Extractor,
+use crate::store::{
+    OPTIMIZE_AFTER, Point, PointKey, StoreError, StoreSchema, VectorStore, point_id,
 };
 
 /// Passages embedded and written at a time while the store is rebuilt.
@@ -53,178 +59,6 @@ pub enum StoreChoice {
         /// The server's key, where it wants one.
         api_key: Option<String>,
     },
-}
-
-/// A collection as listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CollectionInfo {
-    /// Its id.
-    pub id: CollectionId,
-    /// Its unique name.
-    pub name: String,
-    /// Documents, failed ones included.
-    pub documents: usize,
-    /// Searchable passages.
-    pub passages: usize,
-    /// Documents that could not be read.
-    pub failed: usize,
-    /// Seconds since 1970 (UTC) of the last change.
-    pub updated_at: i64,
-}
-
-/// Whether a document can be searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DocumentState {
-    /// Searchable.
-    Indexed,
-    /// Not searchable; the reason is beside it.
-    Failed,
-    /// Seen but not searchable yet.
-    Pending,
-}
-
-/// A document as listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DocumentInfo {
-    /// Its id.
-    pub id: DocumentId,
-    /// Its collection.
-    pub collection: CollectionId,
-    /// Path relative to the ingested folder.
-    pub path: String,
-    /// Title; the file name where the document has none.
-    pub title: String,
-    /// Whether it can be searched.
-    pub state: DocumentState,
-    /// Why it failed, or what a reader should know (pages without text and the like).
-    pub reason: Option<String>,
-    /// Pages, where the format has them.
-    pub pages: Option<u32>,
-    /// Passages in the index.
-    pub passages: usize,
-    /// Size of the file.
-    pub bytes: u64,
-    /// Seconds since 1970 (UTC) of the last change.
-    pub updated_at: i64,
-}
-
-/// A document with its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DocumentRecord {
-    /// As listed.
-    pub info: DocumentInfo,
-    /// The whole text: the blocks' texts joined by an empty line. All offsets count its characters.
-    pub text: String,
-    /// Where each block is in the text.
-    pub blocks: Vec<StoredBlock>,
-}
-
-/// A block of a stored document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredBlock {
-    /// What it is.
-    pub kind: BlockKind,
-    /// Its page, from 1, where the format has pages.
-    pub page: Option<u32>,
-    /// Headings above it, outermost first.
-    pub heading: Vec<String>,
-    /// Heading level, 0 for anything else.
-    pub level: u8,
-    /// First character in the document text.
-    pub start: usize,
-    /// One past the last character.
-    pub end: usize,
-}
-
-/// What became of an uploaded file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddedFile {
-    /// The document; `state` and `reason` say whether it can be searched.
-    pub document: DocumentInfo,
-    /// It replaced a document of the same name.
-    pub updated: bool,
-}
-
-/// Why the library refused or failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LibraryError {
-    /// There is no such collection, or it is not in the scope.
-    #[error("there is no collection `{name}`")]
-    UnknownCollection {
-        /// Name or id as asked for.
-        name: String,
-    },
-    /// There is no such document, or it is not in the scope.
-    #[error("there is no document {}", .id.0)]
-    UnknownDocument {
-        /// The id asked for.
-        id: DocumentId,
-    },
-    /// A collection of this name exists already.
-    #[error("a collection named `{name}` exists already")]
-    CollectionExists {
-        /// The name.
-        name: String,
-    },
-    /// A name is not usable.
-    #[error("`{name}` cannot be a name: {reason}")]
-    InvalidName {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// There is too little room on the disk of the data directory. What was there before is whole.
-    #[error(transparent)]
-    DiskFull(#[from] DiskFull),
-    /// The catalogue could not be written for want of room.
-    #[error("the disk is full: the catalogue of the documents cannot be written")]
-    CatalogueFull,
-    /// The catalogue failed.
-    #[error("the catalogue failed: {reason}")]
-    Catalogue {
-        /// What SQLite said.
-        reason: String,
-    },
-    /// The catalogue was written by a newer version.
-    #[error(
-        "{path} was written by a newer version of Cloister (schema {found}, this one knows {known})"
-    )]
-    NewerSchema {
-        /// The database.
-        path: PathBuf,
-        /// Its schema version.
-        found: i64,
-        /// The newest this program knows.
-        known: i64,
-    },
-    /// The vector store failed.
-    #[error("{0}")]
-    Store(#[from] crate::store::StoreError),
-    /// The embedder failed.
-    #[error(transparent)]
-    Embed(#[from] crate::EmbedError),
-    /// A file or folder of the data directory failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl LibraryError {
-    /// Whether making room on the disk is the way out.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            Self::DiskFull(_) | Self::CatalogueFull | Self::Store(StoreError::DiskFull(_)) => true,
-            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            _ => false,
-        }
-    }
 }
 
 /// Reads text out of an open file, of whose name the extension counts. The seam between ingestion and the child process
@@ -599,7 +433,7 @@ impl Library {
         if !missing.is_empty() || !orphans.is_empty() {
             self.store.flush()?;
         }
-        if missing.len() >= crate::ingest::OPTIMIZE_AFTER {
+        if missing.len() >= OPTIMIZE_AFTER {
             self.optimize_index()?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
-const DATA: &str = include_str!("../data/units.json");
+const DATA: &str = include_str!("../../data/units.json");
 
 /// Units, one bit each; none is 0.
 pub(crate) type Units = u128;
@@ -53,5 +53,5 @@ pub(crate) fn before_numbers() -> Units {
 
 /// Whether a word is the name of a month in any language.
 pub(crate) fn is_month(word: &str) -> bool {
-    of(&crate::terms::folded(word)) & lexicon().date != 0
+    of(&crate::text::fold::folded(word)) & lexicon().date != 0
 }

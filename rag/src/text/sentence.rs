@@ -8,7 +8,7 @@
 //! the full stops of other scripts; a script without any (Thai) yields one sentence a paragraph, cut at
 //! [`MAX_SENTENCE_CHARS`]. Absent on purpose: language detection, trained models.
 
-use crate::units::is_month;
+use super::units::is_month;
 
 /// Longest sentence in characters; text without full stops is cut at the last clause or space before it, so
 /// that a quote stays readable.

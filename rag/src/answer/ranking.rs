@@ -1,28 +1,12 @@
-//! Quote-only answers: the best sentences of the documents, verbatim, each with its citation. No model is involved, so
-//! no word of such an answer can be wrong; it may only be beside the point.
+//! Which sentences of the context answer a question best, by the words alone.
 //!
 //! A sentence is ranked by the weight of the question's terms in it, by what the rest of its passage adds, by the score
 //! of its passage, and by whether it holds the kind of thing that the question asks for (a number, a name).
 
-use crate::{
-    answer::{
-        Answer, make_citation,
-        support::{Quote, QuoteIndex, RankedSentence},
-    },
-    context::ContextPassage,
-    refusal::refusal,
-    sentence::{is_closer, is_terminator},
-    terms::TermKind,
-};
-
-/// Most sentences in an answer.
-const MAX_SENTENCES: usize = 3;
-
-/// A further sentence must reach this share of the best one's score.
-const CLOSE_TO_BEST: f32 = 0.8;
-
-/// Without a common word, a passage must be at least this near to the question ("sick" and "illness" are .36).
-const MIN_COSINE: f32 = 0.3;
+use super::context::{ContextPassage, Quote};
+use super::support::{QuoteIndex, RankedSentence};
+use crate::text::sentence::{is_closer, is_terminator};
+use crate::text::terms::TermKind;
 
 /// A sentence that holds the kind of thing asked for.
 const KIND_BONUS: f32 = 0.15;
@@ -47,47 +31,6 @@ enum Wanted {
     Anything,
 }
 
-/// Returns the sentences of `context` that answer `question` best, verbatim; refused where none has anything of it.
-pub fn quote_only(question: &str, context: &[ContextPassage]) -> Answer {
-    let index = QuoteIndex::new(question, context);
-    let mut scored = best_sentences(question, &index, context);
-    let cosine = context
-        .iter()
-        .filter_map(|p| p.hit.dense)
-        .fold(0.0, f32::max);
-    if scored.iter().all(|(_, s)| s.near == 0.0) && cosine < MIN_COSINE {
-        scored.clear();
-    }
-    let Some(best) = scored.first().map(|(score, _)| *score) else {
-        let hits: Vec<_> = context.iter().map(|p| p.hit.clone()).collect();
-        return refusal(question, &hits);
-    };
-    let mut answer = Answer::default();
-    let close = scored
-        .iter()
-        .take_while(|(score, _)| *score >= CLOSE_TO_BEST * best);
-    let mut chosen: Vec<Quote> = Vec::new();
-    for quote in close.map(|(_, sentence)| index.whole_form(sentence.quote)) {
-        if !chosen.contains(&quote) {
-            chosen.push(quote);
-        }
-    }
-    chosen.truncate(MAX_SENTENCES);
-    for (i, quote) in chosen.into_iter().enumerate() {
-        let citation = make_citation(i + 1, &context[quote.passage_idx], quote);
-        if i > 0 {
-            answer.text.push_str("\n\n");
-        }
-        answer.text.push_str(&format!(
-            "{} [{}]",
-            index.shown(quote, context, false),
-            citation.n
-        ));
-        answer.citations.push(citation);
-    }
-    answer
-}
-
 /// The sentences of the context, best first, with their scores; those of equal score in the order of the text.
 pub(crate) fn best_sentences(
     question: &str,
@@ -102,11 +45,6 @@ pub(crate) fn best_sentences(
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored
-}
-
-/// A quote as it reads on screen: the line breaks of the document are white space.
-pub(crate) fn on_one_line(quote: &str) -> String {
-    quote.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn score(sentence: &RankedSentence, context: &[ContextPassage], wanted: Wanted) -> f32 {
@@ -193,6 +131,3 @@ fn wanted(question: &str) -> Wanted {
         Wanted::Anything
     }
 }
-
-#[cfg(test)]
-mod tests;

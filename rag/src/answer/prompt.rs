@@ -6,7 +6,7 @@
 //! removed. The quote check reads the original text, so nothing of this changes a quote.
 //!
 //! Absent on purpose: a sentence about refusing (a 1.5B model then refuses half of what it knows; refusal is decided
-//! before the model by [`crate::refusal`] and after it by [`crate::answer`]), and a demand for markers (it forgets
+//! before the model by [`crate::answer::refusal`] and after it by [`crate::answer`]), and a demand for markers (it forgets
 //! half of them; the quote check attaches them).
 //!
 //! The ladder, Qwen2.5-Coder-1.5B-Instruct Q4_K_M, greedy, on XQuAD English with the first four of 120 paragraphs (right
@@ -28,20 +28,16 @@
 //! The sets are different questions; twenty are worth about .1 either way, fifty .06, a hundred .04. Sets 4 and 5 were looked
 //! at once, at the end (`cloister eval`; false refusals .01 in both, AUROC .93). On set 3 also: one closest sentence .80, "keep the words of the
 //! question and of the passage" behind the question .78, "first quote the sentence, then answer" .78.
-//! Without a model, the quotes of [`crate::quote_only`] have the answer for .88 of all 612 and cite the paragraph for .97.
+//! Without a model, the quotes of [`crate::answer::quote_only::quote_only`] have the answer for .88 of all 612 and cite the paragraph for .97.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Hit,
-    answer::support::{Quote, QuoteIndex, RankedSentence},
-    context::ContextPassage,
-    extractive::best_sentences,
-    sentence::Span,
-    terms::is_invisible,
-};
+use crate::answer::context::{ContextPassage, Quote, harmless, passage_header, rewrite_brackets};
+use crate::answer::ranking::best_sentences;
+use crate::answer::support::{QuoteIndex, RankedSentence};
+use crate::text::sentence::Span;
 
 /// Stored with every answer; changes whenever the wording of the prompt does.
 pub const PROMPT_VERSION: &str = "2026-12-01.1";
@@ -321,49 +317,9 @@ fn join_spans(chars: &[char], spans: &[Span]) -> String {
     out
 }
 
-/// `[n] title > heading > heading`, the line above a passage.
-pub(crate) fn passage_header(n: usize, hit: &Hit) -> String {
-    let mut parts: Vec<&str> = vec![hit.title.trim()];
-    parts.extend(
-        hit.heading
-            .iter()
-            .map(|h| h.trim())
-            .filter(|h| !h.is_empty()),
-    );
-    parts.dedup();
-    let header = harmless(&parts.join(" > ")).replace('\n', " ");
-    format!("[{n}] {}", header.chars().take(160).collect::<String>())
-}
-
-/// Document text as the model may read it: no invisible characters and no citation markers.
-fn harmless(text: &str) -> String {
-    let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
-    rewrite_brackets(&visible, |inner| format!("({inner})"))
-}
-
 /// An earlier answer without its `[n]`: those numbers mean other passages now.
 fn without_markers(answer: &str) -> String {
     rewrite_brackets(answer, |_| String::new()).replace(" .", ".")
-}
-
-/// Replaces `[digits]` by what `rewrite` makes of the digits.
-fn rewrite_brackets(text: &str, rewrite: impl Fn(&str) -> String) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('[') {
-        out.push_str(&rest[..open]);
-        let inner = &rest[open + 1..];
-        let digits = inner.bytes().take_while(u8::is_ascii_digit).count();
-        if (1..=3).contains(&digits) && inner[digits..].starts_with(']') {
-            out.push_str(&rewrite(&inner[..digits]));
-            rest = &inner[digits + 1..];
-        } else {
-            out.push('[');
-            rest = inner;
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Eight hex digits that no passage and no header contains, the same for the same prompt.

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+use crate::access::{AccessScope, CollectionId, DocumentId};
 use crate::catalogue::StoredPassage;
+use crate::error::LibraryError;
+use crate::library::Library;
 use crate::store::{Candidates, Filter, HybridQuery};
-use crate::{AccessScope, CollectionId, DocumentId, Library, LibraryError};
 
 /// Candidates taken from each of the two searches; at least twice as many as are wanted.
 const MIN_CANDIDATES: usize = 150;

@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::answer::tests::context;
+use crate::answer::wording::on_one_line;
 
 fn check(question: &str, passages: &[(&str, &str)], expect: Expect) {
     let answer = quote_only(question, &context(passages));

@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde::Deserialize;
 
-use crate::polarity::language_counts;
+use crate::text::polarity::language_counts;
 
-const DATA: &str = include_str!("../data/notices.json");
+const DATA: &str = include_str!("../../data/notices.json");
 
 /// The language of a question that does not tell its own.
 const DEFAULT: &str = "en";

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::polarity::Languages;
+use super::polarity::Languages;
 
 /// What a word joins, by language.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ struct Conjunction {
 }
 
 static CONJUNCTIONS: LazyLock<HashMap<&'static str, Conjunction>> =
-    LazyLock::new(|| parse(include_str!("../data/conjunctions.txt")));
+    LazyLock::new(|| parse(include_str!("../../data/conjunctions.txt")));
 
 fn parse(table: &'static str) -> HashMap<&'static str, Conjunction> {
     let mut conjunctions: HashMap<&str, Conjunction> = HashMap::new();

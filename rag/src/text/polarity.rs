@@ -17,9 +17,9 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::terms::{folded, normalise, stem};
+use super::fold::{folded, normalise, stem};
 
-const DATA: &str = include_str!("../data/polarity.json");
+const DATA: &str = include_str!("../../data/polarity.json");
 
 /// Languages that a text without any function word is taken to be in: too short to tell.
 const WHEN_UNKNOWN: &[&str] = &["en", "de", "fr", "es", "it"];

@@ -9,10 +9,15 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use crate::{
-    AccessScope, DocumentId, DocumentRecord, Hit, Library, LibraryError, StoredBlock,
-    answer::table::head_above, prompt::passage_header, sentence::split_sentences, terms::term_keys,
-};
+use crate::access::{AccessScope, DocumentId};
+use crate::answer::context::{ContextPassage, passage_header};
+use crate::answer::table::head_above;
+use crate::error::LibraryError;
+use crate::library::Library;
+use crate::library::search::Hit;
+use crate::records::{DocumentRecord, StoredBlock};
+use crate::text::sentence::split_sentences;
+use crate::text::terms::term_keys;
 
 /// Two passages that share this much of their terms say the same; the second one costs time and adds nothing.
 const NEAR_DUPLICATE: f32 = 0.85;
@@ -40,38 +45,6 @@ impl Default for ContextBudget {
             max_tokens: 900,
             max_passages: 4,
         }
-    }
-}
-
-/// A passage as the model reads it: a window of one document's text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ContextPassage {
-    /// Number in the prompt, from 1.
-    pub n: usize,
-    /// The best hit inside the window.
-    pub hit: Hit,
-    /// The window: characters `start..end` of the document text, verbatim.
-    pub text: String,
-    /// First character of the window in the document text.
-    pub start: usize,
-    /// One past the last character of the window in the document text.
-    pub end: usize,
-    /// The header row of the table in which the window begins, where that row is above the window.
-    pub table_head: Option<String>,
-    /// Where pages begin inside the window: (first character in the document text, page), ascending.
-    pub pages: Vec<(usize, u32)>,
-}
-
-impl ContextPassage {
-    /// The page on which a character of the document text stands, as far as it is known.
-    pub fn page_at(&self, at: usize) -> Option<u32> {
-        let page = self
-            .pages
-            .iter()
-            .rev()
-            .find(|(start, _)| *start <= at)
-            .map(|(_, page)| *page);
-        page.or(self.hit.page)
     }
 }
 
