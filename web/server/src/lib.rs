@@ -18,20 +18,27 @@ pub mod local;
 pub mod model;
 
 mod assets;
+mod blocking;
+mod client_address;
 mod connections;
 mod db;
+mod email;
+mod metrics;
+mod public_url;
 mod security;
 mod serve;
 mod suite;
 mod tls;
 
+pub use client_address::{InvalidNetwork, Network};
 pub use connections::ConnectionLimits;
-pub use http::{InvalidNetwork, InvalidPublicUrl, Network, PublicUrl, router};
+pub use http::router;
 pub use local::{
     LocalCallError, LocalErrorKind, LocalEvent, LocalRequest, LocalStream, Secret, call_local,
     run_local,
 };
 pub use model::{LanguageModel, ModelError, ModelStream};
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use rag::eval::EvalQuestion;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use suite::{Suite, SuiteConfig, SuiteError};

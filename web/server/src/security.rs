@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use web_api::Role;
 
-use crate::auth::claimed_email;
+use crate::email::claimed_email;
 
 /// Who did something.
 #[derive(Debug, Clone)]

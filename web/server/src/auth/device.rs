@@ -23,7 +23,7 @@ pub(crate) struct DeviceId(String);
 ///
 /// # Panics
 /// When the operating system has no randomness.
-pub(super) fn issue(email: &str, password_hash: &str, now: UnixMs) -> String {
+pub(crate) fn issue(email: &str, password_hash: &str, now: UnixMs) -> String {
     let nonce: [u8; 16] = random();
     let signed = format!("{:x}.{}", now / 1000, URL_SAFE_NO_PAD.encode(nonce));
     let mac = mac(email, password_hash, &signed);
@@ -41,7 +41,7 @@ pub(crate) fn renew(
 }
 
 /// The same after another password was set: of the earlier hash and the new one, the second counts from now on.
-pub(super) fn exchange(
+pub(crate) fn exchange(
     tokens: &[String],
     email: &str,
     (earlier, new): (&str, &str),

@@ -86,7 +86,7 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ClientKey;
+    use crate::client_address::ClientKey;
 
     fn client(n: u8) -> ClientKey {
         ClientKey::of(std::net::IpAddr::from([10, 0, 0, n]))

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::fair_queue::FairQueue;
 use super::password::{self, Memory};
+use crate::client_address::ClientKey;
 use crate::db::UserId;
-use crate::http::ClientKey;
 
 /// Threads. Each takes 19 MiB and a core while it works.
 const THREADS: usize = 2;

@@ -5,19 +5,18 @@
 //! Passwords are argon2id; an unknown address costs the same as a wrong password. Attempts wait their turn (`hashing`) and are
 //! slowed down (`throttle`); a browser that signed in to an account before (`device`) is spared what strangers cause.
 
-mod accounts;
-mod device;
+pub(crate) mod account;
+pub(crate) mod device;
 mod fair_queue;
-mod hashing;
+pub(crate) mod hashing;
 mod password;
-mod people;
 mod revocation;
 mod secret;
 mod strength;
-mod throttle;
+pub(crate) mod throttle;
 
-pub use accounts::{AccountError, check_email};
-pub(crate) use accounts::{NewSession, Visit, claimed_email};
+pub use account::{AccountError, check_email};
+pub(crate) use account::{NewSession, Visit};
 pub(crate) use device::LIFETIME_S as DEVICE_LIFETIME_S;
 pub(crate) use hashing::PasswordHashing;
 pub(crate) use revocation::Revocations;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::device::DeviceId;
-use crate::http::ClientKey;
+use crate::client_address::ClientKey;
 
 /// Attempts on one account from one client before waiting begins: room for a mistyped password.
 const FREE_ATTEMPTS: u32 = 5;

@@ -18,7 +18,7 @@ use tower::Service;
 use super::ConnectionLimits;
 use super::places::{Places, Requests};
 use super::stream::Connection;
-use crate::http::Network;
+use crate::client_address::Network;
 
 /// Gives connections their places and refuses those beyond the caps.
 #[derive(Clone)]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ConnectionLimits;
-use crate::http::{ClientKey, Network};
+use crate::client_address::{ClientKey, Network};
 
 /// A client may have this part of the places that are free, or [`LEAST_SHARE`].
 const SHARE_OF_FREE: usize = 4;

@@ -6,7 +6,7 @@ use web_api::{AnswerMode, AnswerStatus, Citation, Message, Source, Span, Timings
 
 use super::{UserId, sources};
 
-pub(super) const COLUMNS: &str = "id, conversation_id, question, answer, status, refused, mode, notice, error, model, prompt_version, details, created_at";
+const COLUMNS: &str = "id, conversation_id, question, answer, status, refused, mode, notice, error, model, prompt_version, details, created_at";
 
 /// What has no column of its own.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -93,6 +93,24 @@ pub fn list(
         .collect()
 }
 
+/// The messages of all accounts that refer to a document and were not compared with this version of it, with their owners.
+pub fn of_document(
+    connection: &Connection,
+    document: i64,
+    version: Option<&String>,
+) -> rusqlite::Result<Vec<(UserId, Message)>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {}, user_id FROM messages WHERE seq IN (SELECT message_seq FROM message_documents
+             WHERE document_id = ?1 AND (version IS NULL OR version IS NOT ?2))",
+            COLUMNS
+        ))?
+        .query_map(params![document, version], |row| {
+            Ok((UserId(row.get("user_id")?), message(row)?))
+        })?
+        .collect()
+}
+
 /// Marks answers that a previous process left running as failed, and returns how many there were.
 pub fn fail_interrupted(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
     transaction.execute(
@@ -114,7 +132,7 @@ fn details_of(message: &Message) -> String {
     serde_json::to_string(&details).expect("plain data is JSON")
 }
 
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let status: String = row.get(4)?;
     let mode: String = row.get(6)?;
     let details: String = row.get(11)?;

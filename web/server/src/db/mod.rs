@@ -16,7 +16,7 @@ use web_api::UnixMs;
 
 use rag::remains::{Remains, empty_log};
 
-use crate::suite::join;
+use crate::blocking::join;
 
 pub mod conversations;
 pub mod keys;

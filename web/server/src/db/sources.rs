@@ -6,8 +6,6 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 use web_api::Message;
 
-use super::{UserId, messages};
-
 /// Notes the documents of a message, instead of those that were noted before. A document that is noted for the first time
 /// has no version: the message was not compared with it yet.
 pub fn note(connection: &Connection, message: &Message) -> rusqlite::Result<()> {
@@ -53,23 +51,5 @@ pub fn all_versions(connection: &Connection) -> rusqlite::Result<Vec<(i64, Strin
     connection
         .prepare("SELECT DISTINCT document_id, coalesce(version, '') FROM message_documents")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
-}
-
-/// The messages of all accounts that refer to a document and were not compared with this version of it, with their owners.
-pub fn messages_of(
-    connection: &Connection,
-    document: i64,
-    version: Option<&String>,
-) -> rusqlite::Result<Vec<(UserId, Message)>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {}, user_id FROM messages WHERE seq IN (SELECT message_seq FROM message_documents
-             WHERE document_id = ?1 AND (version IS NULL OR version IS NOT ?2))",
-            messages::COLUMNS
-        ))?
-        .query_map(params![document, version], |row| {
-            Ok((UserId(row.get("user_id")?), messages::message(row)?))
-        })?
         .collect()
 }

@@ -148,7 +148,7 @@ impl IntoResponse for Failure {
             status: self.status.as_u16(),
             code: self.code.to_owned(),
             message: self.message.clone(),
-            request_id: super::middleware::current_request_id(),
+            request_id: super::request_id::current_request_id(),
             retry_after_s: self.retry_after_s(),
         };
         self.with_headers((self.status, Json(body)).into_response())

@@ -10,15 +10,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tokio::sync::watch;
 use web_api::{CSRF_HEADER, Role};
 
-use super::api::answers::last_word;
-use super::client_address::Client;
+use super::access::Access;
 use super::cookies::Cookie;
 use super::error::{Failure, INVALID_API_KEY};
-use super::openai;
-use super::public_url::PublicUrl;
-use super::routes::Access;
 use super::sse;
 use crate::auth::{CurrentUser, equal_in_constant_time};
+use crate::client_address::Client;
+use crate::public_url::PublicUrl;
 use crate::security;
 use crate::suite::Suite;
 
@@ -139,8 +137,8 @@ impl Open {
         };
         // Without a last word a client takes what it has for the whole answer.
         let last = match self.access {
-            Access::ApiKey => openai::last_words(&failure),
-            _ => vec![last_word(failure)],
+            Access::ApiKey => sse::last_words_openai(&failure),
+            _ => vec![sse::last_word(failure)],
         };
         response.map(|body| sse::end_with(body, ended, last))
     }

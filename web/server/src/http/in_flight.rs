@@ -5,8 +5,8 @@ use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::client_address::{Client, ClientKey};
 use super::error::Failure;
+use crate::client_address::{Client, ClientKey};
 use crate::suite::Suite;
 use crate::suite::places::Places;
 

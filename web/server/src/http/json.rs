@@ -16,11 +16,10 @@ use serde_json::{Map, Value};
 
 use super::AppState;
 use super::body::{is_stalled, too_slow};
-use super::client_address::Client;
-use super::error::{Failure, OpenAiFailure};
+use super::error::Failure;
 use super::kind::{Kind, in_words, shown};
-use super::openai::parameters::{self, Endpoint, Parameters, Spellings};
 use crate::auth::CurrentUser;
+use crate::client_address::Client;
 use crate::suite::Suite;
 use crate::suite::held_bytes::{Holding, NoRoom, Sender};
 
@@ -34,15 +33,9 @@ const DRAIN_PAUSE: Duration = Duration::from_secs(1);
 const STRANGERS_BODY_BYTES: usize = 16 << 10;
 /// A JSON body has arrived by then. 2 MiB need a line of 35 kB/s, the 8 MiB of embeddings one of 140 kB/s.
 const LONGEST_ARRIVAL: Duration = Duration::from_secs(60);
-/// Most bytes of a request for embeddings: 2,048 texts of as much as such a model reads, about 1 KiB, with room for
-/// escapes.
-const EMBEDDINGS_BODY_BYTES: usize = 8 << 20;
 
 /// A JSON body of `/api/*`.
 pub(super) struct Json<T>(pub T);
-
-/// A JSON body of `/v1/*`, read by the table of parameters, and how it spelled them.
-pub(super) struct OpenAiJson<T>(pub T, pub Spellings);
 
 /// The query of an address under `/api/*`.
 pub(super) struct Query<T>(pub T);
@@ -111,22 +104,8 @@ impl<T: Fields> FromRequest<AppState> for Json<T> {
     }
 }
 
-impl<T: Parameters> FromRequest<AppState> for OpenAiJson<T> {
-    type Rejection = OpenAiFailure;
-
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, OpenAiFailure> {
-        let limit = match T::ENDPOINT {
-            Endpoint::Embeddings => EMBEDDINGS_BODY_BYTES.max(state.suite.config.max_body_bytes),
-            Endpoint::Chat | Endpoint::Completions => state.suite.config.max_body_bytes,
-        };
-        let body = object(limit, request, &state.suite).await?;
-        let (request, spellings) = parameters::read(body, state.suite.embedder.dim())?;
-        Ok(OpenAiJson(request, spellings))
-    }
-}
-
 /// The JSON object of a request's body, which has at most `limit` bytes.
-async fn object(
+pub(super) async fn object(
     limit: usize,
     request: Request,
     suite: &Suite,

@@ -17,19 +17,11 @@ use uuid::Uuid;
 use web_api::REQUEST_ID_HEADER;
 
 use super::body::with_idle_deadline;
-use super::client_address::{Client, client_address};
 use super::error::{Failure, stopping};
 use super::in_flight::{admit, hold};
+use super::request_id::REQUEST_ID;
+use crate::client_address::{Client, client_address};
 use crate::suite::Suite;
-
-tokio::task_local! {
-    static REQUEST_ID: String;
-}
-
-/// Id of the request that this task answers, if it answers one.
-pub(super) fn current_request_id() -> Option<String> {
-    REQUEST_ID.try_with(String::clone).ok()
-}
 
 /// See the module.
 pub(super) async fn around_every_request(

@@ -1,20 +1,20 @@
 //! The public HTTP service.
 
+mod access;
 mod api;
 mod body;
-mod client_address;
 mod cookies;
 mod error;
 mod guard;
 mod in_flight;
 mod json;
 mod kind;
-mod metrics;
 mod middleware;
 mod openai;
 mod ops;
 mod pages;
-mod public_url;
+mod question;
+mod request_id;
 mod routes;
 mod sse;
 
@@ -25,13 +25,10 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use leptos::config::LeptosOptions;
 use tower_http::compression::CompressionLayer;
 
-pub(crate) use client_address::ClientKey;
-pub use client_address::{InvalidNetwork, Network};
-pub(crate) use metrics::Metrics;
+pub use access::Access;
 pub use openai::parameters::{Endpoint, ParameterInfo, ParameterUse, parameter_table};
 pub(crate) use ops::metrics_router;
-pub use public_url::{InvalidPublicUrl, PublicUrl};
-pub use routes::{Access, RouteInfo, route_table};
+pub use routes::{RouteInfo, route_table};
 
 use crate::suite::Suite;
 

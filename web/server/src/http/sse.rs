@@ -11,10 +11,36 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 
+use web_api::AnswerEvent;
+
+use super::error::Failure;
 use crate::suite::Suite;
 
 /// Comment lines at this interval keep proxies and browsers from giving up on a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The last event of an answer that a failure ends.
+pub(super) fn last_word(failure: Failure) -> Event {
+    let event = AnswerEvent::Error {
+        message: failure.message,
+    };
+    json(&event).event(event.name())
+}
+
+/// The last lines of a stream of `/v1/*` that a failure ends.
+pub(super) fn last_words_openai(failure: &Failure) -> Vec<Event> {
+    vec![error_event(failure), done()]
+}
+
+/// The line that ends a stream of `/v1/*`.
+pub(super) fn done() -> Event {
+    Event::default().data("[DONE]")
+}
+
+/// The line of a stream that tells of a failure after 200 was sent.
+pub(super) fn error_event(failure: &Failure) -> Event {
+    json(&failure.openai_body())
+}
 
 /// A response that streams events; `interrupted` are its last ones when the server stops before the end.
 pub(super) fn respond(

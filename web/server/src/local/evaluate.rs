@@ -15,7 +15,7 @@ use rag::{AccessScope, CollectionId, DocumentId, LibraryError, SearchRequest};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::commands::LocalError;
+use super::error::LocalError;
 use super::protocol::LocalEvent;
 use crate::model::ModelError;
 use crate::suite::Suite;

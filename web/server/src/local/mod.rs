@@ -6,6 +6,7 @@
 
 mod client;
 mod commands;
+mod error;
 mod evaluate;
 mod protocol;
 pub(crate) mod socket;

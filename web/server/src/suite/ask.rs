@@ -21,6 +21,7 @@ use web_api::{
 };
 
 use super::Suite;
+use crate::blocking::join;
 use crate::model::{LanguageModel, ModelError, ModelStream};
 
 /// Earlier questions and answers that the model is shown.
@@ -428,7 +429,7 @@ impl Suite {
             let reader = ReasoningReader::new(model.opens_reasoning());
             Ok((model.chat(&messages, sampling, priority)?, reader))
         };
-        super::join(tokio::task::spawn_blocking(start).await)
+        join(tokio::task::spawn_blocking(start).await)
     }
 
     /// The budget of passages, made smaller for a model with a short context.

@@ -10,16 +10,22 @@ use rag::{AccessScope, Embedder, Library, LibraryError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{PasswordHashing, Revocations, Throttle};
+use crate::blocking::join;
+use crate::client_address::{ClientKey, Network};
 use crate::db::{Database, DatabaseError, UserId, users};
-use crate::http::{ClientKey, Metrics, Network, PublicUrl};
+use crate::metrics::Metrics;
 use crate::model::LanguageModel;
+use crate::public_url::PublicUrl;
 
+mod accounts;
 pub mod answers;
 pub mod ask;
 pub mod ask_stream;
 pub(crate) mod held_bytes;
+mod people;
 pub mod places;
 pub mod removed_sources;
+mod revoked;
 pub mod upload;
 pub mod without_sources;
 
@@ -321,14 +327,4 @@ fn has_documents(config: &SuiteConfig, library: &Library) -> Result<bool, SuiteE
         .iter()
         .any(|collection| collection.documents > 0);
     Ok(has_any || upload::are_left(&incoming(config)))
-}
-
-/// The result of a blocking task; a panic goes on in the caller, where the server catches it and names the request.
-pub(crate) fn join<T>(result: Result<T, tokio::task::JoinError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Blocking tasks are never aborted here, so that the runtime itself must be going down.
-        Err(error) => std::panic::panic_any(format!("a blocking task was cancelled: {error}")),
-    }
 }

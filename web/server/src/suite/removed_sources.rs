@@ -13,8 +13,9 @@ use std::sync::Arc;
 use rag::{AccessScope, DocumentId, LibraryError};
 use web_api::Message;
 
+use super::Suite;
 use super::without_sources::{DocumentNow, without_removed_words};
-use super::{Suite, join};
+use crate::blocking::join;
 use crate::db::{DatabaseError, UserId, messages, sources};
 
 /// Why the answers could not be looked through.
@@ -73,7 +74,7 @@ impl Suite {
         let now = HashMap::from([(document, self.document_now(document)?)]);
         let count = self.database.write_blocking(|transaction| {
             let mut changed = 0;
-            for (user, before) in sources::messages_of(transaction, document, version)? {
+            for (user, before) in messages::of_document(transaction, document, version)? {
                 let after = without_removed_words(before.clone(), &now);
                 if after != before {
                     messages::update(transaction, user, &after)?;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use web_api::{Document, DocumentState};
 
 use super::Suite;
+use crate::blocking::join;
 use crate::db::now_ms;
 
 /// Longest file name that is taken: file systems end at 255 bytes, and the library adds to it.
@@ -239,7 +240,7 @@ pub(super) fn are_left(folder: &Path) -> bool {
 pub async fn read_uploads(suite: Arc<Suite>) {
     let recovering = Arc::clone(&suite);
     if let Err(error) =
-        super::join(tokio::task::spawn_blocking(move || recovering.uploads.recover()).await)
+        join(tokio::task::spawn_blocking(move || recovering.uploads.recover()).await)
     {
         tracing::warn!(%error, "files of interrupted uploads could not be looked through");
     }

@@ -11,13 +11,13 @@ use web_api::{
     ChangePassword, Credentials, Me, ModelStatus, PasswordChanged, SetupRequest, SignedIn, UserInfo,
 };
 
-use super::super::client_address::Client;
 use super::super::cookies::{Cookie, device_tokens, device_value};
 use super::super::error::Failure;
 use super::super::guard::session_user;
 use super::super::json::Json;
 use super::collections::collection;
 use crate::auth::{AccountError, CurrentUser, DEVICE_LIFETIME_S, NewSession, Visit};
+use crate::client_address::Client;
 use crate::security::{self, Actor};
 use crate::suite::Suite;
 

@@ -14,8 +14,8 @@ use web_api::{AnswerEvent, AskRequest, AskStarted};
 
 use super::super::error::{Failure, stopping};
 use super::super::json::{Json, Query, number};
+use super::super::question::{checked_collections, checked_question};
 use super::super::sse;
-use super::checked_question;
 use crate::auth::CurrentUser;
 use crate::db::messages;
 use crate::suite::Suite;
@@ -27,9 +27,7 @@ pub(crate) async fn ask(
     Json(request): Json<AskRequest>,
 ) -> Result<(StatusCode, JsonResponse<AskStarted>), Failure> {
     let question = checked_question(&request.question)?;
-    suite
-        .checked_collections(&user, &request.collections)
-        .await?;
+    checked_collections(&suite, &user, &request.collections).await?;
     let request = AskRequest {
         question,
         ..request
@@ -106,15 +104,7 @@ pub(crate) async fn stop(
 
 /// The last event of an answer that the server's stop cut off.
 pub(super) fn interrupted() -> SseEvent {
-    last_word(stopping())
-}
-
-/// The last event of an answer that a failure ends.
-pub(in super::super) fn last_word(failure: Failure) -> SseEvent {
-    let event = AnswerEvent::Error {
-        message: failure.message,
-    };
-    sse::json(&event).event(event.name())
+    sse::last_word(stopping())
 }
 
 fn numbered(number: usize, event: &AnswerEvent) -> SseEvent {

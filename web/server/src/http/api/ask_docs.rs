@@ -12,8 +12,8 @@ use web_api::{AnswerEvent, AskDocsRequest, AskDocsResponse, AskRequest, Message}
 
 use super::super::error::{Failure, sentence};
 use super::super::json::Json;
+use super::super::question::{checked_question, named_collections};
 use super::super::sse;
-use super::checked_question;
 use crate::auth::CurrentUser;
 use crate::db::{UserId, now_ms};
 use crate::suite::Suite;
@@ -29,7 +29,7 @@ pub(crate) async fn ask_docs(
     let question = checked_question(&request.question)?;
     let places = suite.places(&user, 1)?;
     let ask = Ask {
-        collections: suite.named_collections(&user, request.collections).await?,
+        collections: named_collections(&suite, &user, request.collections).await?,
         quote_only: request.quote_only,
         priority: Priority::Api,
         // A stream says that the model is busy by quoting; a plain request gets 429 and can come back.

@@ -20,9 +20,10 @@ use super::super::error::Failure;
 use super::super::json::{Query, number};
 use super::numeric_id;
 use crate::auth::CurrentUser;
+use crate::blocking::join;
 use crate::security;
+use crate::suite::Suite;
 use crate::suite::upload::{Upload, file_name};
-use crate::suite::{Suite, join};
 
 /// Files in one upload; more is a folder, which is ingested from the command line.
 const MOST_FILES: usize = 200;

@@ -8,14 +8,7 @@ pub(super) mod conversations;
 pub(super) mod documents;
 mod fields;
 
-use rag::{CollectionId, LibraryError};
-
 use super::error::Failure;
-use crate::auth::CurrentUser;
-use crate::suite::Suite;
-
-/// Longest question, in characters. A question is not a document.
-const QUESTION_MAX_CHARS: usize = 4000;
 
 /// Any other path under `/api/`.
 pub(super) async fn not_found() -> Failure {
@@ -25,66 +18,4 @@ pub(super) async fn not_found() -> Failure {
 /// An id of a path. What is not a number is an id that does not exist.
 fn numeric_id(text: &str, what: &str) -> Result<i64, Failure> {
     text.parse().map_err(|_| Failure::not_found(what))
-}
-
-/// The question without surrounding space.
-pub(super) fn checked_question(question: &str) -> Result<String, Failure> {
-    let question = question.trim();
-    let characters = question.chars().count();
-    if characters == 0 {
-        return Err(Failure::invalid_param(
-            "question",
-            "The question is empty. Type one and send it again.",
-        ));
-    }
-    if characters > QUESTION_MAX_CHARS {
-        return Err(Failure::invalid_param(
-            "question",
-            format!(
-                "The question has {characters} characters; at most {QUESTION_MAX_CHARS} are accepted. Shorten it."
-            ),
-        ));
-    }
-    Ok(question.to_owned())
-}
-
-impl Suite {
-    /// Ids of collections that the account may ask. Any other id is one that does not exist.
-    async fn checked_collections(&self, user: &CurrentUser, ids: &[i64]) -> Result<(), Failure> {
-        let (scope, ids) = (self.scope_of(user), ids.to_vec());
-        self.with_library(move |library| {
-            let known = library.collections(&scope)?;
-            if ids
-                .iter()
-                .all(|id| known.iter().any(|collection| collection.id.0 == *id))
-            {
-                Ok(())
-            } else {
-                Err(Failure::not_found("collection"))
-            }
-        })
-        .await
-    }
-
-    /// Collections by name that the account may ask.
-    pub(super) async fn named_collections(
-        &self,
-        user: &CurrentUser,
-        names: Vec<String>,
-    ) -> Result<Vec<CollectionId>, Failure> {
-        let scope = self.scope_of(user);
-        self.with_library(move |library| {
-            let id = |name: String| match library.collection_by_name(&scope, &name) {
-                Ok(collection) => Ok(collection.id),
-                Err(LibraryError::UnknownCollection { .. }) => Err(Failure {
-                    param: Some("collections"),
-                    message: format!("There is no collection `{name}`."),
-                    ..Failure::not_found("collection")
-                }),
-                Err(error) => Err(error.into()),
-            };
-            names.into_iter().map(id).collect()
-        })
-        .await
-    }
 }

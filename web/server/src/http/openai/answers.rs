@@ -8,8 +8,8 @@ use futures_util::{Stream, StreamExt, future, stream};
 use inference::{Event, Priority, SamplingParams};
 
 use super::super::error::Failure;
+use crate::blocking::join;
 use crate::model::{LanguageModel, ModelError};
-use crate::suite::join;
 
 /// Answers of one request. Each takes a place in the queue and keys and values of its own for the same prompt.
 const MOST_ANSWERS: usize = 8;

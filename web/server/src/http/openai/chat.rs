@@ -18,24 +18,23 @@ use web_api::openai::{
     ChatCompletionRequest, ChatDelta, CompletionUsage,
 };
 
-use super::super::api::checked_question;
 use super::super::error::{Failure, OpenAiFailure, sentence};
-use super::super::json::OpenAiJson;
+use super::super::question::{checked_question, named_collections};
 use super::super::sse;
 use super::answers::{AnswerStream, Wanted, num_answers, start_answers};
+use super::body::OpenAiJson;
 use super::conversation::conversation;
 use super::documents::FromDocuments;
 use super::sampling::{allowed_with_collections, not_with_collections, sampling_params};
-use super::{
-    Head, broken, error_event, language_model, logprobs, model_failed, not_started, respond, usage,
-};
+use super::{Head, broken, language_model, logprobs, model_failed, not_started, respond, usage};
 use crate::auth::CurrentUser;
+use crate::blocking::join;
 use crate::db::UserId;
 use crate::model::LanguageModel;
+use crate::suite::Suite;
 use crate::suite::ask::{Ask, Ending, Outcome, WhenBusy};
 use crate::suite::ask_stream::{Item, ask_stream};
 use crate::suite::places::Places;
-use crate::suite::{Suite, join};
 
 pub(crate) async fn chat_completions(
     State(suite): State<Arc<Suite>>,
@@ -56,7 +55,7 @@ async fn chat(
     let head = Head::new("chatcmpl", &*model);
     match &request.collections {
         Some(names) => {
-            let collections = suite.named_collections(user, names.clone()).await?;
+            let collections = named_collections(&suite, user, names.clone()).await?;
             let ask = Ask {
                 collections,
                 ..ask(&suite, user, &request, conversation)?
@@ -406,7 +405,7 @@ impl Chunks {
             }
             Piece::Broken(reason) => {
                 self.is_broken = true;
-                vec![error_event(&broken(&reason))]
+                vec![sse::error_event(&broken(&reason))]
             }
             Piece::End {
                 reason,

@@ -14,16 +14,17 @@ use web_api::openai::{
 };
 
 use super::super::error::{Failure, OpenAiFailure};
-use super::super::json::OpenAiJson;
 use super::super::sse;
 use super::answers::{AnswerStream, Wanted, num_answers, start_answers};
+use super::body::OpenAiJson;
 use super::chat::finish_reason;
 use super::logprobs::{CompletionOffsets, in_range};
 use super::sampling::{sampling_params, token_limit};
-use super::{Head, broken, error_event, language_model, model_failed, not_started, respond, usage};
+use super::{Head, broken, language_model, model_failed, not_started, respond, usage};
 use crate::auth::CurrentUser;
+use crate::blocking::join;
 use crate::model::{LanguageModel, ModelError};
-use crate::suite::{Suite, join};
+use crate::suite::Suite;
 
 /// OpenAI's default of this endpoint.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -242,11 +243,11 @@ impl Chunks {
             }) => self.end(index, reason, counted.completion_tokens),
             Ok(Event::Failed(error)) => {
                 self.is_broken = true;
-                vec![error_event(&broken(&model_failed(&error)))]
+                vec![sse::error_event(&broken(&model_failed(&error)))]
             }
             Err(error) => {
                 self.is_broken = true;
-                vec![error_event(&not_started(error, "prompt"))]
+                vec![sse::error_event(&not_started(error, "prompt"))]
             }
         }
     }

@@ -19,10 +19,11 @@ use web_api::openai::{
 };
 
 use super::super::error::{Failure, OpenAiFailure};
-use super::super::json::OpenAiJson;
+use super::body::OpenAiJson;
 use super::unknown_model;
 use crate::auth::CurrentUser;
-use crate::suite::{Suite, join};
+use crate::blocking::join;
+use crate::suite::Suite;
 
 /// Texts of a request; OpenAI's limit.
 const MOST_TEXTS: usize = 2048;

@@ -4,6 +4,7 @@
 //! others. With `collections`, `n` above 1, `logprobs`, `top_logprobs` and `ignore_eos` are refused.
 
 mod answers;
+mod body;
 pub(super) mod chat;
 pub(super) mod completions;
 mod conversation;
@@ -155,22 +156,8 @@ fn not_started(error: ModelError, prompt: &'static str) -> Failure {
 
 /// A response that streams an answer and then `[DONE]`.
 fn respond(suite: &Suite, events: impl Stream<Item = SseEvent> + Send + 'static) -> Response {
-    let events = events.chain(stream::iter([done()]));
-    sse::respond(suite, events, last_words(&stopping()))
-}
-
-/// The last lines of a stream that a failure ends.
-pub(super) fn last_words(failure: &Failure) -> Vec<SseEvent> {
-    vec![error_event(failure), done()]
-}
-
-fn done() -> SseEvent {
-    SseEvent::default().data("[DONE]")
-}
-
-/// The line of a stream that tells of a failure after 200 was sent.
-fn error_event(failure: &Failure) -> SseEvent {
-    sse::json(&failure.openai_body())
+    let events = events.chain(stream::iter([sse::done()]));
+    sse::respond(suite, events, sse::last_words_openai(&stopping()))
 }
 
 /// The model broke down in the middle.

@@ -3,13 +3,12 @@
 //! Each takes effect at once: sessions end, keys of a suspended account open nothing until it is resumed, answers under way
 //! stop, and open streams end. The last administrator who can sign in stays one.
 
-use super::accounts::{AccountError, check_email};
-use super::{CurrentUser, device};
+use super::Suite;
+use super::removed_sources::ForgetError;
+use crate::auth::{AccountError, CurrentUser, check_email, device};
 use crate::db::users::User;
 use crate::db::{keys, now_ms, sessions, users};
 use crate::security;
-use crate::suite::Suite;
-use crate::suite::removed_sources::ForgetError;
 
 impl Suite {
     /// Suspends an account: nobody signs in, its sessions end, its keys open nothing. Its conversations stay.
