@@ -8,6 +8,7 @@ mod contract;
 mod edges;
 mod http;
 mod kill;
+mod modules;
 mod people;
 mod private;
 mod pull;
