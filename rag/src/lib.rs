@@ -30,6 +30,7 @@ mod text;
 
 pub use access::{AccessScope, CollectionId, DocumentId};
 pub use answer::context::ContextPassage;
+pub use answer::history::{MAX_HISTORY_TOKENS, recent_history};
 pub use answer::pack::{ContextBudget, pack_context};
 pub use answer::prompt::{PROMPT_VERSION, PromptMessage, PromptRole, build_prompt};
 pub use answer::quote_only::quote_only;

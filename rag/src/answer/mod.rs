@@ -14,6 +14,7 @@
 pub(crate) mod context;
 mod entity;
 mod form;
+pub(crate) mod history;
 mod marker;
 mod notices;
 mod objection;

@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::context::{ContextPassage, Quote, harmless, passage_header, rewrite_brackets};
+use crate::answer::context::{ContextPassage, Quote, harmless, passage_header};
 use crate::answer::ranking::best_sentences;
 use crate::answer::support::{QuoteIndex, RankedSentence};
 use crate::text::sentence::Span;
@@ -70,12 +70,6 @@ const NUM_CLOSEST: usize = 3;
 /// Most characters of all of them together, about 180 tokens.
 const MAX_CLOSEST_CHARS: usize = 700;
 
-/// How many earlier turns the model sees; more push the passages out of a small model's attention.
-const MAX_HISTORY_TURNS: usize = 2;
-
-/// Longest earlier answer that is repeated to the model, in characters.
-const MAX_HISTORY_CHARS: usize = 400;
-
 /// Who speaks in a chat prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,8 +91,8 @@ pub struct PromptMessage {
     pub content: String,
 }
 
-/// Builds the chat prompt: rules, the last turns of `history` (question, answer), then the sentences of `context` that
-/// matter for the question, then the question.
+/// Builds the chat prompt: rules, the turns of `history` (question, answer; see [`super::history`]), then the sentences of
+/// `context` that matter for the question, then the question.
 pub fn build_prompt(
     question: &str,
     history: &[(String, String)],
@@ -108,15 +102,12 @@ pub fn build_prompt(
         role: PromptRole::System,
         content: SYSTEM.to_owned(),
     }];
-    for (asked, answered) in &history[history.len().saturating_sub(MAX_HISTORY_TURNS)..] {
-        messages.push(PromptMessage {
-            role: PromptRole::User,
-            content: shorten(asked),
-        });
-        messages.push(PromptMessage {
-            role: PromptRole::Assistant,
-            content: shorten(&without_markers(answered)),
-        });
+    for (asked, answered) in history {
+        let turn = [(PromptRole::User, asked), (PromptRole::Assistant, answered)];
+        messages.extend(turn.map(|(role, content)| PromptMessage {
+            role,
+            content: content.clone(),
+        }));
     }
     // A follow-up ("and in 2020?") often names its subject only in the question before.
     let topic = match history.last() {
@@ -317,11 +308,6 @@ fn join_spans(chars: &[char], spans: &[Span]) -> String {
     out
 }
 
-/// An earlier answer without its `[n]`: those numbers mean other passages now.
-fn without_markers(answer: &str) -> String {
-    rewrite_brackets(answer, |_| String::new()).replace(" .", ".")
-}
-
 /// Eight hex digits that no passage and no header contains, the same for the same prompt.
 fn delimiter_tag(question: &str, context: &[ContextPassage]) -> String {
     for round in 0u64.. {
@@ -342,15 +328,6 @@ fn delimiter_tag(question: &str, context: &[ContextPassage]) -> String {
         }
     }
     unreachable!("a finite text does not contain every tag")
-}
-
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= MAX_HISTORY_CHARS {
-        return text.trim().to_owned();
-    }
-    let mut short: String = text.chars().take(MAX_HISTORY_CHARS).collect();
-    short.push('…');
-    short
 }
 
 #[cfg(test)]

@@ -114,24 +114,21 @@ fn the_system_part_never_changes() {
 }
 
 #[test]
-fn history_is_short_and_without_markers() {
-    let history: Vec<(String, String)> = (0..5)
-        .map(|i| {
-            (
-                format!("q{i}"),
-                format!("answer {i} [1]. {}", "x".repeat(600)),
-            )
-        })
-        .collect();
+fn history_stands_between_the_rules_and_the_passages() {
+    let history = [("q3".to_owned(), "answer 3.".to_owned())];
     let messages = build_prompt("and now?", &history, &context(&[("A", "x")]));
-    let roles: Vec<PromptRole> = messages.iter().map(|m| m.role).collect();
-    use PromptRole::{Assistant, System, User};
-    assert_eq!(roles, [System, User, Assistant, User, Assistant, User]);
-    assert_eq!(messages[1].content, "q3");
-    assert!(
-        messages[2].content.starts_with("answer 3. xxx")
-            && messages[2].content.chars().count() < 410
+    let shown: Vec<(PromptRole, &str)> = messages
+        .iter()
+        .map(|m| (m.role, m.content.as_str()))
+        .collect();
+    assert_eq!(
+        shown[1..3],
+        [
+            (PromptRole::User, "q3"),
+            (PromptRole::Assistant, "answer 3.")
+        ]
     );
+    assert!(shown[3].1.ends_with("Question: and now?") && shown.len() == 4);
 }
 
 #[test]

@@ -24,10 +24,6 @@ use super::Suite;
 use crate::blocking::join;
 use crate::model::{LanguageModel, ModelError, ModelStream};
 
-/// Earlier questions and answers that the model is shown.
-const HISTORY_TURNS: usize = 2;
-/// Most tokens of all of them together.
-const HISTORY_TOKENS: usize = 256;
 /// A question of so few words is taken to need the one before it.
 const FOLLOW_UP_WORDS: usize = 4;
 /// Tokens kept free for the wording of the prompt around the passages, the sentences that it repeats and the question.
@@ -404,7 +400,7 @@ impl Suite {
         context: &[ContextPassage],
     ) -> Result<(ModelStream, ReasoningReader), ModelError> {
         let model = Arc::clone(model);
-        let history = recent_history(&ask.history, &|text| model.count_tokens(text));
+        let history = rag::recent_history(&ask.history, &|text| model.count_tokens(text));
         let messages = rag::build_prompt(&ask.question, &history, context)
             .into_iter()
             .map(chat_message)
@@ -437,7 +433,8 @@ impl Suite {
         let Some(model) = &self.model else {
             return self.config.context;
         };
-        let taken = self.config.max_answer_tokens + HISTORY_TOKENS + PROMPT_OVERHEAD_TOKENS;
+        let taken =
+            self.config.max_answer_tokens + rag::MAX_HISTORY_TOKENS + PROMPT_OVERHEAD_TOKENS;
         let room = model.context_len().saturating_sub(taken);
         ContextBudget {
             max_tokens: self.config.context.max_tokens.min(room),
@@ -709,46 +706,6 @@ fn is_follow_up(question: &str) -> bool {
         || words.iter().any(|word| POINTERS.contains(word))
 }
 
-/// The last turns that fit into the history's budget, without citation markers, oldest first.
-fn recent_history(
-    history: &[(String, String)],
-    count_tokens: &dyn Fn(&str) -> usize,
-) -> Vec<(String, String)> {
-    let mut left = HISTORY_TOKENS;
-    let mut turns = Vec::new();
-    for (question, answer) in history.iter().rev().take(HISTORY_TURNS) {
-        let answer = without_markers(answer);
-        let tokens = count_tokens(question) + count_tokens(&answer);
-        if tokens > left {
-            break;
-        }
-        left -= tokens;
-        turns.push((question.clone(), answer));
-    }
-    turns.reverse();
-    turns
-}
-
-/// Text without `[n]`: the numbers of an earlier answer would be taken for passages of this prompt.
-fn without_markers(text: &str) -> String {
-    let mut rest = text;
-    let mut plain = String::with_capacity(text.len());
-    while let Some(at) = rest.find('[') {
-        let (before, marker) = rest.split_at(at);
-        let digits = marker[1..].chars().take_while(char::is_ascii_digit).count();
-        if digits > 0 && marker[1 + digits..].starts_with(']') {
-            plain.push_str(before.trim_end_matches(' '));
-            rest = &marker[digits + 2..];
-        } else {
-            plain.push_str(before);
-            plain.push('[');
-            rest = &marker[1..];
-        }
-    }
-    plain.push_str(rest);
-    plain
-}
-
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
@@ -775,28 +732,5 @@ mod tests {
         let alone = "Which steps are needed to reset the door code of the warehouse?";
         assert_eq!(query(alone), alone);
         assert_eq!(retrieval_query("And now?", &[]), "And now?");
-    }
-
-    #[test]
-    fn markers_leave_the_history_and_other_brackets_stay() {
-        assert_eq!(
-            without_markers("30 days [1][2]. See [a] and x[0 ."),
-            "30 days. See [a] and x[0 ."
-        );
-    }
-
-    #[test]
-    fn history_keeps_the_latest_turns_within_its_budget() {
-        let turn = |text: &str| (text.to_owned(), text.to_owned());
-        let history = [turn("old"), turn("middle"), turn("new")];
-        assert_eq!(
-            recent_history(&history, &|_| 1),
-            [turn("middle"), turn("new")]
-        );
-        assert_eq!(
-            recent_history(&history, &|_| HISTORY_TOKENS / 2),
-            [turn("new")]
-        );
-        assert_eq!(recent_history(&history, &|_| HISTORY_TOKENS), []);
     }
 }
