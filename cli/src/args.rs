@@ -192,7 +192,7 @@ pub struct SearchArgs {
 /// `cloister extract`
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
-    /// The document: txt, md, html, pdf or docx
+    #[arg(help = format!("The document: {}", rag::readable_formats()))]
     pub file: PathBuf,
 }
 

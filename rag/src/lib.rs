@@ -41,6 +41,7 @@ pub use disk::{DiskFull, DiskSpace};
 pub use document::{Block, BlockKind, DocumentText, Extracted};
 pub use embed::{EmbedError, Embedder};
 pub use error::LibraryError;
+pub use extract::readers::{document_formats, readable_formats};
 pub use extract::{ExtractError, Extractor, Limits, Protection, extract_child_main, extract_file};
 pub use ingest::{
     FailedFile, IngestError, IngestProgress, IngestReport, IngestRequest, IngestStage, SkippedFile,

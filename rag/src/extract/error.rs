@@ -3,12 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::readers::readable_formats;
+
 /// Why extraction of one file failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ExtractError {
     #[error(
-        "files of type {found} are not supported; convert the file to PDF, DOCX, HTML, Markdown or plain text"
+        "files of type {found} are not supported; convert the file to {}",
+        readable_formats()
     )]
     Unsupported { found: String },
     #[error(

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use super::ExtractError;
 use super::format::Format;
-use super::readers::reader_for;
+use super::readers::{kind_of, reader_for};
 use super::{encoding, find};
 
 /// What the content is, before the name is looked at.
@@ -71,30 +71,20 @@ pub(super) fn detect(bytes: &[u8], extension: &str) -> Result<Format, ExtractErr
         }
         (Some(Format::Docx), Content::EncryptedOffice) => Err(ExtractError::Encrypted),
         (Some(Format::Docx), Content::BrokenZip(reason)) => Err(ExtractError::Corrupt { reason }),
-        (Some(_), Content::Supported(found)) => Err(mismatch(name_of(found))),
+        (Some(_), Content::Supported(found)) => Err(mismatch(kind_of(found))),
         (Some(_), Content::Text) => Err(mismatch("plain text")),
         (Some(_), Content::EncryptedOffice) => Err(mismatch("a protected Office document")),
         (Some(_), Content::BrokenZip(_)) => Err(mismatch("a ZIP archive")),
         (Some(_), Content::Other(found)) => Err(mismatch(found)),
         (None, Content::Supported(found)) if extension.is_empty() => Ok(found),
         (None, Content::Text) if extension.is_empty() => Ok(Format::Text),
-        (None, Content::Supported(found)) if found != Format::Html => Err(mismatch(name_of(found))),
+        (None, Content::Supported(found)) if found != Format::Html => Err(mismatch(kind_of(found))),
         (None, Content::Other(found)) => Err(ExtractError::Unsupported {
             found: format!("{found} (.{extension})"),
         }),
         (None, _) => Err(ExtractError::Unsupported {
             found: format!(".{extension}"),
         }),
-    }
-}
-
-fn name_of(format: Format) -> &'static str {
-    match format {
-        Format::Text => "plain text",
-        Format::Markdown => "Markdown",
-        Format::Html => "an HTML page",
-        Format::Pdf => "a PDF document",
-        Format::Docx => "a Word document (.docx)",
     }
 }
 

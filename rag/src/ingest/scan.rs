@@ -18,13 +18,7 @@ use super::source::{Root, Source};
 use super::{FailedFile, IngestError, SkippedFile};
 use crate::catalogue::FileFacts;
 use crate::extract::extension_of;
-use crate::extract::readers::supported_extensions;
-
-/// Extensions of documents that cannot be read yet: such files are reported as failed rather than
-/// passed over, because whoever put them there expects to find them.
-const EXPECTED_EXTENSIONS: &[&str] = &[
-    "csv", "doc", "eml", "epub", "msg", "odp", "ods", "odt", "ppt", "pptx", "rtf", "xls", "xlsx",
-];
+use crate::extract::readers::{is_document, supported_extensions};
 
 /// A file to ingest.
 #[derive(Debug, Clone)]
@@ -230,9 +224,7 @@ fn reason_to_skip(entry: &DirEntry) -> Option<String> {
         "not a regular file"
     } else {
         let extension = extension_of(entry.path());
-        let is_document = supported_extensions().any(|supported| supported == extension)
-            || EXPECTED_EXTENSIONS.contains(&extension.as_str());
-        return match (is_document, extension.as_str()) {
+        return match (is_document(&extension), extension.as_str()) {
             (true, _) => None,
             (false, "") => Some("its name has no extension, so its type is not known".to_owned()),
             (false, extension) => Some(format!("files of type .{extension} are not read")),

@@ -103,6 +103,17 @@ pub struct Me {
     pub model: ModelStatus,
     /// Collections that this account may ask.
     pub collections: Vec<Collection>,
+    /// What documents may be.
+    pub formats: Vec<DocumentFormat>,
+}
+
+/// A kind of document that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentFormat {
+    /// As people call it.
+    pub name: String,
+    /// Extensions of such files, lower case, without the dot.
+    pub extensions: Vec<String>,
 }
 
 /// Which language model answers, if any.

@@ -21,8 +21,8 @@ mod conversation;
 mod error;
 
 pub use account::{
-    ChangePassword, Credentials, Me, ModelStatus, PasswordChanged, Role, SetupRequest, SignedIn,
-    UserInfo,
+    ChangePassword, Credentials, DocumentFormat, Me, ModelStatus, PasswordChanged, Role,
+    SetupRequest, SignedIn, UserInfo,
 };
 pub use answer::{
     AnswerEvent, AnswerMode, AnswerStatus, AskDocsRequest, AskDocsResponse, Citation, Message,

@@ -134,6 +134,13 @@ fn a_session_opens_the_suite_until_it_is_signed_out() {
         json!({ "name": "scripted-model", "quote_only": false, "how_to_add": null })
     );
     assert_eq!(me["collections"][0]["name"], "handbook");
+    let formats = me["formats"].as_array().unwrap();
+    assert!(
+        formats
+            .iter()
+            .any(|f| f["name"] == "Word" && f["extensions"][1] == "docm"),
+        "{me}"
+    );
     assert_eq!(me["csrf_token"], reply.json["csrf_token"]);
 
     assert_eq!(client.post("/api/auth/sign-out", json!({})).status, 204);

@@ -6,16 +6,13 @@ use leptos::html::Input;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
-use web_api::{CSRF_HEADER, UploadResponse};
+use web_api::{CSRF_HEADER, DocumentFormat, UploadResponse};
 use web_sys::{DragEvent, File, FileList, FormData, ProgressEvent, XmlHttpRequest};
 
 use super::icon::{Icon, Symbol};
 use crate::api;
 use crate::dates;
 use crate::state::session::Session;
-
-/// What the file dialog offers; the server decides what it can read.
-const ACCEPTED: &str = ".txt,.md,.markdown,.html,.htm,.pdf,.docx";
 
 /// A file on its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,8 +93,16 @@ pub fn UploadArea(
         >
             <Icon symbol=Symbol::Upload />
             <p>"Drop files here, or " <label class="upload-label" for="upload">"choose files"</label></p>
-            <p class="fine-print">"PDF, Word, HTML, Markdown and plain text"</p>
-            <input node_ref=field id="upload" class="visually-hidden" type="file" multiple accept=ACCEPTED on:change=on_pick />
+            <p class="fine-print">{move || format_names(&session.formats())}</p>
+            <input
+                node_ref=field
+                id="upload"
+                class="visually-hidden"
+                type="file"
+                multiple
+                accept=move || accepted(&session.formats())
+                on:change=on_pick
+            />
         </div>
         <ul class="uploads" aria-live="polite">
             <For each=move || uploads.get() key=|upload| (upload.id, upload.state.clone()) let:upload>
@@ -106,6 +111,28 @@ pub fn UploadArea(
         </ul>
     }
     .into_any()
+}
+
+/// What the file dialog offers: the extensions of all formats. Without any, every file; the server decides what it can read.
+fn accepted(formats: &[DocumentFormat]) -> String {
+    let extensions = formats.iter().flat_map(|format| &format.extensions);
+    let dotted: Vec<String> = extensions
+        .map(|extension| format!(".{extension}"))
+        .collect();
+    dotted.join(",")
+}
+
+/// "Plain text, Markdown, HTML, PDF and Word".
+fn format_names(formats: &[DocumentFormat]) -> String {
+    let names: Vec<&str> = formats.iter().map(|format| format.name.as_str()).collect();
+    let list = match names.as_slice() {
+        [] => return String::new(),
+        [only] => (*only).to_owned(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    };
+    let mut chars = list.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).collect()
 }
 
 #[component]
@@ -222,5 +249,27 @@ fn outcome(request: &XmlHttpRequest) -> UploadState {
                 .unwrap_or_else(|| "The server did not take this file.".into()),
         ),
         None => UploadState::Sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_dialog_offers_what_the_server_reads() {
+        let format = |name: &str, extensions: &[&str]| DocumentFormat {
+            name: name.to_owned(),
+            extensions: extensions.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        let formats = [
+            format("plain text", &["txt", "log"]),
+            format("PDF", &["pdf"]),
+            format("Word", &["docx"]),
+        ];
+        assert_eq!(accepted(&formats), ".txt,.log,.pdf,.docx");
+        assert_eq!(format_names(&formats), "Plain text, PDF and Word");
+        assert_eq!(format_names(&formats[1..2]), "PDF");
+        assert_eq!((accepted(&[]), format_names(&[])), Default::default());
     }
 }

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use web_api::{ApiError, Me, Role};
+use web_api::{ApiError, DocumentFormat, Me, Role};
 
 use super::Loadable;
 use crate::api;
@@ -55,6 +55,12 @@ impl Session {
                 .map(|me| me.csrf_token.clone())
                 .unwrap_or_default()
         })
+    }
+
+    /// What documents may be; none while that is not known.
+    pub fn formats(self) -> Vec<DocumentFormat> {
+        self.me
+            .with(|me| me.ready().map(|me| me.formats.clone()).unwrap_or_default())
     }
 
     /// Whether it is known that nobody is signed in.

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use web_api::{
-    ChangePassword, Credentials, Me, ModelStatus, PasswordChanged, SetupRequest, SignedIn, UserInfo,
+    ChangePassword, Credentials, DocumentFormat, Me, ModelStatus, PasswordChanged, SetupRequest,
+    SignedIn, UserInfo,
 };
 
 use super::super::cookies::{Cookie, device_tokens, device_value};
@@ -116,7 +117,15 @@ pub(crate) async fn me(
         },
         model: model_status(&suite),
         collections: collections.into_iter().map(collection).collect(),
+        formats: rag::document_formats().map(document_format).collect(),
     }))
+}
+
+fn document_format((name, extensions): (&str, &[&str])) -> DocumentFormat {
+    DocumentFormat {
+        name: name.to_owned(),
+        extensions: extensions.iter().map(|e| (*e).to_owned()).collect(),
+    }
 }
 
 fn log_sign_in(actor: &Actor, result: &Result<NewSession, AccountError>) {
