@@ -3,6 +3,7 @@
 use crate::document::{Block, BlockKind, Extracted};
 
 use super::clean::{clean_line, clean_lines};
+use crate::text::sentence::key_and_value;
 
 /// Longest heading that is kept in heading paths, in chars: a path is repeated in every passage's header.
 const MAX_PATH_CHARS: usize = 160;
@@ -205,6 +206,12 @@ pub(super) struct Flow {
     marker: Option<String>,
 }
 
+/// Whether all lines, of two or more, are `Key: value`: their breaks mean something, unlike those of prose.
+fn is_form(text: &str) -> bool {
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    lines().count() > 1 && lines().all(|line| key_and_value(line).is_some())
+}
+
 impl Flow {
     /// Opens a list; `first` is the number of its first item, `None` for bullets.
     pub(super) fn open_list(&mut self, first: Option<u64>) {
@@ -265,6 +272,7 @@ impl Flow {
                 self.writer
                     .list_item(self.lists.len().saturating_sub(1), &marker, &text)
             }
+            None if is_form(&text) => self.writer.lines(BlockKind::Paragraph, &text),
             None => self.writer.paragraph(&text),
         }
     }

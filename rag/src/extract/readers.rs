@@ -40,7 +40,7 @@ const READERS: &[Reader] = &[
         title: "Markdown",
         kind: "Markdown",
         // HTML in Markdown goes through the HTML reader: its changes count here too.
-        version: 5,
+        version: 6,
         extensions: &["md", "markdown", "mdown", "mkd"],
     },
     Reader {
@@ -48,7 +48,7 @@ const READERS: &[Reader] = &[
         name: "html",
         title: "HTML",
         kind: "an HTML page",
-        version: 5,
+        version: 6,
         extensions: &["html", "htm", "xhtml", "xht"],
     },
     Reader {

@@ -209,7 +209,8 @@ pub(crate) fn boundary(
     if BEFORE_NUMBER.contains(&lower.as_str()) && after[next].is_ascii_digit() {
         return Boundary::No;
     }
-    let initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
+    let initial =
+        word.chars().count() == 1 && word.chars().all(char::is_uppercase) && !is_labelled(before);
     if !(initial || word.contains('.') || MAYBE_FINAL.contains(&lower.as_str())) {
         return Boundary::Yes;
     }
@@ -229,6 +230,15 @@ pub(crate) fn boundary(
     } else {
         Boundary::No
     }
+}
+
+/// Whether the letter at the end stands behind a word in small letters: "deck A." is no initial, as in "George W. Bush".
+fn is_labelled(before: &[char]) -> bool {
+    let words: String = before.iter().collect();
+    let mut words = words.split_whitespace().rev().skip(1);
+    words
+        .next()
+        .is_some_and(|word| word.chars().all(char::is_lowercase))
 }
 
 /// The last run of letters, digits and inner dots before the full stop.
@@ -359,7 +369,20 @@ fn line_break_ends(chars: &[char], start: usize, at: usize) -> bool {
     starts_item(next)
         || matches!(this, Some('|' | '#'))
         || this.is_none()
-        || is_form_line(chars, line_start) && is_form_line(chars, at + 1)
+        || is_in_form(chars, line_start)
+        || is_in_form(chars, at + 1)
+}
+
+/// Whether the line that begins at `start` is `Key: value` and so is the one before or behind it.
+fn is_in_form(chars: &[char], start: usize) -> bool {
+    let end = chars[start..].iter().position(|&c| c == '\n');
+    let next = end.map(|end| start + end + 1);
+    let before = start.checked_sub(1).map(|end| {
+        let begin = chars[..end].iter().rposition(|&c| c == '\n');
+        begin.map_or(0, |i| i + 1)
+    });
+    let mut neighbours = next.into_iter().chain(before);
+    is_form_line(chars, start) && neighbours.any(|line| is_form_line(chars, line))
 }
 
 /// Whether the line that begins at `start` is `Key: value`.
