@@ -1,5 +1,6 @@
 //! What Cloister itself says in an answer, in the language of the question: `data/notices.json`, one entry a language.
 //!
+//! The language is that for which most words of the question speak: those of [`crate::text::polarity`], and `asks` (words that ask).
 //! An entry has `refusal` (the documents do not answer), `closest_in` (where the closest passages are; `{}` stands for the
 //! titles) and `closest_says` (stands before a verbatim quote). A question in another language, or of which no word tells
 //! its language, is answered in English.
@@ -29,6 +30,7 @@ pub(crate) struct Notices {
     closest_in: String,
     /// Stands before a verbatim quote, with its space.
     pub closest_says: String,
+    asks: Vec<String>,
 }
 
 impl Notices {
@@ -85,13 +87,28 @@ fn language_of_script(text: &str) -> Option<&'static str> {
     }
 }
 
+/// How many words of a question speak for each language. A letter beside a digit is part of a name: the "V" of "V3" is no word.
+fn words_that_speak(question: &str) -> Vec<(&'static str, usize)> {
+    let words = question.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<&str> = words
+        .filter(|word| word.chars().all(char::is_alphabetic))
+        .collect();
+    let mut counts = language_counts(&words.join(" "));
+    let asked: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    for (code, count) in &mut counts {
+        let asks = notices().get(*code).map_or(&[][..], |n| n.asks.as_slice());
+        *count += asked.iter().filter(|word| asks.contains(word)).count();
+    }
+    counts
+}
+
 /// The language, of those that there are notices in, that most words of `question` speak for.
 fn language_of_words<'a>(
     question: &str,
     passages: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'static str> {
     let all = notices();
-    let mut counts = language_counts(question);
+    let mut counts = words_that_speak(question);
     let most = counts.iter().map(|(_, count)| *count).max()?;
     counts.retain(|(_, count)| *count == most && most > 0);
     if !counts.iter().any(|(code, _)| all.contains_key(*code)) {
@@ -141,6 +158,9 @@ mod tests {
             ("펌프의 가격은 얼마입니까?", "ko"),
             ("ما هو سعر المضخة في الكتالوج؟", "ar"),
             ("What is the part 泵 called?", "en"),
+            ("Quanto pesa la V3?", "it"),
+            ("Was kostet der Messkoffer M1?", "de"),
+            ("Who was the captain?", "en"),
         ];
         let wrong: Vec<_> = cases
             .iter()
