@@ -24,6 +24,19 @@ pub struct ContextPassage {
     pub table_head: Option<String>,
     /// Where pages begin inside the window: (first character in the document text, page), ascending.
     pub pages: Vec<(usize, u32)>,
+    /// Where sections begin inside the window, ascending; none where only the hit's own headings are known.
+    pub sections: Vec<Section>,
+    /// The title is the heading of a section, so it says nothing of the others.
+    pub title_is_heading: bool,
+}
+
+/// The beginning of a section: what stands below other headings than what was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// First character in the document text.
+    pub start: usize,
+    /// The headings, outermost first.
+    pub heading: Vec<String>,
 }
 
 impl ContextPassage {

@@ -5,12 +5,13 @@
 //!
 //! - *identifier*: letters, then digits, maybe joined by `-`, `/`, `.` or `_` (`P7`, `AX-4401/B`); must be there;
 //! - *year*: four digits from 1900; denied by another year in its place, because most documents name none;
-//! - *labelled number*: a word and a number behind it ("room 12"); denied by the same word with another number;
+//! - *labelled number*: a word and a number or a capital letter behind it ("room 12", "hall C"); denied by the same word with
+//!   another one;
 //! - *name*: capitalised words; must be somewhere in the passage.
 //!
 //! Comparison is between *runs* of letters and digits, joined: `TK 59906` holds `TK-59906`, `P50` does not hold `P5`.
 
-use crate::text::fold::normalise;
+use crate::text::fold::{folded, normalise, stem};
 use crate::text::terms::{Term, TermKind, capitalises_nouns, is_stop_word, match_strength, terms};
 use crate::text::unspaced::is_unspaced;
 
@@ -74,6 +75,13 @@ impl Mentions {
         false
     }
 
+    /// Whether the words stand here one behind the other: "Karl Ott", not "Kiel and Cork".
+    pub fn hold_in_a_row(&self, words: &[Term]) -> bool {
+        let is_word = |(run, word): (&String, &Term)| stem(&folded(run)) == word.key;
+        let mut places = self.runs.windows(words.len().max(1));
+        places.any(|runs| runs.iter().zip(words).all(is_word))
+    }
+
     /// Whether the entity is named here.
     pub fn hold(&self, entity: &Entity) -> bool {
         match entity {
@@ -89,7 +97,14 @@ impl Mentions {
 
     /// Whether another entity of the same shape is named here, one that is not in `allowed`.
     pub fn hold_rival(&self, entity: &Entity, allowed: &Mentions) -> bool {
-        let is_digits = |run: &str| !run.is_empty() && run.bytes().all(|b| b.is_ascii_digit());
+        // A label has numbers or letters, and no text has both.
+        let is_like = |run: &str, number: &str| {
+            let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            match is_digits(number) {
+                true => !run.is_empty() && is_digits(run),
+                false => run.len() == 1 && run.bytes().all(|b| b.is_ascii_alphabetic()),
+            }
+        };
         match entity {
             Entity::Identifier { joined, letters } => {
                 let prefix: String = joined.chars().take(*letters).collect();
@@ -112,7 +127,7 @@ impl Mentions {
             }
             Entity::Labelled { label, number } => self.runs.windows(2).any(|pair| {
                 pair[0] == *label
-                    && is_digits(&pair[1])
+                    && is_like(&pair[1], number)
                     && pair[1] != *number
                     && !allowed.runs.contains(&pair[1])
             }),
@@ -217,11 +232,12 @@ fn identifier(token: &str) -> Option<Entity> {
 
 fn labelled(before: &str, token: &str) -> Option<Entity> {
     let label = before.to_lowercase();
-    let is_number = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
+    let is_letter = token.len() == 1 && token.bytes().all(|b| b.is_ascii_uppercase());
+    let is_number = is_letter || !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
     let is_word = label.chars().count() > 1 && label.chars().all(char::is_alphabetic);
     (is_number && is_word && !is_stop_word(&label)).then(|| Entity::Labelled {
         label,
-        number: token.to_owned(),
+        number: token.to_lowercase(),
     })
 }
 

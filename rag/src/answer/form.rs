@@ -79,7 +79,7 @@ mod tests {
     /// The form of the line that begins with `line`.
     fn form_of(text: &str, line: &str) -> Option<String> {
         let start = text[..text.find(line).unwrap()].chars().count();
-        let mut cut = cut(0, &context(&[("Sheet", text)])[0]);
+        let mut cut = cut(0, &context(&[("Sheet", text)])[0]).remove(0);
         note_forms(text, &mut cut.windows);
         let window = cut.windows.iter().find(|w| w.quote.span.start == start)?;
         let span = window.form?;

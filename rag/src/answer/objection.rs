@@ -32,15 +32,64 @@ impl QuoteIndex {
             .iter()
             .map(of)
             .find(|w| self.is_other_fact(claim, w));
-        other_fact.map(|window| Doubt::OtherFact(window.quote))
+        if let Some(window) = other_fact {
+            return Some(Doubt::OtherFact(window.quote));
+        }
+        let is_patched = claim.restates && !claim.denies && self.is_patchwork(claim, windows);
+        is_patched.then_some(Doubt::NotFound)
+    }
+
+    /// Whether an affirmation of the question has its words from what does not belong together: rows of other things,
+    /// sentences of other sections or about rivals of what was asked for, clauses with another subject. A word that other
+    /// sentences of the context have must be in these: "made of steel" is not shown by a row that says brass.
+    fn is_patchwork(&self, claim: &Claim, windows: &[usize]) -> bool {
+        let of = |i: &usize| &self.windows[*i];
+        let first = of(&windows[0]);
+        let belong = |window: &Window| {
+            let is_row = window.row.is_some() || first.row.is_some();
+            let is_same = window.form.is_some() && window.form == first.form;
+            window.quote == first.quote || window.section == first.section && (!is_row || is_same)
+        };
+        if !windows.iter().map(of).all(belong) {
+            return true;
+        }
+        let is_of_rival = |window: &Window| {
+            self.entities.iter().any(|entity| {
+                !window.mentions.hold(entity)
+                    && window.mentions.hold_rival(entity, &self.question_mentions)
+            })
+        };
+        if windows.iter().map(of).any(is_of_rival) {
+            return true;
+        }
+        let lacks = |term: &Term| {
+            let here = windows.iter().map(of).any(|w| {
+                match_strength(term, &w.keys) > 0.0
+                    || match_strength(term, &self.sections[w.section].headings) > 0.0
+            });
+            let mut others = self.windows.iter();
+            !here && others.any(|w| match_strength(term, &w.keys) > 0.0)
+        };
+        claim.terms.iter().any(lacks)
+            || windows
+                .iter()
+                .map(of)
+                .any(|w| has_other_subject(&self.question, claim, w))
     }
 
     /// Whether the question names something that no passage does, nor an alternative of it that the question also names.
     pub(crate) fn misses_entity(&self) -> bool {
+        if self
+            .entities
+            .iter()
+            .any(|entity| self.is_put_together(entity))
+        {
+            return true;
+        }
         let must_be_there =
             |entity: &&Entity| matches!(entity, Entity::Identifier { .. } | Entity::Name(_));
         let is_held = |entity: &Entity| {
-            let in_texts = self.passages.iter().any(|p| p.text_mentions.hold(entity));
+            let in_texts = self.sections.iter().any(|s| s.text_mentions.hold(entity));
             in_texts || self.windows.iter().any(|w| w.mentions.hold(entity))
         };
         self.entities.iter().filter(must_be_there).any(|entity| {
@@ -50,6 +99,25 @@ impl QuoteIndex {
                 .filter(|other| other.same_shape(entity));
             !alternatives.into_iter().any(is_held)
         })
+    }
+
+    /// Whether a name of several words is nowhere, and each of its words somewhere: "Karl Bergmann" where there are Karl Ott and
+    /// Anna Bergmann.
+    fn is_put_together(&self, entity: &Entity) -> bool {
+        let Entity::Name(parts) = entity else {
+            return false;
+        };
+        let texts = || {
+            let windows = self.windows.iter().map(|w| &w.keys);
+            windows.chain(self.sections.iter().map(|s| &s.headings))
+        };
+        let is_in = |part: &Term, keys: &HashSet<String>| match_strength(part, keys) > 0.0;
+        parts.len() > 1
+            && self.question_mentions.hold_in_a_row(parts)
+            && parts
+                .iter()
+                .all(|part| texts().any(|keys| is_in(part, keys)))
+            && !texts().any(|keys| parts.iter().all(|part| is_in(part, keys)))
     }
 
     /// Whether a quote is about the entities of the question, one of each shape.
@@ -80,15 +148,21 @@ impl QuoteIndex {
     }
 
     fn is_about(&self, said: &Mentions, window: &Window, entity: &Entity) -> bool {
-        let passage = &self.passages[window.quote.passage_idx];
-        let mut allowed = said.clone();
-        allowed.extend(&self.question_mentions);
+        if self.is_put_together(entity) {
+            return false;
+        }
+        let section = &self.sections[window.section];
+        let mut allowed = self.question_mentions.clone();
+        // What a claim says of something else than what was asked for may be of the other sentence.
+        if said.hold(entity) || window.sentences == 1 {
+            allowed.extend(said);
+        }
         // Of two sentences either may have the value, so neither may be about another one.
         let is_clear = window.sentences == 1 || !window.mentions.hold_rival(entity, &allowed);
-        if is_clear && (window.mentions.hold(entity) || passage.heading_mentions.hold(entity)) {
+        if is_clear && (window.mentions.hold(entity) || section.heading_mentions.hold(entity)) {
             return true;
         }
-        let near = passage.text_mentions.hold(entity);
+        let near = section.text_mentions.hold(entity);
         let has_rival = || window.mentions.hold_rival(entity, &self.question_mentions);
         match entity {
             Entity::Name(_) => near,
@@ -96,7 +170,7 @@ impl QuoteIndex {
             // The claim says it, so the source has to.
             Entity::Labelled { .. } if said.hold(entity) => near && !has_rival(),
             Entity::Year(_) | Entity::Labelled { .. } => {
-                let in_headings = !near && passage.heading_mentions.hold_rival(entity, &allowed);
+                let in_headings = !near && section.heading_mentions.hold_rival(entity, &allowed);
                 !in_headings && !window.mentions.hold_rival(entity, &allowed)
             }
         }
@@ -165,6 +239,10 @@ impl QuoteIndex {
         let mut named = row.columns_named(&claim.terms);
         if claim.answer.is_some() {
             named.extend(row.columns_named(&self.question));
+        }
+        if named.is_empty() && claim.restates && !claim.denies && claim.answer != Some(false) {
+            // It affirms something of a row that says no to something, and names no column.
+            return row.denies().then_some(true);
         }
         named
             .into_iter()
@@ -289,7 +367,7 @@ impl QuoteIndex {
         let telling = most_telling(&counts, rows.len());
         if telling.is_empty() {
             // What the question names may be in none of the rows: another thing than any of them.
-            let around = &self.passages[window.quote.passage_idx].text_keys;
+            let around = &self.sections[window.section].text_keys;
             let is_nowhere = |(count, term): &(usize, &Term)| {
                 let is_number_word = term.kind == TermKind::SmallNumber;
                 *count == 0 && !is_number_word && match_strength(term, around) == 0.0
@@ -309,7 +387,12 @@ impl QuoteIndex {
             let mut terms = claim.terms.iter().chain(&self.question);
             let names_key =
                 terms.any(|t| match_strength(t, &row.cells[row.cells.len() - 1].head_keys) > 0.0);
-            return row.is_form() && !names_key;
+            // Another line of it says what the form is about.
+            let names_subject = self
+                .entities
+                .iter()
+                .any(|entity| window.mentions.hold(entity));
+            return row.is_form() && !names_key && !names_subject;
         }
         let mut novel: Vec<&Term> = claim.novel_terms().collect();
         // Where the claim has a number of the row, that is its value, and not the unit that many cells have.
@@ -364,7 +447,7 @@ impl QuoteIndex {
     /// head of a column, in the cells themselves, or by the text around the table. The row's key and the head of its column
     /// lead to no cell. In a table without heads any cell may be the head of another.
     fn asks_for_what_is_not_there(&self, window: &Window, row: &Row, values: &[usize]) -> bool {
-        let around = &self.passages[window.quote.passage_idx].text_keys;
+        let around = &self.sections[window.section].text_keys;
         let in_head = |t: &Term, i: usize| match_strength(t, &row.cells[i].head_keys) > 0.0;
         let in_cell = |t: &Term, i: usize| match_strength(t, &row.cells[i].keys) > 0.0;
         let is_around = |t: &Term| match_strength(t, around) > 0.0;
@@ -448,6 +531,28 @@ fn clause_is_opposite(claim: &Claim, window: &Window) -> bool {
             is_negated && denied > 0 && denied > best(false, false)
         }
     })
+}
+
+/// Whether a word of the claim stands only in clauses that are about another name than the question's: "Ferrer resigned; Zuber
+/// was elected" does not say that Ferrer was elected.
+fn has_other_subject(question: &[Term], claim: &Claim, window: &Window) -> bool {
+    let is_name = |term: &&Term| term.kind == TermKind::Name;
+    let names: Vec<&Term> = question.iter().filter(is_name).collect();
+    let holds = |keys: &HashSet<String>, term: &Term| match_strength(term, keys) > 0.0;
+    let has_own = |keys: &HashSet<String>| names.iter().any(|name| holds(keys, name));
+    let has_other = |keys: &HashSet<String>| {
+        let mut facts = window
+            .facts
+            .iter()
+            .filter(|(_, kind)| **kind == TermKind::Name);
+        facts.any(|(key, _)| keys.contains(key)) && !has_own(keys)
+    };
+    let clauses = || window.clauses.iter().map(|(keys, _)| keys);
+    let is_elsewhere = |term: &&Term| {
+        let mut with_term = clauses().filter(|keys| holds(keys, term)).peekable();
+        with_term.peek().is_some() && with_term.all(has_other)
+    };
+    clauses().any(has_own) && claim.terms.iter().any(|term| is_elsewhere(&term))
 }
 
 /// Whether the claim has a number or name that only clauses have that deny.

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use crate::access::{AccessScope, DocumentId};
-use crate::answer::context::{ContextPassage, passage_header};
+use crate::answer::context::{ContextPassage, Section, passage_header};
 use crate::answer::table::head_above;
 use crate::error::LibraryError;
 use crate::library::Library;
@@ -104,6 +104,32 @@ struct Window {
 }
 
 impl Document {
+    /// The sections that have something between two characters.
+    fn sections(&self, start: usize, end: usize) -> Vec<Section> {
+        let mut sections: Vec<Section> = Vec::new();
+        for block in self
+            .blocks
+            .iter()
+            .filter(|b| b.start < end && start < b.end)
+        {
+            let mut heading = block.heading.clone();
+            if block.level > 0 {
+                heading.push(self.slice(block.start, block.end));
+            }
+            if sections.last().is_none_or(|last| last.heading != heading) {
+                let start = block.start.max(start);
+                sections.push(Section { start, heading });
+            }
+        }
+        sections
+    }
+
+    /// Whether a section has this heading.
+    fn is_heading(&self, text: &str) -> bool {
+        let mut headings = self.blocks.iter().filter(|block| block.level > 0);
+        headings.any(|block| self.slice(block.start, block.end) == text)
+    }
+
     fn begins_in_table(&self, start: usize) -> bool {
         let first = self.chars.iter().skip(start).find(|c| !c.is_whitespace());
         first == Some(&'|')
@@ -277,8 +303,11 @@ impl Packer<'_> {
                     pages.push((block.start.max(window.start), page));
                 }
             }
+            let title = &window.hit.title;
             context.push(ContextPassage {
                 n: context.len() + 1,
+                sections: document.sections(window.start, window.end),
+                title_is_heading: document.is_heading(title),
                 text: document.slice(window.start, window.end),
                 table_head: document
                     .begins_in_table(window.start)

@@ -133,6 +133,8 @@ fn whole_hit(n: usize, hit: &Hit) -> ContextPassage {
         end: hit.end,
         table_head: None,
         pages: Vec::new(),
+        sections: Vec::new(),
+        title_is_heading: false,
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     phrases::is_meta,
     quantity::Quantities,
     table::Row,
-    window::{PassageWindows, Window, cut},
+    window::{SectionWindows, Window, cut},
     wording::{strip_passage_names, unique, without_item_mark},
 };
 use crate::answer::context::{ContextPassage, Quote};
@@ -136,7 +136,8 @@ impl Doubt {
 #[derive(Debug)]
 pub(crate) struct QuoteIndex {
     pub(super) windows: Vec<Window>,
-    pub(super) passages: Vec<PassageWindows>,
+    pub(super) sections: Vec<SectionWindows>,
+    num_passages: usize,
     /// Number of sentences that hold a term.
     frequency: HashMap<String, usize>,
     num_sentences: usize,
@@ -181,8 +182,8 @@ impl Claim {
 struct Strengths {
     /// Inside each window.
     windows: Vec<f32>,
-    /// In each passage, title and headings included.
-    passages: Vec<f32>,
+    /// In each section, title and headings included.
+    sections: Vec<f32>,
     /// In title, headings and the sentences outside of tables: what holds for every row.
     texts: Vec<f32>,
     /// In title and headings.
@@ -222,13 +223,16 @@ impl QuoteIndex {
     pub fn new(question: &str, context: &[ContextPassage]) -> Self {
         let mut windows: Vec<Window> = Vec::new();
         let mut frequency: HashMap<String, usize> = HashMap::new();
-        let mut passages = Vec::with_capacity(context.len());
+        let mut sections = Vec::with_capacity(context.len());
         for (passage_idx, passage) in context.iter().enumerate() {
-            let text = &passage.text;
-            let mut passage = cut(passage_idx, passage);
-            note_forms(text, &mut passage.windows);
-            windows.append(&mut passage.windows);
-            passages.push(passage);
+            for mut section in cut(passage_idx, passage) {
+                note_forms(&passage.text, &mut section.windows);
+                for window in &mut section.windows {
+                    window.section = sections.len();
+                }
+                windows.append(&mut section.windows);
+                sections.push(section);
+            }
         }
         let sentences = windows.iter().filter(|w| w.sentences == 1 && !w.is_head);
         let num_sentences = sentences.clone().count();
@@ -238,7 +242,8 @@ impl QuoteIndex {
         let terms = unique(terms(question));
         let mut index = Self {
             windows,
-            passages,
+            sections,
+            num_passages: context.len(),
             frequency,
             num_sentences,
             question_keys: terms.iter().map(|t| t.key.clone()).collect(),
@@ -254,7 +259,7 @@ impl QuoteIndex {
 
     /// Number of passages.
     pub fn num_passages(&self) -> usize {
-        self.passages.len()
+        self.num_passages
     }
 
     /// A quote as it is read aloud: on one line, a row of a table with the heads of its columns, a form with its keys.
@@ -387,6 +392,35 @@ impl QuoteIndex {
             .filter(speaks_more)
             .find(|&i| self.is_opposite(claim, &self.windows[i]))
             .map(|i| self.windows[i].quote)
+    }
+
+    /// The sentence without the yes that it begins with, where nothing shows it: the rest denies, or a word of the question is
+    /// neither in the rest nor in the quotes ("Yes, it is contraindicated" to "Is it safe?"). `None` where it stands as it is.
+    pub fn without_unshown_yes(&self, sentence: &str, quotes: &[Quote]) -> Option<String> {
+        let (true, rest) = leading_answer(sentence)? else {
+            return None;
+        };
+        let claim = self.claim(rest, &BTreeSet::new())?;
+        let denies_question = self.question.iter().any(|term| term.negated);
+        let windows: Vec<&Window> = self
+            .windows
+            .iter()
+            .filter(|w| quotes.contains(&w.quote))
+            .collect();
+        let is_shown = |term: &Term| {
+            let in_rest = claim.terms.iter().any(|said| said.key == term.key);
+            let in_keys = |keys: &HashSet<String>| match_strength(term, keys) > 0.0;
+            in_rest
+                || windows
+                    .iter()
+                    .any(|w| in_keys(&w.keys) || in_keys(&self.sections[w.section].headings))
+        };
+        if (!claim.denies || denies_question) && self.question.iter().all(is_shown) {
+            return None;
+        }
+        let mut chars = rest.chars();
+        let first = chars.next().into_iter().flat_map(char::to_uppercase);
+        Some(first.chain(chars).collect())
     }
 
     /// Whether a sentence has a number that is neither the question's nor counts or names passages.
@@ -551,8 +585,8 @@ impl QuoteIndex {
     /// The languages of a sentence of the answer: its own, as far as it and the question tell, else those of the passages.
     fn languages_of(&self, sentence: &str) -> Languages {
         let own = languages_of(&normalise(&format!("{sentence} {}", self.question_text)));
-        let passages = self.passages.iter().filter_map(|p| p.languages);
-        own.or_else(|| passages.reduce(Languages::or))
+        let sections = self.sections.iter().filter_map(|s| s.languages);
+        own.or_else(|| sections.reduce(Languages::or))
             .unwrap_or_else(Languages::unknown)
     }
 
@@ -637,7 +671,9 @@ impl QuoteIndex {
     pub fn question_coverage(&self, passage_idx: usize) -> f32 {
         let mut sum = Sum::default();
         for (_, strengths, weight) in self.question_terms() {
-            let strength = strengths.passages[passage_idx];
+            let own = self.sections.iter().zip(&strengths.sections);
+            let own = own.filter(|(section, _)| section.passage_idx == passage_idx);
+            let strength = own.map(|(_, strength)| *strength).fold(0.0, f32::max);
             sum.add(weight, strength, strength);
         }
         sum.inside()
@@ -648,7 +684,7 @@ impl QuoteIndex {
         let is_fact = |term: &Term| matches!(term.kind, TermKind::Name | TermKind::Number);
         let facts = self.question_terms().filter(|(term, ..)| is_fact(term));
         let missing: Vec<bool> = facts
-            .map(|(_, strengths, _)| strengths.passages.iter().all(|s| *s == 0.0))
+            .map(|(_, strengths, _)| strengths.sections.iter().all(|s| *s == 0.0))
             .collect();
         if missing.is_empty() {
             return 0.0;
@@ -695,12 +731,12 @@ impl QuoteIndex {
 
     fn measure(&self, term: &Term) -> Strengths {
         let strength = |keys| match_strength(term, keys);
-        let passages = self.passages.iter();
+        let sections = self.sections.iter();
         Strengths {
             windows: self.windows.iter().map(|w| strength(&w.keys)).collect(),
-            passages: passages.clone().map(|p| strength(&p.keys)).collect(),
-            texts: passages.clone().map(|p| strength(&p.text_keys)).collect(),
-            headings: passages.map(|p| strength(&p.headings)).collect(),
+            sections: sections.clone().map(|s| strength(&s.keys)).collect(),
+            texts: sections.clone().map(|s| strength(&s.text_keys)).collect(),
+            headings: sections.map(|s| strength(&s.headings)).collect(),
         }
     }
 
@@ -719,9 +755,9 @@ impl QuoteIndex {
             let rest = match window.row {
                 _ if restates => &term.headings,
                 Some(_) => &term.texts,
-                None => &term.passages,
+                None => &term.sections,
             };
-            rest[window.quote.passage_idx]
+            rest[window.section]
         });
         let share = if restates { IN_HEADINGS } else { ELSEWHERE };
         (0.0, share * elsewhere)

@@ -41,6 +41,8 @@ pub(crate) fn context(passages: &[(&str, &str)]) -> Vec<ContextPassage> {
                 end: 100 + length,
                 table_head: None,
                 pages: Vec::new(),
+                sections: Vec::new(),
+                title_is_heading: false,
             }
         })
         .collect()

@@ -520,7 +520,11 @@ impl AnswerTracker {
                 }
                 self.supported += 1;
                 self.show_held_back();
-                self.show(&sentence);
+                let shown = self.index.without_unshown_yes(&text, &quotes);
+                self.show(&OpenSentence {
+                    text: shown.unwrap_or(text).chars().collect(),
+                    ..sentence
+                });
                 // `"It works." [1]` but `It works [1].`
                 let behind = terminators.iter().any(|c| is_closer(*c));
                 if behind {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    context::{ContextPassage, Section},
     support::{Doubt, QuoteIndex, Verdict},
     tests::context,
 };
@@ -25,10 +26,13 @@ use Is::*;
 type Passages = &'static [(&'static str, &'static str)];
 
 fn check(passages: Passages, table: &[(&str, &str, Is)]) {
+    check_in(&context(passages), table);
+}
+
+fn check_in(context: &[ContextPassage], table: &[(&str, &str, Is)]) {
     let mut wrong = Vec::new();
     for (question, sentence, expected) in table {
-        let context = context(passages);
-        let verdict = QuoteIndex::new(question, &context).check(sentence, &BTreeSet::new());
+        let verdict = QuoteIndex::new(question, context).check(sentence, &BTreeSet::new());
         let right = match (&verdict, expected) {
             (Verdict::Supported(_), Supported)
             | (Verdict::Unsupported(_), Unsupported)
@@ -1127,6 +1131,223 @@ fn a_yes_is_heard_wherever_it_stands() {
             ("Is glycerol flammable?", "| Glycerol | yes |", Opposite),
             ("Is glycerol flammable?", "Glycerol: no", Supported),
             ("Is acetone flammable?", "The answer is yes.", Supported),
+        ],
+    );
+}
+
+/// A document of two sections whose title is the heading of the first.
+fn two_sections(first: (&str, &str), second: (&str, &str)) -> Vec<ContextPassage> {
+    let text = format!("{}\n\n{}\n\n{}\n\n{}", first.0, first.1, second.0, second.1);
+    let mut context = context(&[(first.0, text.as_str())]);
+    let passage = &mut context[0];
+    let at = text.find(&format!("\n\n{}\n\n", second.0)).unwrap() + 2;
+    let at = text[..at].chars().count();
+    let section = |start: usize, heading: &str| Section {
+        start: passage.start + start,
+        heading: vec![heading.to_owned()],
+    };
+    passage.sections = vec![section(0, first.0), section(at, second.0)];
+    passage.title_is_heading = true;
+    context
+}
+
+#[test]
+fn what_stands_below_another_heading_is_about_something_else() {
+    let contracts = two_sections(
+        (
+            "Contract with Norvik Ltd",
+            "The contract with Norvik Ltd began on 1 March 2022. The notice period is six months. Norvik cleans the windows.",
+        ),
+        (
+            "Contract with Norwick GmbH",
+            "The contract with Norwick GmbH began on 1 July 2023. The notice period is three months. Norwick maintains the lifts.",
+        ),
+    );
+    let halls = two_sections(
+        (
+            "Hall A",
+            "Capacity: 120 persons\nProjector: no\nWheelchair access: yes",
+        ),
+        (
+            "Hall B",
+            "Capacity: 45 persons\nProjector: yes\nWheelchair access: no",
+        ),
+    );
+    check_in(
+        &contracts,
+        &[
+            (
+                "Does the notice period of the Norvik contract last three months?",
+                "Yes.",
+                Unsupported,
+            ),
+            (
+                "Does the notice period of the Norvik contract last six months?",
+                "Yes.",
+                Supported,
+            ),
+            (
+                "How long is the notice period of the Norvik contract?",
+                "The notice period is three months.",
+                Unsupported,
+            ),
+            (
+                "How long is the notice period of the Norwick contract?",
+                "The notice period is three months.",
+                Supported,
+            ),
+            (
+                "Does Norvik maintain the lifts?",
+                "Yes, Norvik maintains the lifts.",
+                Unsupported,
+            ),
+            (
+                "Does Norwick maintain the lifts?",
+                "Yes, Norwick maintains the lifts.",
+                Supported,
+            ),
+        ],
+    );
+    check_in(
+        &halls,
+        &[
+            ("Does Hall A have a projector?", "Yes.", Unsupported),
+            ("Does Hall B have a projector?", "Yes.", Supported),
+            ("Is Hall B accessible by wheelchair?", "Yes.", Unsupported),
+            ("How many people fit in Hall C?", "45 persons.", Unsupported),
+            (
+                "What is the capacity of Hall C?",
+                "The capacity is 45 persons.",
+                Unsupported,
+            ),
+            (
+                "What is the capacity of Hall B?",
+                "The capacity is 45 persons.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_another_section_says_of_the_same_thing_is_of_another_time_or_person() {
+    let minutes = two_sections(
+        (
+            "Meeting of 12 March 2025",
+            "The new roof was approved. The purchase of a second van was rejected. Ferrer resigned as treasurer; Zuber was elected treasurer.",
+        ),
+        (
+            "Meeting of 14 May 2025",
+            "The purchase of a second van was approved at 31,000 euros.",
+        ),
+    );
+    check_in(
+        &minutes,
+        &[
+            (
+                "Was the purchase of a second van approved on 12 March 2025?",
+                "Yes.",
+                Unsupported,
+            ),
+            (
+                "Was the purchase of a second van approved on 14 May 2025?",
+                "Yes.",
+                Supported,
+            ),
+            (
+                "Was Ferrer elected treasurer?",
+                "Ferrer was elected treasurer.",
+                Unsupported,
+            ),
+            (
+                "Was Zuber elected treasurer?",
+                "Zuber was elected treasurer.",
+                Supported,
+            ),
+        ],
+    );
+}
+
+const SHEETS: Passages = &[
+    (
+        "sheet.txt",
+        "Data sheet\nProduct: Lantern L20\nBattery: lithium-ion\nWaterproof: no\nWeight: 310 g\nWarranty: 24 months\n\n\
+         Product: Lantern L25\nBattery: NiMH\nWaterproof: yes\nWeight: 265 g\nWarranty: 36 months",
+    ),
+    (
+        "Compressor K3",
+        "| Property | Value |\n|---|---|\n| Maker | Haldor |\n| Suitable for outdoor use | no |\n| Noise level | 72 dB(A) |",
+    ),
+    (
+        "Fittings",
+        "| Part no. | Description | Material | Stock |\n|---|---|---|---|\n| VX-10629-B | cap 28 mm | brass | 41 |\n\
+         | VX-10630-B | cap 28 mm | steel | 12 |",
+    ),
+    (
+        "Staff",
+        "| Name | Role | Room |\n|---|---|---|\n| Anna Bergmann | accounting | 310 |\n| Karl Ott | safety officer | 112 |\n\
+         | Lea Otte | first aid | 113 |",
+    ),
+    (
+        "Boilers and buses",
+        "Boiler B1 stands in cellar 2. Boiler B2 stands on the roof. Line 14 runs every 20 minutes. Line 41 runs every 45 minutes. \
+         Visitors park on deck B. Parking on deck A is reserved for staff.",
+    ),
+];
+
+#[test]
+fn an_affirmation_is_not_put_together_from_what_does_not_belong_together() {
+    check(
+        SHEETS,
+        &[
+            ("Is lantern L20 waterproof?", "Yes.", Unsupported),
+            ("Is lantern L25 waterproof?", "Yes.", Supported),
+            (
+                "Does the warranty of lantern L20 last 36 months?",
+                "Yes.",
+                Unsupported,
+            ),
+            (
+                "What is the weight of lantern L20?",
+                "The weight is 310 g.",
+                Supported,
+            ),
+            (
+                "Is compressor K3 suitable for outdoor use?",
+                "Compressor K3 is suitable for outdoor use.",
+                Unsupported,
+            ),
+            ("Is VX-10629-B made of steel?", "Yes.", Unsupported),
+            ("Is VX-10630-B made of steel?", "Yes.", Supported),
+            (
+                "Is Karl Ott responsible for first aid?",
+                "Yes.",
+                Unsupported,
+            ),
+            (
+                "In which room is Karl Bergmann?",
+                "Karl Bergmann is in room 112.",
+                Unsupported,
+            ),
+            (
+                "In which room is Karl Ott?",
+                "Karl Ott is in room 112.",
+                Supported,
+            ),
+            ("Does line 14 run every 45 minutes?", "Yes.", Unsupported),
+            ("Does line 41 run every 45 minutes?", "Yes.", Supported),
+            ("Does boiler B1 stand on the roof?", "Yes.", Unsupported),
+            ("Does boiler B2 stand on the roof?", "Yes.", Supported),
+            (
+                "May visitors park on deck A?",
+                "Visitors may park on deck A.",
+                Unsupported,
+            ),
+            (
+                "May visitors park on deck B?",
+                "Visitors may park on deck B.",
+                Supported,
+            ),
         ],
     );
 }

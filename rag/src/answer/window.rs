@@ -10,7 +10,7 @@ use super::{
 };
 use crate::answer::context::{ContextPassage, Quote};
 use crate::text::fold::normalise;
-use crate::text::polarity::{Languages, clauses, is_denying, languages_of};
+use crate::text::polarity::{self, Languages, clauses, is_denying, languages_of};
 use crate::text::sentence::{Span, split_sentences};
 use crate::text::terms::{Term, TermKind, terms_in};
 
@@ -44,11 +44,15 @@ pub(crate) struct Window {
     pub form: Option<Span>,
     /// It is the header row of a table: names, no statement.
     pub is_head: bool,
+    /// Index of its section among those of the context.
+    pub section: usize,
 }
 
-/// A passage, cut up.
+/// A section of a passage, cut up. What stands below another heading is about something else.
 #[derive(Debug, Default)]
-pub(crate) struct PassageWindows {
+pub(crate) struct SectionWindows {
+    /// Index of the passage in the context.
+    pub passage_idx: usize,
     pub windows: Vec<Window>,
     /// The languages of the passage, where its words tell.
     pub languages: Option<Languages>,
@@ -64,86 +68,145 @@ pub(crate) struct PassageWindows {
     pub text_mentions: Mentions,
 }
 
-/// Cuts a passage into windows, in order; the pair of two sentences follows the second of them.
-pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> PassageWindows {
+/// Cuts a passage into its sections, and those into windows, in order; the pair of two sentences follows the second of them.
+pub(crate) fn cut(passage_idx: usize, passage: &ContextPassage) -> Vec<SectionWindows> {
+    let title = &passage.hit.title;
+    let whole = format!("{title} {} {}", passage.hit.heading.join(" "), passage.text);
+    let languages = languages_of(&normalise(&whole));
     let chars: Vec<char> = passage.text.chars().collect();
-    let headings = format!("{} {}", passage.hit.title, passage.hit.heading.join(" "));
-    let known = languages_of(&normalise(&format!("{headings} {}", passage.text)));
-    let languages = known.unwrap_or_else(Languages::unknown);
-    let mut cut = PassageWindows {
-        languages: known,
-        headings: terms_in(&headings, languages)
-            .into_iter()
-            .map(|t| t.key)
-            .collect(),
-        heading_mentions: Mentions::of(&headings),
-        ..PassageWindows::default()
-    };
-    cut.keys = cut.headings.clone();
-    cut.text_keys = cut.headings.clone();
-    cut.text_mentions = cut.heading_mentions.clone();
-    let mut heads: Vec<String> = passage.table_head.as_deref().map(cells).unwrap_or_default();
-    let mut previous: Option<usize> = None;
     let spans = split_sentences(&passage.text);
-    let forms = lines_of_forms(&chars, &spans);
-    for span in spans {
-        let text: String = chars[span.start..span.end].iter().collect();
-        let quote = Quote { passage_idx, span };
-        let is_form = forms.contains(&span.start);
-        let window = if is_row(&text) {
-            if is_header(&chars, span.end) {
-                heads = cells(&text);
-                let head = Window::new(
-                    quote,
-                    &terms_in(&text, languages),
-                    Mentions::default(),
-                    None,
-                );
-                Window {
-                    is_head: true,
-                    ..head
-                }
-            } else {
-                Window::of_row(quote, Row::new(&text, &heads, languages), &text)
-                    .with_quantities(&text)
-            }
-        } else if is_form && let Some(row) = Row::of_form(&text, languages) {
-            heads.clear();
-            let window = Window::of_row(quote, row, &text).with_quantities(&text);
-            cut.text_mentions.extend(&window.mentions);
-            window
-        } else {
-            heads.clear();
-            let window = {
-                let text = without_reference_marks(&text);
-                Window::new(
-                    quote,
-                    &terms_in(&text, languages),
-                    Mentions::of(&text),
-                    None,
-                )
-                .with_quantities(&text)
-                .with_clauses(&text, languages)
-            };
-            cut.text_mentions.extend(&window.mentions);
-            cut.text_keys.extend(window.keys.iter().cloned());
-            window
-        };
-        cut.keys.extend(window.keys.iter().cloned());
-        let at = cut.windows.len();
-        cut.windows.push(window);
-        let near = |i: usize| span.end - cut.windows[i].quote.span.start <= MAX_PAIR_CHARS;
-        let is_row = is_row(&text) || is_form;
-        let is_parallel = |i: usize| cut.windows[i].is_parallel(&cut.windows[at]);
-        // Parallel sentences are about different things, so they are none of each other's context.
-        if let Some(before) = previous.filter(|&i| !is_row && near(i) && !is_parallel(i)) {
-            let pair = cut.windows[before].joined(&cut.windows[at]);
-            cut.windows.push(pair);
-        }
-        // A row is a statement of its own, also beside another one.
-        previous = (!is_row).then_some(at);
+    let mut sections = Vec::new();
+    let mut left = spans.as_slice();
+    for (i, (end, heading)) in ends_of_sections(passage, chars.len())
+        .into_iter()
+        .enumerate()
+    {
+        let (own, later) = left.split_at(left.partition_point(|span| span.start < end));
+        left = later;
+        let is_titled = !passage.title_is_heading || heading.is_empty() || heading.contains(title);
+        let title = if is_titled { title.as_str() } else { "" };
+        let headings = format!("{title} {}", heading.join(" "));
+        let table_head = passage.table_head.as_deref().filter(|_| i == 0);
+        let section = SectionWindows::new(passage_idx, &headings, languages);
+        sections.push(section.cut(&chars, own, table_head));
     }
-    cut
+    sections
+}
+
+/// Where each section of a passage ends, in characters of its text, and its headings.
+fn ends_of_sections(passage: &ContextPassage, len: usize) -> Vec<(usize, Vec<String>)> {
+    if passage.sections.is_empty() {
+        return vec![(len, passage.hit.heading.clone())];
+    }
+    let starts = passage.sections.iter().skip(1);
+    let ends = starts
+        .map(|section| section.start - passage.start)
+        .chain([len]);
+    let headings = passage
+        .sections
+        .iter()
+        .map(|section| section.heading.clone());
+    ends.zip(headings).collect()
+}
+
+/// Whether the rows below the header that ends at `end` are properties with their values: two columns, some of whose values are
+/// a yes or a no and some are not. Their keys are what a question names, not the head of the second column.
+fn is_property_table(chars: &[char], end: usize) -> bool {
+    let below: String = chars[end..].iter().collect();
+    let rows = below.lines().skip(2).take_while(|line| is_row(line));
+    let rows: Vec<Vec<String>> = rows.map(cells).collect();
+    let says = |row: &Vec<String>| polarity::cell(&row[1]).is_some();
+    rows.iter().all(|row| row.len() == 2) && rows.iter().any(says) && !rows.iter().all(says)
+}
+
+impl SectionWindows {
+    fn new(passage_idx: usize, headings: &str, languages: Option<Languages>) -> Self {
+        let terms = terms_in(headings, languages.unwrap_or_else(Languages::unknown));
+        let keys: HashSet<String> = terms.into_iter().map(|t| t.key).collect();
+        let mentions = Mentions::of(headings);
+        Self {
+            passage_idx,
+            windows: Vec::new(),
+            languages,
+            keys: keys.clone(),
+            text_keys: keys.clone(),
+            headings: keys,
+            text_mentions: mentions.clone(),
+            heading_mentions: mentions,
+        }
+    }
+
+    /// Cuts the sentences `spans` of the passage `chars`.
+    fn cut(mut self, chars: &[char], spans: &[Span], table_head: Option<&str>) -> Self {
+        let languages = self.languages.unwrap_or_else(Languages::unknown);
+        let mut heads: Vec<String> = table_head.map(cells).unwrap_or_default();
+        let mut previous: Option<usize> = None;
+        let forms = lines_of_forms(chars, spans);
+        for &span in spans {
+            let text: String = chars[span.start..span.end].iter().collect();
+            let quote = Quote {
+                passage_idx: self.passage_idx,
+                span,
+            };
+            let is_form = forms.contains(&span.start);
+            let window = if is_row(&text) {
+                if is_header(chars, span.end) {
+                    heads = match is_property_table(chars, span.end) {
+                        true => Vec::new(),
+                        false => cells(&text),
+                    };
+                    let head = Window::new(
+                        quote,
+                        &terms_in(&text, languages),
+                        Mentions::default(),
+                        None,
+                    );
+                    Window {
+                        is_head: true,
+                        ..head
+                    }
+                } else {
+                    Window::of_row(quote, Row::new(&text, &heads, languages), &text)
+                        .with_quantities(&text)
+                }
+            } else if is_form && let Some(row) = Row::of_form(&text, languages) {
+                heads.clear();
+                let window = Window::of_row(quote, row, &text).with_quantities(&text);
+                self.text_mentions.extend(&window.mentions);
+                window
+            } else {
+                heads.clear();
+                let window = {
+                    let text = without_reference_marks(&text);
+                    Window::new(
+                        quote,
+                        &terms_in(&text, languages),
+                        Mentions::of(&text),
+                        None,
+                    )
+                    .with_quantities(&text)
+                    .with_clauses(&text, languages)
+                };
+                self.text_mentions.extend(&window.mentions);
+                self.text_keys.extend(window.keys.iter().cloned());
+                window
+            };
+            self.keys.extend(window.keys.iter().cloned());
+            let at = self.windows.len();
+            self.windows.push(window);
+            let near = |i: usize| span.end - self.windows[i].quote.span.start <= MAX_PAIR_CHARS;
+            let is_row = is_row(&text) || is_form;
+            let is_parallel = |i: usize| self.windows[i].is_parallel(&self.windows[at]);
+            // Parallel sentences are about different things, so they are none of each other's context.
+            if let Some(before) = previous.filter(|&i| !is_row && near(i) && !is_parallel(i)) {
+                let pair = self.windows[before].joined(&self.windows[at]);
+                self.windows.push(pair);
+            }
+            // A row is a statement of its own, also beside another one.
+            previous = (!is_row).then_some(at);
+        }
+        self
+    }
 }
 
 impl Window {
@@ -194,6 +257,7 @@ impl Window {
             row,
             form: None,
             is_head: false,
+            section: 0,
         }
     }
 
@@ -266,6 +330,7 @@ impl Window {
             row: None,
             form: None,
             is_head: false,
+            section: 0,
         }
     }
 }
