@@ -61,8 +61,9 @@ pub fn open(config: &Config, need: &Need) -> Outcome<Opened> {
     }
     let (model, (library, embedder)) = load(config, &store, chosen.as_ref())?;
     let model_name = model.as_ref().map(|engine| engine.model().name.clone());
+    let max_num_seqs = model.as_ref().map(Engine::max_num_seqs);
     let model = model.map(|engine| Arc::new(engine) as Arc<dyn LanguageModel>);
-    let mut settings = config.suite()?;
+    let mut settings = config.suite(max_num_seqs)?;
     settings.embedder_created = embedder_created(config, &store);
     let suite = Suite::open(settings, Arc::new(library), model, embedder)
         .map_err(|error| suite_failure(config, &error))?;

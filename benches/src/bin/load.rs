@@ -4,7 +4,8 @@
 //! `/v1/chat/completions` with streaming. A piece of text that arrives counts as one token: the server sends one event a
 //! token. Answers of 429 are counted and tried again after `Retry-After`, as a well-behaved client does. The questions
 //! are a fixed list, so two runs ask the same; the first question of each user is warm-up and not counted.
-//! All users share one key and so the places of one account: for more than 8 set `[answers] per_user` of the server to as many.
+//! All users share one key and so the places of one account: for so many, set `[answers] per_user` of the server to as many and
+//! `[engine] max_num_seqs` to at least twice as many.
 //!
 //! `cargo run --release -p benches --bin load -- --url http://127.0.0.1:8080 --key KEY --users 4 --requests 8 --json`
 

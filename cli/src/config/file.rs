@@ -80,7 +80,8 @@ pub struct EngineSection {
     /// CPU threads. Default: physical cores. More than there are makes every token slower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Answers that advance together. Default 8, on a GPU 64. More raises total speed and slows each one.
+    /// Answers that advance together. Default 8, on a GPU 64. More raises total speed and slows each one. One account has at most
+    /// half of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_num_seqs: Option<usize>,
     /// Tokens of one step. Default 256, on a GPU 2048. More reads long prompts faster and lets running answers wait longer.
@@ -173,7 +174,8 @@ pub struct AnswersSection {
     /// Seconds after which an answer is broken off; what there is of it is kept. Default 300.
     pub deadline_s: u64,
     /// Answers that one account may have under way, on the page, through `/api/ask-docs` and `/v1/*` together; each of `n` counts.
-    /// Default 8. More lets one person or key keep others waiting.
+    /// Default 8, but never more than half of `max_num_seqs`, so 4 on a CPU unless that is raised, too: one person or key does not
+    /// keep all others waiting.
     pub per_user: usize,
 }
 

@@ -130,11 +130,11 @@ impl Config {
         })
     }
 
-    /// Limits of accounts, uploads and answers.
+    /// Limits of accounts, uploads and answers, beside a language model that writes so many answers at a time.
     ///
     /// # Errors
     /// An address of the site or of a proxy that is none.
-    pub fn suite(&self) -> Outcome<SuiteConfig> {
+    pub fn suite(&self, max_num_seqs: Option<usize>) -> Outcome<SuiteConfig> {
         let (answers, server) = (&self.file.answers, &self.file.server);
         let mut suite = SuiteConfig::new(&self.data_dir);
         suite.public_url = server.public_url().map_err(Failure::config)?;
@@ -152,7 +152,7 @@ impl Config {
         suite.search_k = answers.search_k;
         suite.context.max_tokens = answers.context_tokens;
         suite.context.max_passages = answers.context_passages;
-        suite.max_answers_per_user = answers.per_user;
+        suite.max_answers_per_user = answers_per_user(answers.per_user, max_num_seqs);
         suite.new_accounts = self.new_accounts;
         suite.default_max_tokens = self.file.engine.default_max_tokens;
         suite.model_aliases = self.file.models.aliases.clone();
@@ -265,6 +265,12 @@ fn default_data_dir() -> Outcome<PathBuf> {
         })
 }
 
+/// Answers that one account may have under way: at most half of those that the model writes at a time, so that somebody
+/// else's begins at once however long they are. Without a language model what is set.
+fn answers_per_user(per_user: usize, max_num_seqs: Option<usize>) -> usize {
+    max_num_seqs.map_or(per_user, |seqs| per_user.min((seqs / 2).max(1)))
+}
+
 /// Makes a path of a configuration file relative to that file's folder.
 fn beside(file: &Path, path: &mut Option<PathBuf>) {
     if let (Some(inner), Some(folder)) = (path.as_mut(), file.parent())
@@ -286,6 +292,27 @@ mod tests {
         assert_eq!(parse_device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
         for wrong in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
             assert!(parse_device(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_account_holds_at_most_half_of_what_the_model_writes_at_a_time() {
+        let default = FileConfig::default().answers.per_user;
+        for (per_user, max_num_seqs, want) in [
+            (default, Some(8), 4),
+            (default, Some(64), default),
+            (default, None, default),
+            (2, Some(8), 2),
+            (64, Some(64), 32),
+            (default, Some(3), 1),
+            // One place there must be.
+            (default, Some(1), 1),
+        ] {
+            assert_eq!(
+                answers_per_user(per_user, max_num_seqs),
+                want,
+                "{per_user} of {max_num_seqs:?}"
+            );
         }
     }
 }

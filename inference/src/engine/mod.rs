@@ -319,6 +319,11 @@ impl Engine {
         Arc::clone(self.inner.vocabulary.get_or_init(build))
     }
 
+    /// Most answers that advance together.
+    pub fn max_num_seqs(&self) -> usize {
+        self.inner.max_num_seqs
+    }
+
     /// Returns a snapshot of the engine's counters.
     pub fn stats(&self) -> EngineStats {
         self.inner.counters.snapshot()

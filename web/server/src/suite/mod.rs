@@ -62,8 +62,8 @@ pub struct SuiteConfig {
     pub search_k: usize,
     /// Budget of the passages given to the model. On CPU every 100 tokens cost about a second before the first word.
     pub context: rag::ContextBudget,
-    /// Answers that one account may have under way at once, by whatever way it asks; each of `n` counts. More lets one person keep
-    /// others waiting.
+    /// Answers that one account may have under way at once, by whatever way it asks; each of `n` counts. As many as the model
+    /// writes at a time would let one person keep all others waiting.
     pub max_answers_per_user: usize,
     /// Requests that one client behind a trusted proxy may have under way; those of others are limited by their connections.
     pub max_requests_per_client: usize,

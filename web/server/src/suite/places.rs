@@ -33,7 +33,7 @@ impl<K> Default for PlacesBy<K> {
 pub enum TooMuch {
     /// When others of its answers have ended there is room.
     #[error(
-        "{taken} answers are under way for this account, which may have {most} (`per_user`); wait for one or stop one"
+        "{taken} answers are under way for this account, which may have {most} (`per_user`, at most half of `max_num_seqs`); wait for one or stop one"
     )]
     Now {
         /// Under way.
@@ -43,7 +43,7 @@ pub enum TooMuch {
     },
     /// One request asks for more than there ever is.
     #[error(
-        "{asked} answers at once are more than the {most} that one account may have under way (`per_user`)"
+        "{asked} answers at once are more than the {most} that one account may have under way (`per_user`, at most half of `max_num_seqs`)"
     )]
     Ever {
         /// Asked for.
