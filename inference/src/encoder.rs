@@ -62,6 +62,8 @@ pub struct Encoder {
     name: String,
     model: Model,
     tokenizer: tokenizers::Tokenizer,
+    /// Number of word pieces. The tokenizer counts them anew each time, which takes milliseconds.
+    vocab_size: usize,
     device: Device,
     dim: usize,
     max_tokens: usize,
@@ -141,7 +143,8 @@ impl Encoder {
             &dir.join("sentence_bert_config.json"),
             config.max_position_embeddings,
         )?;
-        let tokenizer = load_tokenizer(&dir.join("tokenizer.json"), config.vocab_size)?;
+        let (tokenizer, vocab_size) =
+            load_tokenizer(&dir.join("tokenizer.json"), config.vocab_size)?;
 
         let device = device::open(device)?;
         device::keep_freed_memory();
@@ -163,6 +166,7 @@ impl Encoder {
             name: folder_name(dir),
             model,
             tokenizer,
+            vocab_size,
             device,
             dim: config.hidden_size,
             max_tokens,
@@ -190,16 +194,17 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Tokenize`] for an id that is no word piece; else as [`Self::embed`].
     pub fn embed_tokens(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let frame = self.word_pieces("")?;
         let rows = texts
             .iter()
-            .map(|ids| self.framed(ids))
+            .map(|ids| self.framed(ids, &frame))
             .collect::<Result<Vec<_>, _>>()?;
         self.embed_rows(&rows)
     }
 
     /// Number of word pieces.
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.vocab_size
     }
 
     fn embed_rows(&self, rows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EncoderError> {
@@ -253,15 +258,14 @@ impl Encoder {
         Ok(self.cut(encoding.get_ids().to_vec()))
     }
 
-    /// Puts the two word pieces around `ids` that frame every text, unless they are there, and cuts them likewise.
-    fn framed(&self, ids: &[u32]) -> Result<Vec<u32>, EncoderError> {
-        let vocab_size = self.vocab_size();
+    /// Puts the two word pieces of `frame`, those of every text, around `ids`, unless they are there, and cuts them likewise.
+    fn framed(&self, ids: &[u32], frame: &[u32]) -> Result<Vec<u32>, EncoderError> {
+        let vocab_size = self.vocab_size;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab_size) {
             return Err(EncoderError::Tokenize {
                 reason: format!("{id} is none of the {vocab_size} word pieces"),
             });
         }
-        let frame = self.word_pieces("")?;
         let middle = frame.len() / 2;
         let (opening, closing) = frame.split_at(middle);
         if ids.len() >= frame.len() && ids.starts_with(opening) && ids.ends_with(closing) {
@@ -401,8 +405,11 @@ fn max_tokens(path: &Path, max_positions: usize) -> Result<usize, EncoderError> 
 }
 
 /// Loads the tokenizer without the cutting and padding that its file asks for: both are done here, by the
-/// numbers of this model rather than those of the file, which say 128 for MiniLM.
-fn load_tokenizer(path: &Path, vocab_size: usize) -> Result<tokenizers::Tokenizer, EncoderError> {
+/// numbers of this model rather than those of the file, which say 128 for MiniLM. Returns its number of word pieces, too.
+fn load_tokenizer(
+    path: &Path,
+    vocab_size: usize,
+) -> Result<(tokenizers::Tokenizer, usize), EncoderError> {
     let bytes = read(path)?;
     let malformed = |reason: String| EncoderError::Malformed {
         path: path.to_owned(),
@@ -420,7 +427,7 @@ fn load_tokenizer(path: &Path, vocab_size: usize) -> Result<tokenizers::Tokenize
             "it has {pieces} word pieces, the model {vocab_size}"
         )));
     }
-    Ok(tokenizer)
+    Ok((tokenizer, pieces))
 }
 
 fn folder_name(dir: &Path) -> String {

@@ -149,5 +149,10 @@ fn word_pieces_have_the_vectors_of_their_text() {
     let long = [vec![7592; 300], vec![7592; 254]];
     let cut = encoder.embed_tokens(&long).unwrap();
     assert!(cosine(&cut[0], &cut[1]) > 0.999_99);
-    assert!(encoder.embed_tokens(&[vec![u32::MAX]]).is_err());
+    let vocab_size = encoder.vocab_size() as u32;
+    assert_eq!(vocab_size, 30_522);
+    assert!(encoder.embed_tokens(&[vec![vocab_size - 1]]).is_ok());
+    for foreign in [vocab_size, u32::MAX] {
+        assert!(encoder.embed_tokens(&[vec![foreign]]).is_err(), "{foreign}");
+    }
 }
