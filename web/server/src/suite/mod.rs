@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rag::{AccessScope, Embedder, Library, LibraryError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::auth::{PasswordHashing, Revocations, Throttle};
 use crate::blocking::join;
@@ -26,6 +26,7 @@ mod people;
 pub mod places;
 pub mod removed_sources;
 mod revoked;
+pub mod turns;
 pub mod upload;
 pub mod without_sources;
 
@@ -163,7 +164,7 @@ impl SuiteError {
     }
 }
 
-/// `/v1/embeddings` requests being computed at once, so that they leave room for questions.
+/// `/v1/embeddings` requests being computed at once, one of each account, so that they leave room for questions and for each other.
 const EMBEDDINGS_AT_ONCE: usize = 2;
 
 /// Everything that requests share. Lives behind an `Arc`.
@@ -176,7 +177,7 @@ pub struct Suite {
     pub(crate) answers: answers::Answers,
     pub(crate) throttle: Throttle,
     pub(crate) password_hashing: PasswordHashing,
-    pub(crate) embedding: Semaphore,
+    pub(crate) embedding: turns::Turns<UserId>,
     pub(crate) places: places::PlacesBy<UserId>,
     pub(crate) requests: places::PlacesBy<ClientKey>,
     pub(crate) bodies: held_bytes::HeldBytes<held_bytes::Sender>,
@@ -217,7 +218,7 @@ impl Suite {
             answers: answers::Answers::default(),
             throttle: Throttle::default(),
             password_hashing: PasswordHashing::start().map_err(SuiteError::Threads)?,
-            embedding: Semaphore::new(EMBEDDINGS_AT_ONCE),
+            embedding: turns::Turns::new(EMBEDDINGS_AT_ONCE),
             places: places::PlacesBy::default(),
             requests: places::PlacesBy::default(),
             metrics: Metrics::default(),

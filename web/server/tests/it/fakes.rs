@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use futures_util::stream;
@@ -39,6 +39,9 @@ impl Embedder for HashingEmbedder {
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         Ok(texts.iter().map(|text| embed(text)).collect())
     }
+        if texts.iter().any(|text| text == HELD) {
+            wait_for_let_go();
+        }
 
     fn vocab_size(&self) -> usize {
         1000
@@ -56,6 +59,29 @@ impl Embedder for HashingEmbedder {
 
 fn embed(text: &str) -> Vec<f32> {
     let mut vector = vec![0.0_f32; DIM];
+/// A text whose vector is made only after [`LetGo`] was dropped; for one test alone.
+pub const HELD: &str = "held";
+/// Requests that have come to the embedder with it.
+pub static NUM_HELD: AtomicUsize = AtomicUsize::new(0);
+static IS_LET_GO: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Dropped also where a test fails, so that nothing waits for ever.
+pub struct LetGo;
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        *IS_LET_GO.0.lock().unwrap() = true;
+        IS_LET_GO.1.notify_all();
+    }
+}
+
+fn wait_for_let_go() {
+    NUM_HELD.fetch_add(1, Ordering::SeqCst);
+    let is_let_go = IS_LET_GO.0.lock().unwrap();
+    let waited = IS_LET_GO.1.wait_while(is_let_go, |is_let_go| !*is_let_go);
+    drop(waited.unwrap());
+}
+
     for word in text
         .to_lowercase()
         .split(|character: char| !character.is_alphanumeric())

@@ -1,9 +1,11 @@
-//! One person, by whatever session or key, takes a share of the model and no more.
+//! One person, by whatever session or key, takes a share of the models and no more.
+
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use crate::app::{Client, MEMBER, OTHER, Options, eventually, spawn};
-use crate::fakes::Script;
+use crate::fakes::{HELD, LetGo, NUM_HELD, Script};
 
 fn chat(n: usize, stream: bool) -> Value {
     json!({ "model": "scripted-model", "n": n, "stream": stream, "max_tokens": 50,
@@ -127,4 +129,36 @@ fn a_request_that_can_never_have_its_places_is_told_so() {
     assert_eq!(reply.status, 400, "{}", reply.text);
     assert_eq!(reply.json["error"]["param"], "n");
     assert!(reply.text.contains("per_user"), "{}", reply.text);
+}
+
+#[test]
+fn the_embeddings_of_one_account_leave_a_place_for_those_of_another() {
+    let app = spawn(Options {
+        with_documents: false,
+        ..Options::default()
+    });
+    let (key, second_key) = (app.with_key(MEMBER), app.with_key(MEMBER));
+    let other = app.with_key(OTHER);
+    std::thread::scope(|scope| {
+        let let_go = LetGo;
+        let requests = [&key, &key, &second_key].map(|client| {
+            scope.spawn(move || client.post("/v1/embeddings", json!({ "input": HELD })))
+        });
+        let num_held = || NUM_HELD.load(Ordering::SeqCst);
+        eventually("the first at the model", || (num_held() > 0).then_some(()));
+        // All places at once are refused while any is taken, and the refusal tells how many are.
+        eventually("all three", || {
+            let refused = key.post("/v1/chat/completions", chat(8, false));
+            let are_all = refused.text.contains("3 answers are under way");
+            are_all.then_some(())
+        });
+        let reply = other.post("/v1/embeddings", json!({ "input": "one word" }));
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(num_held(), 1);
+        drop(let_go);
+        for request in requests {
+            let reply = request.join().unwrap();
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+    });
 }

@@ -51,8 +51,8 @@ pub(crate) async fn embeddings(
     let inputs = request.input.into_vec();
     check_number(&inputs)?;
     let _places = suite.places(&user, 1)?;
-    let turn = tokio::time::timeout(LONGEST_WAIT, suite.embedding.acquire()).await;
-    let _permit = turn
+    let turn = tokio::time::timeout(LONGEST_WAIT, suite.embedding.take(user.id)).await;
+    let _turn = turn
         .map_err(|_| Failure::busy("The embedding model is busy; try again in a few seconds."))?;
     let model = embedder.name().to_owned();
     let checked = {
