@@ -132,6 +132,9 @@ fn texts_are_cut_at_the_encoders_length_and_counted_whole() {
         (384, 256, "all-minilm-l6-v2")
     );
     assert_eq!(encoder.count_tokens("unbelievable boats"), 2);
+    for nothing in ["", " \n", "\u{200b}"] {
+        assert_eq!(encoder.count_tokens(nothing), 0, "{nothing:?}");
+    }
     assert_eq!(encoder.count_tokens(&"word ".repeat(400)), 400);
     let [whole, cut] = ["word ".repeat(400), "word ".repeat(254)]
         .map(|text| encoder.embed(&[text]).unwrap().remove(0));

@@ -128,6 +128,14 @@ fn embeddings_take_2048_texts_and_token_ids() {
             json!(["a", ""]),
             "input[1] is empty; there is no vector of nothing.",
         ),
+        (
+            json!(["a", "b", " \n"]),
+            "input[2] is empty; there is no vector of nothing.",
+        ),
+        (
+            json!("\u{200b}"),
+            "input[0] is empty; there is no vector of nothing.",
+        ),
     ] {
         let error = client
             .post("/v1/embeddings", json!({ "input": wrong }))

@@ -98,13 +98,15 @@ fn check_number(inputs: &[TextOrTokens]) -> Result<(), Failure> {
         let reason = format!("input has {there} texts; 1 to {MOST_TEXTS} are accepted.");
         return Err(Failure::invalid_param("input", reason));
     }
-    match inputs.iter().position(TextOrTokens::is_empty) {
-        Some(index) => Err(Failure::invalid_param(
-            "input",
-            format!("input[{index}] is empty; there is no vector of nothing."),
-        )),
-        None => Ok(()),
-    }
+    let empty = inputs.iter().position(TextOrTokens::is_empty);
+    empty.map_or(Ok(()), |index| Err(nothing_at(index)))
+}
+
+fn nothing_at(index: usize) -> Failure {
+    Failure::invalid_param(
+        "input",
+        format!("input[{index}] is empty; there is no vector of nothing."),
+    )
 }
 
 /// Normalises the texts and checks each against what the model reads; returns them with their tokens in all.
@@ -128,6 +130,10 @@ fn checked(
                 ids.len()
             }
         };
+        // Blanks, or characters that nobody sees.
+        if count == 0 {
+            return Err(nothing_at(index));
+        }
         if count > most && !truncate {
             let name = embedder.name();
             return Err(Failure::invalid_param(
