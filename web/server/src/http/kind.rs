@@ -68,11 +68,9 @@ impl Kind {
                 in_object(biases, Value::is_number, "a number")
             }
             (Self::Input, Value::Array(input)) => match input.first() {
-                Some(Value::Number(_)) => in_list(
-                    input,
-                    is_token_id,
-                    "a token id, a whole number of 0 or more",
-                ),
+                Some(Value::Number(_)) => {
+                    in_list(input, is_count, "a token id, a whole number of 0 or more")
+                }
                 _ => in_list(input, is_text_or_tokens, "a text or a list of token ids"),
             },
             _ => (!self.holds(value)).then(|| Wrong {
@@ -88,7 +86,7 @@ impl Kind {
         match self {
             Self::Bool => value.is_boolean(),
             Self::Integer => whole_number(value).is_some(),
-            Self::Count => whole_number(value).is_some_and(|count| u32::try_from(count).is_ok()),
+            Self::Count => is_count(value),
             Self::Number => value.is_number(),
             Self::Text | Self::TextOrTexts | Self::Input => value.is_string(),
             Self::List => value.is_array(),
@@ -144,12 +142,13 @@ fn in_object<'a>(
     })
 }
 
-fn is_token_id(id: &Value) -> bool {
-    id.as_u64().is_some_and(|id| u32::try_from(id).is_ok())
+/// A whole number from 0, as token ids are.
+fn is_count(value: &Value) -> bool {
+    whole_number(value).is_some_and(|count| u32::try_from(count).is_ok())
 }
 
 fn is_text_or_tokens(value: &Value) -> bool {
-    let are_ids = |list: &Vec<Value>| list.iter().all(is_token_id);
+    let are_ids = |list: &Vec<Value>| list.iter().all(is_count);
     value.is_string() || value.as_array().is_some_and(are_ids)
 }
 
@@ -161,6 +160,15 @@ pub(super) fn whole_number(value: &Value) -> Option<i64> {
         let number = value.as_f64()?;
         (number.fract() == 0.0 && number.abs() <= MOST).then_some(number as i64)
     })
+}
+
+/// Writes 5.0 as 5, in lists and their lists too.
+pub(super) fn make_whole(value: &mut Value) {
+    if let Value::Array(list) = value {
+        list.iter_mut().for_each(make_whole);
+    } else if let Some(whole) = whole_number(value) {
+        *value = whole.into();
+    }
 }
 
 /// What a value is, without repeating what may be long or private.
@@ -231,6 +239,11 @@ mod tests {
             ),
             (
                 Kind::Input,
+                json!([1.0, -1.0]),
+                "x[1] must be a token id, a whole number of 0 or more; it is -1.0.",
+            ),
+            (
+                Kind::Input,
                 json!(["a", 1]),
                 "x[1] must be a text or a list of token ids; it is 1.",
             ),
@@ -249,6 +262,8 @@ mod tests {
             (Kind::Integers, json!([1, 2])),
             (Kind::Biases, json!([])),
             (Kind::Input, json!([[1], "a"])),
+            (Kind::Input, json!([1.0, 2])),
+            (Kind::Input, json!([[1.0], "a"])),
             (Kind::Input, json!("a")),
             (Kind::Count, json!(5.0)),
         ] {

@@ -63,8 +63,8 @@ fn read() -> BTreeMap<&'static str, Values> {
     BTreeMap::from([
         ("model", values(&[json!(5)], &[])),
         ("messages", values(&[json!("Hi"), json!([{ "content": "Hi" }]), json!([5])], &[messages])),
-        ("prompt", values(&[json!(5), json!([1.5]), json!([-1]), json!("")], &[json!("Once"), json!(["Once", "Twice"]), json!([0]), json!([[0], [0]])])),
-        ("input", values(&[json!({}), json!([[]]), json!([1000]), json!(["a", 1])], &[json!("a"), json!(["a", "b"]), json!([7, 8]), json!([[7], [8]])])),
+        ("prompt", values(&[json!(5), json!([1.5]), json!([-1]), json!("")], &[json!("Once"), json!(["Once", "Twice"]), json!([0]), json!([0.0]), json!([[0], [0.0]])])),
+        ("input", values(&[json!({}), json!([[]]), json!([1000]), json!(["a", 1])], &[json!("a"), json!(["a", "b"]), json!([7, 8]), json!([7.0, 8]), json!(["a", [7], [8.0]])])),
         ("encoding_format", values(&[json!(5), json!("int8")], &[json!("float"), json!("base64")])),
         ("truncate", values(&[json!("END")], &[json!(true), json!(false)])),
         ("collections", values(&[json!("a"), json!([5])], &[])),

@@ -2,7 +2,7 @@
 //!
 //! A parameter is *read*; or *refused* by name unless its value is *neutral*, because it would change the result; or
 //! *ignored*, because it changes nothing. Names that are not in the table are ignored. `null` is the same as absent, a
-//! whole number may be written `5.0`, and some parameters have other *spellings*; an error names the one that was sent.
+//! whole number, a token id too, may be written `5.0`, and some parameters have other *spellings*; an error names the one that was sent.
 //!
 //! The rows themselves are in [`table`]; what values mean is checked by whoever uses them, in `sampling` and beside it.
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use web_api::openai::{ChatCompletionRequest, CompletionRequest, EmbeddingRequest};
 
 use super::super::error::Failure;
-use super::super::kind::{Kind, whole_number};
+use super::super::kind::{Kind, make_whole};
 use super::messages;
 
 /// An endpoint of `/v1/*` that takes parameters.
@@ -247,10 +247,8 @@ fn use_our_names(endpoint: Endpoint, body: &mut Map<String, Value>) -> Spellings
 fn use_whole_numbers(endpoint: Endpoint, body: &mut Map<String, Value>) {
     for parameter in table::of(endpoint) {
         match (&parameter.rule, body.get_mut(parameter.name)) {
-            (Rule::Read(Kind::Integer | Kind::Count), Some(value)) => {
-                if let Some(whole) = whole_number(value) {
-                    *value = whole.into();
-                }
+            (Rule::Read(Kind::Integer | Kind::Count | Kind::Input), Some(value)) => {
+                make_whole(value);
             }
             (Rule::Read(Kind::Biases), Some(Value::Array(_))) => {
                 body.remove(parameter.name);
