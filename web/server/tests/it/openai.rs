@@ -806,6 +806,29 @@ fn with_collections_what_makes_no_sense_is_refused_and_the_rest_reaches_the_mode
         let there = (reply.status, reply.json["error"]["param"].as_str());
         assert_eq!(there, (400, Some(param)), "{}", reply.text);
     }
+    for last in [
+        json!({ "role": "assistant", "content": "30 days." }),
+        json!({ "role": "system", "content": "Be brief." }),
+        json!({ "role": "tool", "tool_call_id": "c1", "content": "30 days." }),
+        json!({ "role": "assistant", "content": null, "tool_calls": [
+            { "id": "c1", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+        ] }),
+    ] {
+        let question = json!({ "role": "user", "content": "How many days of vacation are there?" });
+        let mut body = chat(json!({ "collections": ["handbook"] }));
+        body["messages"] = json!([question, last]);
+        let reply = client.post("/v1/chat/completions", body);
+        let error = &reply.json["error"];
+        assert_eq!(
+            (reply.status, &error["param"], &error["message"]),
+            (
+                400,
+                &json!("messages"),
+                &json!("With collections the last message must be the user's question.")
+            ),
+            "{last}"
+        );
+    }
     assert_eq!(
         ask(json!({ "logit_bias": { "3": -100 }, "top_k": 5, "n": 1, "logprobs": false })).status,
         200

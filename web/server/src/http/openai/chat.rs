@@ -9,7 +9,7 @@ use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use inference::{
-    AnswerParts, ChatMessage, Conversation, Event, FinishReason, Priority, ReasoningReader, Role,
+    AnswerParts, Conversation, Event, FinishReason, Priority, ReasoningReader, Role,
     SamplingParams, TokenLogprobs, Turn,
 };
 use web_api::AnswerEvent;
@@ -481,37 +481,18 @@ fn ask(
         let reason = "the text is checked and marked after it was written";
         return Err(not_with_collections("logprobs", reason));
     }
-    // What tools answered elsewhere is in no document here.
-    let messages = conversation
-        .turns
-        .into_iter()
-        .filter_map(|turn| match turn {
-            Turn::Message(message) => Some(message),
-            Turn::ToolCalls { .. } | Turn::ToolResult { .. } => None,
-        });
-    let mut messages: Vec<ChatMessage> = messages.collect();
-    let last = messages.pop().filter(|message| message.role == Role::User);
-    let last = last.ok_or_else(|| {
-        Failure::invalid_param(
-            "messages",
-            "With collections the last message must be the user's question.",
-        )
-    })?;
-    let question = checked_question(&last.content)?;
-    let mut history = Vec::new();
-    let mut asked = None;
-    for message in messages {
-        match message.role {
-            Role::User => asked = Some(message.content),
-            Role::Assistant => {
-                history.extend(asked.take().map(|question| (question, message.content)))
-            }
-            // Instructions of the client do not replace those that keep an answer to the documents.
-            Role::System => {}
+    let mut turns = conversation.turns;
+    let question = match turns.pop() {
+        Some(Turn::Message(last)) if last.role == Role::User => checked_question(&last.content)?,
+        _ => {
+            return Err(Failure::invalid_param(
+                "messages",
+                "With collections the last message must be the user's question.",
+            ));
         }
-    }
+    };
     Ok(Ask {
-        history,
+        history: history(turns),
         priority: Priority::Api,
         when_busy: WhenBusy::Fail,
         sampling: Some(sampling_params(
@@ -521,4 +502,25 @@ fn ask(
         )?),
         ..Ask::new(question, suite.scope_of(user))
     })
+}
+
+/// Questions with their answers.
+fn history(turns: Vec<Turn>) -> Vec<(String, String)> {
+    let mut history = Vec::new();
+    let mut asked = None;
+    for turn in turns {
+        // What tools answered elsewhere is in no document here.
+        let Turn::Message(message) = turn else {
+            continue;
+        };
+        match message.role {
+            Role::User => asked = Some(message.content),
+            Role::Assistant => {
+                history.extend(asked.take().map(|question| (question, message.content)))
+            }
+            // Instructions of the client do not replace those that keep an answer to the documents.
+            Role::System => {}
+        }
+    }
+    history
 }
