@@ -74,9 +74,11 @@ fn read() -> BTreeMap<&'static str, Values> {
         ("max_tokens", whole(5)),
         ("n_predict", whole(-1)),
         ("max_completion_tokens", whole(-1)),
+        ("max_tokens_to_sample", whole(-1)),
         ("stop", values(&[json!(5), json!([5]), json!("")], &[json!("a"), json!(vec!["a"; 16]), json!([])])),
         ("ignore_eos", values(&[json!("no"), json!(1)], &[json!(true)])),
         ("seed", whole(1)),
+        ("sampling_seed", whole(1)),
         ("logprobs", values(&[json!("yes"), json!(-1)], &[])),
         ("top_logprobs", Values { with: json!({ "logprobs": true }), ..count(2) }),
         ("temperature", number(0.5)),
@@ -84,7 +86,9 @@ fn read() -> BTreeMap<&'static str, Values> {
         ("top_k", Values { pass: vec![json!(-1), json!(0), json!(40.0)], ..whole(0) }),
         ("min_p", number(0.1)),
         ("typical_p", number(0.9)),
+        ("typical", number(0.9)),
         ("top_n_sigma", number(1.0)),
+        ("nsigma", number(1.0)),
         ("xtc_probability", number(0.1)),
         ("xtc_threshold", number(0.1)),
         ("mirostat", count(2)),
@@ -92,6 +96,7 @@ fn read() -> BTreeMap<&'static str, Values> {
         ("mirostat_eta", number(0.1)),
         ("repetition_penalty", number(1.1)),
         ("repeat_penalty", number(1.1)),
+        ("rep_pen", number(1.1)),
         ("repeat_last_n", whole(-1)),
         ("presence_penalty", number(0.5)),
         ("frequency_penalty", number(0.5)),
@@ -174,6 +179,13 @@ fn refused() -> BTreeMap<&'static str, Values> {
         ("embedding_types", values(&[json!(["int8"]), json!(["float", "ubinary"]), json!("float")], &[json!(["float"])])),
         ("prompt_name", never()),
         ("truncation_direction", values(&[json!("Left"), json!(true)], &[json!("Right"), json!("right")])),
+        ("rep_pen_range", is(0.0)), ("token_healing", off()), ("min_temp", is(1.0)), ("max_temp", is(1.0)), ("skew", is(0.0)),
+        ("banned_tokens", empty()), ("bad_words_ids", empty()), ("force_words_ids", empty()),
+        ("guided_json_object", off()), ("guided_decoding", never()), ("response_schema", never()), ("vllm_xargs", empty()),
+        ("num_return_sequences", is(1.0)), ("min_length", is(0.0)), ("max_length", never()), ("num_ctx", never()),
+        ("plugins", empty()), ("transforms", empty()), ("models", empty()),
+        ("search_parameters", values(&[json!({ "mode": "auto" }), json!({}), json!("off")], &[json!({ "mode": "off" })])),
+        ("images", empty()),
     ])
 }
 
@@ -345,10 +357,26 @@ fn of_two_spellings_one_counts_and_the_error_names_what_was_sent() {
     assert_eq!(sent().max_tokens, 6);
     assert_eq!(chat(json!({ "n_predict": 7 })).status, 200);
     assert_eq!(sent().max_tokens, 7);
+    let of_others = json!({ "max_tokens_to_sample": 8, "rep_pen": 1.3, "typical": 0.9, "nsigma": 2, "sampling_seed": 5 });
+    assert_eq!(chat(of_others).status, 200);
+    let sampling = sent();
+    assert_eq!((sampling.max_tokens, sampling.seed), (8, Some(5)));
+    assert_eq!(
+        (
+            sampling.repetition_penalty,
+            sampling.typical_p,
+            sampling.top_n_sigma
+        ),
+        (1.3, 0.9, 2.0)
+    );
     for (name, value) in [
         ("repeat_penalty", json!(11)),
         ("n_predict", json!(0)),
         ("n_predict", json!(5000)),
+        ("max_tokens_to_sample", json!(5000)),
+        ("rep_pen", json!(11)),
+        ("typical", json!(2)),
+        ("nsigma", json!(101)),
         ("max_completion_tokens", json!(0)),
         ("max_completion_tokens", json!(5000)),
         ("max_tokens", json!(5000)),

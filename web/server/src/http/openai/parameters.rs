@@ -2,7 +2,8 @@
 //!
 //! A parameter is *read*; or *refused* by name unless its value is *neutral*, because it would change the result; or
 //! *ignored*, because it changes nothing. Names that are not in the table are ignored. `null` is the same as absent, a
-//! whole number, a token id too, may be written `5.0`, and some parameters have other *spellings*; an error names the one that was sent.
+//! whole number, a token id too, may be written `5.0`, and some parameters have other *spellings*; an error names the one
+//! that was sent.
 //!
 //! The rows themselves are in [`table`]; what values mean is checked by whoever uses them, in `sampling` and beside it.
 

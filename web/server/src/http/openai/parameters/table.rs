@@ -1,7 +1,8 @@
 //! The rows. A parameter that a known client or server of this API has, and that would change the answer, is here.
 //!
 //! Sources: OpenAI's reference, and the names that llama.cpp's server, vLLM, SGLang, text-generation-inference,
-//! text-embeddings-inference, text-generation-webui, Ollama, Mistral's and Cohere's APIs and the front ends that speak to them add.
+//! text-embeddings-inference, text-generation-webui, KoboldAI, TabbyAPI, Transformers, Ollama, OpenRouter, Mistral's and Cohere's APIs
+//! and the front ends that speak to them add.
 
 use serde_json::Value;
 
@@ -106,12 +107,22 @@ const SPELLINGS: &[Parameter] = &[
     spelling("n_predict", "max_tokens", false),
     // OpenAI's newer name.
     spelling("max_completion_tokens", "max_tokens", true),
+    // Anthropic's, of completions.
+    spelling("max_tokens_to_sample", "max_tokens", false),
     spelling("repeat_penalty", "repetition_penalty", false),
+    // KoboldAI's.
+    spelling("rep_pen", "repetition_penalty", false),
+    spelling("typical", "typical_p", false),
+    // Aphrodite's and KoboldCpp's.
+    spelling("nsigma", "top_n_sigma", false),
+    // SGLang's.
+    spelling("sampling_seed", "seed", false),
 ];
 
 const IN_TEXT: &str = "the model answers in text";
 const NO_FORM: &str = "answers are not forced into a form";
 const OWN_TEMPLATE: &str = "a chat is rendered by the model's own template as it is";
+const NO_SEARCH: &str = "the model does not search the web";
 const NO_LEVELS: &str = "how much a model reasons cannot be set";
 const ONLY_ANSWERS: &str = "only tokens of the answer are reported";
 const NO_IDS: &str = "answers are reported as text";
@@ -128,7 +139,8 @@ const REFUSED: &[Parameter] = &[
     refused("function_call", CHAT, Neutral::When(is_free_choice, "send \"none\""), IN_TEXT),
     refused("modalities", CHAT, Neutral::When(is_text_only, "send [\"text\"]"), IN_TEXT),
     refused("audio", CHAT, Neutral::Null, IN_TEXT),
-    refused("web_search_options", CHAT, Neutral::Null, "the model does not search the web"),
+    refused("web_search_options", CHAT, Neutral::Null, NO_SEARCH),
+    refused("search_parameters", WRITTEN, Neutral::When(is_no_search, "send {\"mode\": \"off\"}"), NO_SEARCH),
     refused("response_format", WRITTEN, Neutral::When(is_text_format, "send {\"type\": \"text\"}"), NO_FORM),
     refused("grammar", WRITTEN, Neutral::Empty, NO_FORM),
     refused("json_schema", WRITTEN, Neutral::Null, NO_FORM),
@@ -141,6 +153,9 @@ const REFUSED: &[Parameter] = &[
     refused("guided_regex", WRITTEN, Neutral::Null, NO_FORM),
     refused("guided_choice", WRITTEN, Neutral::Null, NO_FORM),
     refused("guided_grammar", WRITTEN, Neutral::Null, NO_FORM),
+    refused("guided_json_object", WRITTEN, Neutral::False, NO_FORM),
+    refused("guided_decoding", WRITTEN, Neutral::Null, NO_FORM),
+    refused("response_schema", WRITTEN, Neutral::Null, NO_FORM),
     refused("regex", WRITTEN, Neutral::Null, NO_FORM),
     refused("ebnf", WRITTEN, Neutral::Null, NO_FORM),
     refused("verbosity", CHAT, Neutral::Text("medium"), "how long a model answers cannot be set"),
@@ -166,11 +181,17 @@ const REFUSED: &[Parameter] = &[
     refused("previous_response_id", WRITTEN, Neutral::Null, "earlier answers are not kept; send them as messages"),
     refused("safe_prompt", WRITTEN, Neutral::False, "instructions are a message of the role system"),
     refused("options", WRITTEN, Neutral::Empty, "every option is a parameter of its own"),
+    refused("vllm_xargs", WRITTEN, Neutral::Empty, "every option is a parameter of its own"),
+    // OpenRouter's.
+    refused("models", WRITTEN, Neutral::Empty, "one model answers; name it as model"),
+    refused("plugins", WRITTEN, Neutral::Empty, "there are no plugins"),
+    refused("transforms", WRITTEN, Neutral::Empty, "a prompt is never cut without a word; shorten it"),
     refused("suffix", WRITTEN, Neutral::Empty, "text is continued at its end only"),
     refused("echo", WRITTEN, Neutral::False, "the answer does not repeat the prompt"),
     refused("best_of", WRITTEN, Neutral::When(is_all_of_them, "send the same as n"), "every answer is returned"),
     refused("min_keep", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("n_cmpl", WRITTEN, Neutral::Is(1.0), "the number of answers is set by n"),
+    refused("num_return_sequences", WRITTEN, Neutral::Is(1.0), "the number of answers is set by n"),
     refused("response_fields", WRITTEN, Neutral::Empty, "an answer has all its fields"),
     refused("use_beam_search", WRITTEN, Neutral::False, OTHER_SAMPLER),
     refused("num_beams", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
@@ -178,9 +199,12 @@ const REFUSED: &[Parameter] = &[
     refused("max_new_tokens", WRITTEN, Neutral::Null, OTHER_LIMIT),
     refused("max_output_tokens", WRITTEN, Neutral::Null, OTHER_LIMIT),
     refused("num_predict", WRITTEN, Neutral::Null, OTHER_LIMIT),
+    refused("max_length", WRITTEN, Neutral::Null, OTHER_LIMIT),
+    refused("num_ctx", WRITTEN, Neutral::Null, "the context is what the model and the settings of the server give"),
     refused("random_seed", WRITTEN, Neutral::Null, "the random numbers are set by seed"),
     refused("min_tokens", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
     refused("min_new_tokens", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
+    refused("min_length", WRITTEN, Neutral::Is(0.0), "the model ends an answer when it likes"),
     refused("ban_eos_token", WRITTEN, Neutral::False, "end tokens are passed by ignore_eos"),
     refused("stop_regex", WRITTEN, Neutral::Empty, "answers end by texts; use stop"),
     refused("stopping_strings", WRITTEN, Neutral::Empty, "texts that end an answer are set by stop"),
@@ -191,6 +215,7 @@ const REFUSED: &[Parameter] = &[
     refused("skip_special_tokens", WRITTEN, Neutral::True, "control tokens are never part of the answer"),
     refused("add_special_tokens", CHAT, Neutral::False, OWN_TEMPLATE),
     refused("add_bos_token", WRITTEN, Neutral::True, "a prompt begins as the model's prompts do"),
+    refused("token_healing", WRITTEN, Neutral::False, "the last token of a prompt stays as it is"),
     refused("add_special_tokens", COMPLETIONS, Neutral::True, "a prompt begins as the model's prompts do"),
     refused("truncate_prompt_tokens", ALL, Neutral::Null, "a prompt is never cut without a word; shorten it"),
     refused("truncate", WRITTEN, Neutral::Null, "a prompt is never cut without a word; shorten it"),
@@ -210,10 +235,14 @@ const REFUSED: &[Parameter] = &[
     refused("logits_processors", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
     refused("custom_logit_processor", WRITTEN, Neutral::Empty, OTHER_SAMPLER),
     refused("custom_token_bans", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
+    refused("banned_tokens", WRITTEN, Neutral::Empty, "tokens are forbidden one by one; use logit_bias"),
+    refused("bad_words_ids", WRITTEN, Neutral::Empty, "texts are forbidden by banned_strings"),
+    refused("force_words_ids", WRITTEN, Neutral::Empty, "no words are forced into an answer"),
     refused("watermark", WRITTEN, Neutral::False, OTHER_SAMPLER),
     refused("mirostat_mode", WRITTEN, Neutral::Is(0.0), "Mirostat is set by mirostat"),
     refused("no_repeat_ngram_size", WRITTEN, Neutral::Is(0.0), "repetitions are held down by dry_multiplier"),
     refused("repetition_penalty_range", WRITTEN, Neutral::Is(0.0), "the range of the penalties is set by repeat_last_n"),
+    refused("rep_pen_range", WRITTEN, Neutral::Is(0.0), "the range of the penalties is set by repeat_last_n"),
     refused("encoder_repetition_penalty", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("samplers", WRITTEN, Neutral::Empty, OTHER_ORDER),
     refused("sampler_order", WRITTEN, Neutral::Empty, OTHER_ORDER),
@@ -221,9 +250,13 @@ const REFUSED: &[Parameter] = &[
     refused("temperature_last", WRITTEN, Neutral::True, OTHER_ORDER),
     refused("dynatemp_range", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("dynamic_temperature", WRITTEN, Neutral::False, OTHER_SAMPLER),
+    // The bounds of TabbyAPI's dynamic temperature.
+    refused("min_temp", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
+    refused("max_temp", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("smoothing_factor", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("tfs_z", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
     refused("tfs", WRITTEN, Neutral::Is(1.0), OTHER_SAMPLER),
+    refused("skew", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("top_a", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("epsilon_cutoff", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
     refused("eta_cutoff", WRITTEN, Neutral::Is(0.0), OTHER_SAMPLER),
@@ -238,6 +271,7 @@ const REFUSED: &[Parameter] = &[
     refused("lora_path", WRITTEN, Neutral::Empty, NO_ADAPTERS),
     refused("lora_request", WRITTEN, Neutral::Null, NO_ADAPTERS),
     refused("image_data", WRITTEN, Neutral::Empty, IN_TEXT),
+    refused("images", WRITTEN, Neutral::Empty, IN_TEXT),
     refused("prompt_embeds", WRITTEN, Neutral::Null, "a prompt is text or token ids"),
     refused("dimensions", WRITTEN, Neutral::Null, "an answer is a text and no vector"),
     refused("dimensions", EMBEDDINGS, Neutral::When(is_whole_vector, "send the length of the model's vectors"), "vectors have the length that the model makes"),
@@ -309,6 +343,10 @@ fn is_free_choice(choice: &Value, _: &Request) -> bool {
 
 fn is_text_format(format: &Value, _: &Request) -> bool {
     format["type"] == "text"
+}
+
+fn is_no_search(parameters: &Value, _: &Request) -> bool {
+    parameters["mode"] == "off"
 }
 
 fn is_float_only(types: &Value, _: &Request) -> bool {
