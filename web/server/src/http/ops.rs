@@ -14,7 +14,8 @@ use crate::suite::Suite;
 
 /// `{"status": "ok", "model": NAME|null, "reasons": []}`. 503 and `"broken"` when the database does not answer or the model's device has
 /// failed, so that a supervisor restarts the server. 200 and `"degraded"` when the disk has too little room for documents or
-/// messages: questions are answered, and a restart would not help. The reasons say what it is, without paths.
+/// messages: questions are answered while the database can grow, and a restart would not help, as it needs room too. The reasons
+/// say what it is, without paths.
 pub(super) async fn healthz(State(suite): State<Arc<Suite>>) -> Response {
     let model = suite.model.as_ref().map(|model| model.name());
     let mut status = "ok";
