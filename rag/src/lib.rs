@@ -35,6 +35,7 @@ pub use answer::pack::{ContextBudget, pack_context};
 pub use answer::prompt::{PROMPT_VERSION, PromptMessage, PromptRole, build_prompt};
 pub use answer::quote_only::quote_only;
 pub use answer::refusal::{Assessment, Features as RefusalFeatures, assess, refusal};
+pub use answer::table::head_above as table_head_above;
 pub use answer::tracker::AnswerTracker;
 pub use answer::types::{Answer, AnswerEvent, Citation};
 pub use disk::{DiskFull, DiskSpace};

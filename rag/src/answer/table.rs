@@ -75,7 +75,7 @@ pub(crate) fn is_header(chars: &[char], end: usize) -> bool {
 }
 
 /// The header row above `start`, a character inside a table; `None` where the table has none or `start` is in it.
-pub(crate) fn head_above(chars: &[char], start: usize) -> Option<String> {
+pub fn head_above(chars: &[char], start: usize) -> Option<String> {
     let above: String = chars.get(..start)?.iter().collect();
     let mut below_is_rule = false;
     for line in above.lines().rev() {

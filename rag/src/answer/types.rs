@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::{ContextPassage, Quote};
+use super::table::{head_above, is_row};
 use crate::access::DocumentId;
 
 /// A quoted piece of a document that supports a sentence of the answer.
@@ -24,6 +25,9 @@ pub struct Citation {
     pub start: usize,
     /// One past the last character of the quote in the document text.
     pub end: usize,
+    /// The header row of the table that the quote is a row of: an answer reads the row with its words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_head: Option<String>,
 }
 
 impl Citation {
@@ -45,8 +49,27 @@ impl Citation {
                 .collect(),
             start,
             end: start + length,
+            table_head: table_head_of(passage, quote),
         }
     }
+}
+
+/// The header row above a quote that is a row of a table, which may be above the window.
+fn table_head_of(passage: &ContextPassage, quote: Quote) -> Option<String> {
+    let chars: Vec<char> = passage.text.chars().collect();
+    let start = quote.span.start;
+    if chars.get(start) != Some(&'|') {
+        return None;
+    }
+    let above: String = chars[..start].iter().collect();
+    let begins_in_this_table = || {
+        let mut lines = above.lines();
+        lines.all(|line| is_row(line) || line.trim().is_empty())
+    };
+    head_above(&chars, start).or_else(|| {
+        let head = passage.table_head.clone();
+        head.filter(|_| begins_in_this_table())
+    })
 }
 
 /// A finished answer.

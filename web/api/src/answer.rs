@@ -32,6 +32,9 @@ pub struct Citation {
     pub start: usize,
     /// One past the last character of the quote in the document text.
     pub end: usize,
+    /// The header row of the table that the quote is a row of, as `| a | b |`; absent for other quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_head: Option<String>,
 }
 
 /// A passage that was found and given to the model.

@@ -1,9 +1,11 @@
 //! Answers under way: each is a task of the server that goes on whether or not anybody listens.
 //!
 //! Events are numbered from 1 and kept, so that a page that was reloaded follows from where it was. A finished answer
-//! stays here for a while for late listeners; after that its stored message is all there is.
+//! stays here for a while for late listeners; after that its stored message is all there is, and at once where words were
+//! deleted: held events may have them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,8 @@ pub struct Running {
     progress: watch::Sender<Progress>,
     stop: watch::Sender<bool>,
     finished: Mutex<Option<Instant>>,
+    /// Its events may have words that were deleted while it was written, so they are not kept.
+    is_outdated: AtomicBool,
     /// The account's place, until the last event.
     place: Mutex<Option<Places<UserId>>>,
 }
@@ -86,9 +90,24 @@ impl Answers {
         }
     }
 
-    /// Forgets the events of finished answers; their stored messages are all there is from now on.
-    pub fn forget_finished(&self) {
-        self.lock().retain(|_, running| !running.is_finished());
+    /// Forgets the events of finished answers, and those of others as soon as they are finished; their stored messages are
+    /// all there is then.
+    pub fn forget_events(&self) {
+        self.lock().retain(|_, running| {
+            running.is_outdated.store(true, Ordering::Relaxed);
+            !running.is_finished()
+        });
+    }
+
+    /// Ends an answer, which is stored. Under one lock, so that [`Self::forget_events`] finds it either under way or
+    /// finished.
+    fn finish(&self, id: &str, running: &Running, last: AnswerEvent) {
+        let mut by_id = self.lock();
+        // Before its last event: whoever asks again then gets the stored message.
+        if running.is_outdated.load(Ordering::Relaxed) {
+            by_id.remove(id);
+        }
+        running.push(last);
     }
 
     /// Begins a new answer of the account, which has a place for it.
@@ -101,6 +120,7 @@ impl Answers {
             progress: watch::Sender::default(),
             stop: watch::Sender::new(false),
             finished: Mutex::default(),
+            is_outdated: AtomicBool::default(),
             place: Mutex::new(Some(place)),
         });
         by_id.insert(id.to_owned(), Arc::clone(&running));
@@ -337,7 +357,10 @@ async fn store_and_finish(suite: &Arc<Suite>, running: &Running, user: UserId, m
             message
         }
     };
-    running.push(message.into_last_event());
+    let id = message.id.clone();
+    suite
+        .answers
+        .finish(&id, running, message.into_last_event());
 }
 
 fn failed(message: Message, reason: &str) -> Message {

@@ -632,6 +632,7 @@ fn citation(found: &rag::Citation) -> Citation {
         quote: found.quote.clone(),
         start: found.start,
         end: found.end,
+        table_head: found.table_head.clone(),
     }
 }
 

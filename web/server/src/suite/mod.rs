@@ -21,6 +21,7 @@ mod accounts;
 pub mod answers;
 pub mod ask;
 pub mod ask_stream;
+pub mod document_now;
 pub(crate) mod held_bytes;
 mod people;
 pub mod places;

@@ -60,7 +60,7 @@ impl Suite {
             })
             .await?;
         self.cut_off(&user, "removed").await;
-        self.answers.forget_finished();
+        self.answers.forget_events();
         self.database.forget().await?;
         Ok((user, conversations))
     }

@@ -1,5 +1,5 @@
-//! Stored answers lose the words that their documents no longer have: of documents that were removed, and of those whose
-//! file has another content now.
+//! Stored answers lose the words that their documents no longer have: of documents that were removed, and of those that
+//! have another text, path or title now.
 //!
 //! The catalogue is the truth about documents, so the same comparison serves deletions on the page, those of the command
 //! line, uploads and folders that were ingested again, and whatever a crash left undone, which the next start finds. Each
@@ -14,7 +14,8 @@ use rag::{AccessScope, DocumentId, LibraryError};
 use web_api::Message;
 
 use super::Suite;
-use super::without_sources::{DocumentNow, without_removed_words};
+use super::document_now::{DocumentNow, PresentDocument};
+use super::without_sources::without_removed_words;
 use crate::blocking::join;
 use crate::db::{DatabaseError, UserId, messages, sources};
 
@@ -59,7 +60,7 @@ impl Suite {
             self.forget_words_of_answers()?;
             tracing::info!(
                 answers = changed,
-                "answers lost words that their documents no longer have"
+                "answers were changed as their documents were"
             );
         }
         Ok(changed)
@@ -92,7 +93,12 @@ impl Suite {
             .library
             .document(&AccessScope::all(), DocumentId(document))
         {
-            Ok(record) => Ok(DocumentNow::Text(record.text)),
+            Ok(record) => Ok(DocumentNow::Present(PresentDocument {
+                path: record.info.path,
+                title: record.info.title,
+                text: record.text,
+                blocks: record.blocks,
+            })),
             Err(LibraryError::UnknownDocument { .. }) => Ok(DocumentNow::Gone),
             Err(error) => Err(error),
         }
@@ -141,10 +147,10 @@ impl Suite {
         Ok(after)
     }
 
-    /// Forgets the events of finished answers, which hold the words, too (the stored message serves late listeners), and
-    /// empties the log of the database.
+    /// Forgets the held events of answers, which have the words, too (the stored message serves late listeners), and empties
+    /// the log of the database.
     fn forget_words_of_answers(&self) -> Result<(), DatabaseError> {
-        self.answers.forget_finished();
+        self.answers.forget_events();
         self.database.forget_blocking()
     }
 }

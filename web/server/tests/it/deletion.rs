@@ -391,6 +391,170 @@ fn a_document_that_changes_takes_the_words_it_loses_out_of_the_answers() {
     assert_eq!(files_with(app.data.path(), &["zanzibarquark"]), []);
 }
 
+/// Asks for quotes, and returns the conversation with its message.
+fn quoted(client: &Client, question: &str) -> (String, Value) {
+    let conversation = client.post("/api/conversations", json!({})).json["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/api/conversations/{conversation}/messages");
+    let body = json!({ "question": question, "quote_only": true });
+    let started = client.post(&path, body);
+    let message = answered(client, started.json["answer_id"].as_str().unwrap());
+    (conversation, message)
+}
+
+/// Ingests a folder again, as the collection of [`ingest`], and expects one change of a kind.
+fn ingest_again(app: &App, folder: &Path, kind: &str) {
+    let report = app.output(LocalRequest::Ingest {
+        paths: vec![folder.to_owned()],
+        collection: "vault".into(),
+        full: false,
+    });
+    assert_eq!(report[kind], 1, "{report}");
+}
+
+#[test]
+fn a_column_head_that_changes_leaves_the_answers_that_read_it() {
+    let mut app = spawn_app();
+    let member = app.signed_in(MEMBER);
+    let table = |head: &str| format!("# Pumps\n\n| Pump | {head} |\n|---|---|\n| P4 | 120 |\n");
+    let folder = ingest(
+        &app,
+        "pumps.md",
+        &table("greatest hydrowort pressure in bar"),
+    );
+    let (conversation, before) = quoted(&member, "Which greatest pressure has the pump P4?");
+    let text = before["answer"].as_str().unwrap();
+    assert!(text.contains("hydrowort pressure in bar: 120"), "{before}");
+    let head = before["citations"][0]["table_head"].as_str().unwrap();
+    assert!(head.contains("hydrowort"), "{before}");
+
+    fs::write(
+        folder.path().join("pumps.md"),
+        table("greatest pressure in psi"),
+    )
+    .unwrap();
+    ingest_again(&app, folder.path(), "updated");
+    let path = format!("/api/conversations/{conversation}");
+    let after = member.get(&path).json["messages"][0].clone();
+    let text = after["answer"].as_str().unwrap();
+    assert!(text.contains(REMOVED) && !text.contains("120"), "{after}");
+    app.stop();
+    assert_eq!(files_with(app.data.path(), &["hydrowort"]), []);
+}
+
+#[test]
+fn a_quote_moves_with_its_section_and_a_document_with_its_name() {
+    let app = spawn_app();
+    let member = app.signed_in(MEMBER);
+    let sentence = "The valve of this pump opens at 120 bar, as measured.";
+    let text = |headings: &[&str]| -> String {
+        let sections = headings.iter();
+        sections
+            .map(|heading| format!("# {heading}\n\n{sentence}\n\n"))
+            .collect()
+    };
+    let folder = ingest(&app, "pumps.md", &text(&["Pump Alpha", "Pump Omega"]));
+    let (conversation, before) = quoted(&member, "At which bar does the valve of this pump open?");
+    let document = &before["citations"][0]["document"];
+    let message = || {
+        let path = format!("/api/conversations/{conversation}");
+        member.get(&path).json["messages"][0].clone()
+    };
+    // The headings of the block in which the quote is.
+    let section = |message: &Value| {
+        let citation = &message["citations"][0];
+        let (start, end) = (&citation["start"], &citation["end"]);
+        let path = format!("/api/documents/{document}/view?start={start}&end={end}");
+        let view = member.get(&path).json;
+        let mut blocks = view["blocks"].as_array().unwrap().iter().rev();
+        let start = start.as_u64().unwrap();
+        let block = blocks.find(|block| block["start"].as_u64().unwrap() <= start);
+        block.unwrap()["heading"].clone()
+    };
+    let cited = section(&before);
+    assert_ne!(cited, json!([]), "{before}");
+
+    fs::write(
+        folder.path().join("pumps.md"),
+        text(&["Pump Omega", "Pump Alpha"]),
+    )
+    .unwrap();
+    ingest_again(&app, folder.path(), "updated");
+    let moved = message();
+    assert_eq!(moved["answer"], before["answer"]);
+    assert_ne!(
+        moved["citations"][0]["start"],
+        before["citations"][0]["start"]
+    );
+    assert_eq!(section(&moved), cited, "{moved}");
+
+    fs::rename(
+        folder.path().join("pumps.md"),
+        folder.path().join("valves.md"),
+    )
+    .unwrap();
+    ingest_again(&app, folder.path(), "renamed");
+    let renamed = message();
+    assert_eq!(renamed["answer"], before["answer"]);
+    for part in ["citations", "sources"] {
+        let mut items = renamed[part].as_array().unwrap().iter();
+        let of_document = items.find(|item| &item["document"] == document).unwrap();
+        assert_eq!(of_document["path"], "valves.md", "{renamed}");
+    }
+
+    // Both sections have another name: nothing tells which one was quoted.
+    fs::write(
+        folder.path().join("valves.md"),
+        text(&["Pump Beta", "Pump Gamma"]),
+    )
+    .unwrap();
+    ingest_again(&app, folder.path(), "updated");
+    let gone = message();
+    assert!(
+        !gone["answer"].as_str().unwrap().contains("valve"),
+        "{gone}"
+    );
+    assert!(!gone["citations"].to_string().contains("valve"), "{gone}");
+}
+
+#[test]
+fn words_that_go_while_an_answer_is_written_are_not_replayed() {
+    let app = spawn_app();
+    let member = app.signed_in(MEMBER);
+    app.model.will(Script::Babble);
+    let (_, answer) = app.ask(
+        &member,
+        "How many days of vacation does every employee have?",
+    );
+    let path = format!("/api/answers/{answer}/events");
+    let mut events = member.events("GET", &path, None);
+    assert!(events.any(|event| event.name == "citation" && event.data.contains("30 days")));
+    let folder = app.data.path().join("handbook");
+    fs::write(
+        folder.join("vacation.md"),
+        "# Leave\n\nThe works council decides on leave.\n",
+    )
+    .unwrap();
+    let report = app.output(LocalRequest::Ingest {
+        paths: vec![folder],
+        collection: "handbook".into(),
+        full: false,
+    });
+    assert_eq!(report["updated"], 1, "{report}");
+    member.post(&format!("/api/answers/{answer}/stop"), json!({}));
+    let last = events.last().unwrap();
+    assert_eq!(last.name, "done");
+    assert!(!last.data.contains("30 days"), "{}", last.data);
+
+    let replay: Vec<_> = member
+        .events("GET", &format!("{path}?after=0"), None)
+        .collect();
+    assert_eq!(replay.len(), 1, "{replay:?}");
+    assert_eq!(replay[0].json()["message"], last.json()["message"]);
+}
+
 #[test]
 fn a_removed_account_leaves_no_word() {
     let mut app = spawn_app();

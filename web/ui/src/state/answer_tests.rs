@@ -37,6 +37,7 @@ fn citation(n: usize, start: usize) -> Citation {
         quote: "Three months.".into(),
         start,
         end: start + 13,
+        table_head: None,
     }
 }
 

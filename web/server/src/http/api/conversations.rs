@@ -129,7 +129,7 @@ pub(crate) async fn delete(
             running.stop();
         }
     }
-    suite.answers.forget_finished();
+    suite.answers.forget_events();
     suite.database.forget().await?;
     security::conversation_deleted(&user.actor(), &id);
     Ok(StatusCode::NO_CONTENT)
