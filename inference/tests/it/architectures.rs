@@ -248,11 +248,14 @@ fn logits_are_the_same_in_pieces_and_whole() {
 }
 
 #[test]
-fn the_readme_names_every_supported_architecture() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+fn the_documentation_names_every_supported_architecture() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/models.md");
+    let models = std::fs::read_to_string(path).unwrap();
     for architecture in Architecture::SUPPORTED {
         let name = format!("`{}`", architecture.name());
-        assert!(readme.contains(&name), "README.md does not name {name}");
+        assert!(
+            models.contains(&name),
+            "docs/models.md does not name {name}"
+        );
     }
 }

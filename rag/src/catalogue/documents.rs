@@ -298,15 +298,15 @@ impl Catalogue {
         })
     }
 
-    /// A digest for each document of what its text is made from (the file's content, the pipeline that read it, whether it
-    /// could be read) and of its path and title; none for an id that no document has.
+    /// A digest for each document of its file's content, path and title; none for an id that no document has. Another version
+    /// of a reader is not another version of a document: what answers quote was in the file and still is.
     pub(crate) fn document_versions(
         &self,
         ids: &[i64],
     ) -> Result<HashMap<i64, String>, LibraryError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT coalesce(hash, ''), pipeline, state, path, title FROM documents WHERE id = ?1",
+                "SELECT coalesce(hash, ''), path, title FROM documents WHERE id = ?1",
             )?;
             let mut versions = HashMap::new();
             for id in ids {
@@ -483,10 +483,10 @@ fn document_info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {
     })
 }
 
-/// Hex BLAKE3 of five columns with a NUL behind each, which no column has.
+/// Hex BLAKE3 of three columns with a NUL behind each, which no column has.
 fn version(row: &Row<'_>) -> rusqlite::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    for column in 0..5 {
+    for column in 0..3 {
         let part: String = row.get(column)?;
         hasher.update(part.as_bytes()).update(&[0]);
     }

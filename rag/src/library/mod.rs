@@ -285,8 +285,8 @@ impl Library {
         self.catalogue.forget()
     }
 
-    /// The versions of documents, for whoever keeps references to them: another version means that the text, the path
-    /// or the title may be another one. An id without a version is no document any more.
+    /// The versions of documents, for whoever keeps references to them: another version means that the file's
+    /// content, the path or the title is another one. An id without a version is no document any more.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
