@@ -607,10 +607,13 @@ mod tests {
         assert_eq!(head, Some("| Pump | bar |"));
     }
 
+    /// Headings joined by ` > `, page, text.
+    type TestBlock = (&'static str, Option<u32>, &'static str);
+
     #[test]
     fn a_claim_that_names_a_heading_stays_only_with_it() {
         let named = "Pump Alpha has 120 bar [1].";
-        let cases: &[(&str, &[(&str, Option<u32>, &str)], &str)] = &[
+        let cases: &[(&str, &[TestBlock], &str)] = &[
             (named, &[("Alpha", None, "120 bar.")], named),
             (named, &[("Omega", None, "120 bar.")], REMOVED),
             (
