@@ -39,16 +39,18 @@ impl QuoteIndex {
         is_patched.then_some(Doubt::NotFound)
     }
 
-    /// Whether an affirmation of the question has its words from what does not belong together: rows of other things,
-    /// sentences of other sections or about rivals of what was asked for, clauses with another subject. A word that other
+    /// Whether an affirmation of the question has its words from what does not belong together: other rows or sentences than
+    /// one, unless of one form, what is about rivals of what was asked for, clauses with another subject. A word that other
     /// sentences of the context have must be in these: "made of steel" is not shown by a row that says brass.
     fn is_patchwork(&self, claim: &Claim, windows: &[usize]) -> bool {
         let of = |i: &usize| &self.windows[*i];
         let first = of(&windows[0]);
+        // Neighbouring sentences are one window.
         let belong = |window: &Window| {
-            let is_row = window.row.is_some() || first.row.is_some();
-            let is_same = window.form.is_some() && window.form == first.form;
-            window.quote == first.quote || window.section == first.section && (!is_row || is_same)
+            window.quote == first.quote
+                || window.section == first.section
+                    && window.form.is_some()
+                    && window.form == first.form
         };
         if !windows.iter().map(of).all(belong) {
             return true;
@@ -448,6 +450,7 @@ impl QuoteIndex {
     /// lead to no cell. In a table without heads any cell may be the head of another.
     fn asks_for_what_is_not_there(&self, window: &Window, row: &Row, values: &[usize]) -> bool {
         let around = &self.sections[window.section].text_keys;
+        let headings = &self.sections[window.section].headings;
         let in_head = |t: &Term, i: usize| match_strength(t, &row.cells[i].head_keys) > 0.0;
         let in_cell = |t: &Term, i: usize| match_strength(t, &row.cells[i].keys) > 0.0;
         let is_around = |t: &Term| match_strength(t, around) > 0.0;
@@ -458,7 +461,9 @@ impl QuoteIndex {
             let in_row = columns()
                 .skip(usize::from(has_heads))
                 .any(|i| in_head(t, i) || (in_cell(t, i) && (!has_heads || values.contains(&i))));
-            in_row || (is_around(t) && !in_head(t, 0) && !in_cell(t, 0))
+            // Title and headings name what a form is about, and none of its lines.
+            let is_subject = row.is_form() && match_strength(t, headings) > 0.0;
+            in_row || (is_around(t) && !is_subject && !in_head(t, 0) && !in_cell(t, 0))
         };
         let mut words = self.question.iter().filter(|t| t.kind == TermKind::Word);
         !words.clone().any(leads) && !words.all(is_there)

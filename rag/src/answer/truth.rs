@@ -1291,6 +1291,7 @@ const SHEETS: Passages = &[
     (
         "Boilers and buses",
         "Boiler B1 stands in cellar 2. Boiler B2 stands on the roof. Line 14 runs every 20 minutes. Line 41 runs every 45 minutes. \
+         Only Mr. Sand has the key to the boiler room. \
          Visitors park on deck B. Parking on deck A is reserved for staff.",
     ),
 ];
@@ -1337,6 +1338,12 @@ fn an_affirmation_is_not_put_together_from_what_does_not_belong_together() {
             ("Does line 14 run every 45 minutes?", "Yes.", Unsupported),
             ("Does line 41 run every 45 minutes?", "Yes.", Supported),
             ("Does boiler B1 stand on the roof?", "Yes.", Unsupported),
+            ("Does boiler B1 stand in the key room?", "Yes.", Unsupported),
+            (
+                "How much does compressor K3 weigh?",
+                "Compressor K3 weighs 72 dB.",
+                Unsupported,
+            ),
             ("Does boiler B2 stand on the roof?", "Yes.", Supported),
             (
                 "May visitors park on deck A?",

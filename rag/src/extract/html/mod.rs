@@ -26,7 +26,7 @@ use super::outline::Flow;
 use crate::document::{BlockKind, Extracted};
 use colors::Ink;
 use css::Shift;
-use elements::is_navigation;
+use elements::{INLINE, is_navigation};
 use visibility::Visibility;
 
 pub(super) use inline::{image_text, link_target, push_lowered, push_raised};
@@ -190,8 +190,14 @@ impl Page {
             "dt" => {
                 flow.open_item();
                 self.walk_children(element, flow, place);
+                if let Some(value) = value_of_term(element) {
+                    flow.inline.push_str(": ");
+                    self.walk_children(value, flow, place);
+                }
                 flow.flush();
             }
+            // Written behind its term.
+            "dd" if is_value_of_term(element) => {}
             "dd" => {
                 flow.open_list(None);
                 flow.open_item();
@@ -449,6 +455,32 @@ fn flat_text(element: ElementRef<'_>) -> String {
     text
 }
 
+/// Most characters of a term and of its description that are written as one line `term: description`.
+const MAX_TERM_CHARS: usize = 80;
+
+/// The description of a `dt` that belongs on its line: a short one without blocks of its own, the only one of the term.
+fn value_of_term(term: ElementRef<'_>) -> Option<ElementRef<'_>> {
+    let mut behind = term.next_siblings().filter_map(ElementRef::wrap);
+    let value = behind.next().filter(|next| next.value().name() == "dd")?;
+    let is_only = behind.next().is_none_or(|next| next.value().name() != "dd");
+    let is_line = |element: ElementRef<'_>| {
+        let len = element.text().map(|text| text.trim().len()).sum::<usize>();
+        let mut inner = element.descendent_elements().skip(1);
+        (1..=MAX_TERM_CHARS).contains(&len) && inner.all(|e| INLINE.contains(&e.value().name()))
+    };
+    let has_colon = term
+        .text()
+        .last()
+        .is_some_and(|text| text.trim_end().ends_with(':'));
+    (is_only && !has_colon && is_line(term) && is_line(value)).then_some(value)
+}
+
+fn is_value_of_term(description: ElementRef<'_>) -> bool {
+    let mut before = description.prev_siblings().filter_map(ElementRef::wrap);
+    let term = before.next().filter(|term| term.value().name() == "dt");
+    term.and_then(value_of_term) == Some(description)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,6 +492,26 @@ mod tests {
             .into_iter()
             .map(|block| block.text)
             .collect()
+    }
+
+    #[test]
+    fn a_term_and_its_short_description_are_one_line() {
+        let texts = |html: &str| -> Vec<String> {
+            let blocks = extract(html.as_bytes()).unwrap().blocks;
+            blocks.into_iter().map(|block| block.text).collect()
+        };
+        assert_eq!(
+            texts("<dl><dt>Height<dd>4.1 m<dt>Insulated<dd><b>no</b></dl>"),
+            ["- Height: 4.1 m", "- Insulated: no"]
+        );
+        assert_eq!(
+            texts("<dl><dt>Ladder<dd>for the roof<dd>for the wall</dl>"),
+            ["- Ladder", "  - for the roof", "  - for the wall"]
+        );
+        assert_eq!(
+            texts("<dl><dt>Use<dd><p>One.<p>Two.</dl>"),
+            ["- Use", "  - One.", "Two."]
+        );
     }
 
     #[test]
