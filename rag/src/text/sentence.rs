@@ -209,8 +209,14 @@ pub(crate) fn boundary(
     if BEFORE_NUMBER.contains(&lower.as_str()) && after[next].is_ascii_digit() {
         return Boundary::No;
     }
-    let initial =
-        word.chars().count() == 1 && word.chars().all(char::is_uppercase) && !is_labelled(before);
+    if may_be_labelled(before) {
+        match is_second_word_small(&after[next..], at_end) {
+            Some(true) => return Boundary::Yes,
+            Some(false) => {}
+            None => return Boundary::NeedMore,
+        }
+    }
+    let initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
     if !(initial || word.contains('.') || MAYBE_FINAL.contains(&lower.as_str())) {
         return Boundary::Yes;
     }
@@ -232,13 +238,32 @@ pub(crate) fn boundary(
     }
 }
 
-/// Whether the letter at the end stands behind a word in small letters: "deck A." is no initial, as in "George W. Bush".
-fn is_labelled(before: &[char]) -> bool {
+/// Letters by which things are labelled; later ones are initials more often.
+const LABELS: std::ops::RangeInclusive<char> = 'A'..='H';
+
+/// Fewest letters of a word that has a label: "by A. Smith" has none.
+const MIN_LABELLED_CHARS: usize = 3;
+
+/// Whether the letter at the end may be the label of a word in small letters: "deck A."
+fn may_be_labelled(before: &[char]) -> bool {
     let words: String = before.iter().collect();
-    let mut words = words.split_whitespace().rev().skip(1);
-    words
-        .next()
-        .is_some_and(|word| word.chars().all(char::is_lowercase))
+    let mut words = words.split_whitespace().rev();
+    let is_label = |word: &str| word.len() == 1 && word.chars().all(|c| LABELS.contains(&c));
+    let is_word = |word: &str| {
+        word.chars().all(char::is_lowercase) && word.chars().count() >= MIN_LABELLED_CHARS
+    };
+    words.next().is_some_and(is_label) && words.next().is_some_and(is_word)
+}
+
+/// Whether the second word of a text begins small, as in "Parking on deck B" and not in "Theo Kearney"; `None` where only what
+/// has not arrived yet can tell.
+fn is_second_word_small(text: &[char], at_end: bool) -> Option<bool> {
+    let gap = text.iter().position(|c| c.is_whitespace());
+    let second = gap.and_then(|gap| text[gap..].iter().find(|c| !c.is_whitespace()));
+    match second {
+        Some(c) => Some(c.is_lowercase()),
+        None => at_end.then_some(false),
+    }
 }
 
 /// The last run of letters, digits and inner dots before the full stop.
@@ -463,6 +488,33 @@ mod tests {
                 See Fig. 3 and No. 7, e.g. the margin.
                 It rose 2.1 percent vs. 2019."#]],
         );
+    }
+
+    #[test]
+    fn the_label_of_a_thing_ends_a_sentence_and_an_initial_does_not() {
+        check(
+            "Visitors park on deck A. Parking on deck B is for staff. It is named after the millionaire M. Theo Kearney. \
+             A book by A. Smith was found. The clerk B. Anna Jones left. Go to hall C. Please wait.",
+            expect![[r#"
+                Visitors park on deck A.
+                Parking on deck B is for staff.
+                It is named after the millionaire M. Theo Kearney.
+                A book by A. Smith was found.
+                The clerk B. Anna Jones left.
+                Go to hall C.
+                Please wait."#]],
+        );
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        let before = chars("Visitors park on deck A");
+        for (arrived, decision) in [
+            (" Parking", Boundary::NeedMore),
+            (" Parking ", Boundary::NeedMore),
+            (" Parking o", Boundary::Yes),
+            (" Parking O", Boundary::No),
+        ] {
+            let known = boundary(&before, &['.'], &chars(arrived), false);
+            assert_eq!(known, decision, "{arrived:?}");
+        }
     }
 
     #[test]
