@@ -2,7 +2,7 @@
 //!
 //! A scope is a set of collections. It is applied in two places with the same meaning: inside the
 //! filter of the vector store, so that forbidden passages never compete for a place in the results,
-//! and in the catalogue's SQL, for everything that is read by id. Deny by default: a collection that
+//! and by the catalogue, for everything that is read by id. Deny by default: a collection that
 //! is not in the scope behaves exactly like one that does not exist.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! Retrieval: documents in, cited passages out.
 //!
-//! A *document* is one file of a *collection* (a set of documents with one access list). It is
+//! A *document* is one file of a *collection* (a set of documents that are seen together). It is
 //! extracted into *blocks*, split into *passages* (the retrieval units) and embedded. The catalogue
 //! (SQLite) is the truth about all of these; the vector store is an index that can be rebuilt from
 //! it. A *scope* says which collections a caller may see, and every query takes one.
@@ -53,3 +53,4 @@ pub use passage::{Passage, PassageLimits, split_passages};
 pub use records::{
     AddedFile, CollectionInfo, DocumentInfo, DocumentRecord, DocumentState, StoredBlock,
 };
+pub use text::unspaced::is_unspaced;

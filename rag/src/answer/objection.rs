@@ -81,11 +81,7 @@ impl QuoteIndex {
 
     /// Whether the question names something that no passage does, nor an alternative of it that the question also names.
     pub(crate) fn misses_entity(&self) -> bool {
-        if self
-            .entities
-            .iter()
-            .any(|entity| self.is_put_together(entity))
-        {
+        if !self.put_together.is_empty() {
             return true;
         }
         let must_be_there =
@@ -103,23 +99,26 @@ impl QuoteIndex {
         })
     }
 
-    /// Whether a name of several words is nowhere, and each of its words somewhere: "Karl Bergmann" where there are Karl Ott and
-    /// Anna Bergmann.
-    fn is_put_together(&self, entity: &Entity) -> bool {
-        let Entity::Name(parts) = entity else {
-            return false;
-        };
+    /// The names of several words that are nowhere while each of their words is somewhere: "Karl Bergmann" where there are Karl
+    /// Ott and Anna Bergmann.
+    pub(super) fn names_put_together(&self) -> Vec<Entity> {
         let texts = || {
             let windows = self.windows.iter().map(|w| &w.keys);
             windows.chain(self.sections.iter().map(|s| &s.headings))
         };
         let is_in = |part: &Term, keys: &HashSet<String>| match_strength(part, keys) > 0.0;
-        parts.len() > 1
-            && self.question_mentions.hold_in_a_row(parts)
-            && parts
-                .iter()
-                .all(|part| texts().any(|keys| is_in(part, keys)))
-            && !texts().any(|keys| parts.iter().all(|part| is_in(part, keys)))
+        let is_put_together = |parts: &[Term]| {
+            parts.len() > 1
+                && self.question_mentions.hold_in_a_row(parts)
+                && parts
+                    .iter()
+                    .all(|part| texts().any(|keys| is_in(part, keys)))
+                && !texts().any(|keys| parts.iter().all(|part| is_in(part, keys)))
+        };
+        let entities = self.entities.iter();
+        let chosen =
+            entities.filter(|e| matches!(e, Entity::Name(parts) if is_put_together(parts)));
+        chosen.cloned().collect()
     }
 
     /// Whether a quote is about the entities of the question, one of each shape.
@@ -150,7 +149,7 @@ impl QuoteIndex {
     }
 
     fn is_about(&self, said: &Mentions, window: &Window, entity: &Entity) -> bool {
-        if self.is_put_together(entity) {
+        if self.put_together.contains(entity) {
             return false;
         }
         let section = &self.sections[window.section];

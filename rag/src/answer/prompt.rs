@@ -1,5 +1,4 @@
-//! The prompt: a system part that never changes (so that the engine's prefix cache keeps it) and a user part with the
-//! passages and the question.
+//! The prompt: a system part that never changes and a user part with the passages and the question.
 //!
 //! Document text is data. It stands between two lines that carry a tag derived from question and passages, so a
 //! document cannot close them; what looks like a citation marker in it is rewritten and invisible characters are

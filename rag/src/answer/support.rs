@@ -146,6 +146,8 @@ pub(crate) struct QuoteIndex {
     pub(super) question_mentions: Mentions,
     pub(super) question_text: String,
     pub(super) entities: Vec<Entity>,
+    /// Those of them that are nowhere, though each of their words is somewhere.
+    pub(super) put_together: Vec<Entity>,
     /// Parallel to `question`.
     question_strengths: Vec<Strengths>,
 }
@@ -251,9 +253,11 @@ impl QuoteIndex {
             question_mentions: Mentions::of(question),
             question_text: question.to_owned(),
             entities: entities(question),
+            put_together: Vec::new(),
             question_strengths: Vec::new(),
         };
         index.question_strengths = index.question.iter().map(|t| index.measure(t)).collect();
+        index.put_together = index.names_put_together();
         index
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::UnixMs;
 
-/// A set of documents with one access list. `GET /api/collections` returns a list of them, by name.
+/// A set of documents that are seen together. `GET /api/collections` returns a list of them, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collection {
     /// Stable number.

@@ -7,7 +7,7 @@
 //!
 //! Must not know: answers, databases, the library.
 
-use rag::StoredBlock;
+use rag::{StoredBlock, is_unspaced};
 
 /// A lost word of so many characters also counts inside of another one: `pressure` in "pressures", `druck` in "Höchstdruck".
 const MIN_INFIX_CHARS: usize = 4;
@@ -125,11 +125,6 @@ fn words(text: &str) -> Vec<String> {
 fn runs(text: &str) -> impl Iterator<Item = &str> {
     let runs = text.split(|c: char| !c.is_alphanumeric());
     runs.filter(|run| !run.is_empty())
-}
-
-/// Thai, Lao, Myanmar, Khmer, and what is written in China, Japan and Korea.
-fn is_unspaced(c: char) -> bool {
-    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{2e80}'..)
 }
 
 #[cfg(test)]
